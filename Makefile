@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The one Makefile of kfs. Sources are found, not listed: put a file into its folder and it is built.
+#
+#   make [all]         programs and tests' programs      make test    lint + unit + integration
+#   make run           a mount in front of your eyes     make check   unit tests only
+#   make deps          install what is missing (root)    make lint    rules of style     make fmt
+#   make install       DESTDIR= PREFIX=                  make clean
+#
+#   DEV=1  warnings are errors        SAN=address,undefined | SAN=thread  sanitizers, own build folder
+#   COV=1  coverage, own build folder V=1  show commands        BUILD=dir  another output folder
+#   T=012  only tests whose name holds this                     J=2  integration scripts at a time
+
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.SECONDARY:
+
+comma := ,
+ifneq ($(SAN),)
+BUILD ?= build/san-$(subst $(comma),-,$(SAN))
+else ifneq ($(COV),)
+BUILD ?= build/cov
+else
+BUILD ?= build
+endif
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+# ---- what is said on the terminal -----------------------------------------------------------------
+
+ifneq ($(V),)
+Q :=
+msg = @:
+else
+Q := @
+msg = @printf '  %-7s %s\n' $(1) $(2)
+endif
+
+# ---- tools and flags ------------------------------------------------------------------------------
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CFLAGS ?= -O2 -g
+PKG_CONFIG ?= pkg-config
+
+# One word per library; liburing joins when a source uses it.
+PKGS := fuse3 jansson libcap-ng libseccomp blkid uuid
+URING_USERS := $(shell grep -rls '<liburing.h>' daemon vhost 2>/dev/null)
+PKGS += $(if $(URING_USERS),liburing)
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
+
+WARN := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wvla
+# gcc reports an ignored result even behind a (void) cast, which is how kfs says "ignored on purpose";
+# lint holds the rule with clang, which honours the cast.
+WARN += -Wno-unused-result
+WERROR := $(if $(DEV),-Werror)
+
+KFS_CFLAGS := -std=gnu17 -D_GNU_SOURCE -I. -Iinclude -include daemon/base/banned.h \
+	-fno-strict-aliasing -fno-common -fPIE -pthread $(WARN) $(WERROR) $(PKG_CFLAGS)
+KFS_LDFLAGS := -pie -pthread -Wl,-z,relro,-z,now -Wl,--as-needed
+
+ifneq ($(SAN),)
+KFS_CFLAGS += -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer -DKFS_SANITIZE
+KFS_LDFLAGS += -fsanitize=$(SAN)
+else ifeq ($(COV),)
+KFS_CFLAGS += -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+endif
+ifneq ($(COV),)
+KFS_CFLAGS += --coverage -O0
+KFS_LDFLAGS += --coverage
+endif
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+# ---- sources --------------------------------------------------------------------------------------
+
+find_c = $(sort $(shell find $(1) -name '*.c' 2>/dev/null))
+top_c = $(sort $(wildcard $(1)/*.c))
+obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+
+DAEMON_MAIN := $(wildcard daemon/main.c)
+LIBKFS_SRC := $(filter-out daemon/helpers/%,$(filter-out $(call top_c,daemon),$(call find_c,daemon)))
+DAEMON_SRC := $(filter-out daemon/main.c,$(call top_c,daemon))
+HELPER_SRC := $(call top_c,daemon/helpers)
+MKFS_SRC := $(filter-out mkfs/main.c,$(call top_c,mkfs))
+CTL_SRC := $(filter-out ctl/main.c,$(call top_c,ctl))
+TESTLIB_SRC := $(call top_c,tests/lib)
+TOOL_SRC := $(call top_c,tests/tools)
+UNIT_SRC := $(filter %_test.c,$(call find_c,tests/unit))
+UNIT_LIB_SRC := $(filter-out %_test.c,$(call find_c,tests/unit))
+ALL_SRC := $(call find_c,daemon) $(call find_c,mkfs) $(call find_c,ctl) $(TESTLIB_SRC) $(TOOL_SRC) \
+	$(call find_c,tests/unit)
+
+LIBKFS := $(BUILD)/lib/libkfs.a
+# Each program without its main is an archive, so that unit tests reach all of it.
+LIBDAEMON := $(BUILD)/lib/daemon.a
+LIBMKFS := $(BUILD)/lib/mkfs.a
+LIBCTL := $(BUILD)/lib/ctl.a
+LIBTEST := $(BUILD)/lib/test.a
+
+HELPERS := $(HELPER_SRC:daemon/helpers/%.c=$(BUILD)/bin/%)
+PROGRAMS := $(if $(DAEMON_MAIN),$(BUILD)/bin/kfs) $(HELPERS) \
+	$(if $(wildcard mkfs/main.c),$(BUILD)/bin/mkfs.kfs) $(if $(wildcard ctl/main.c),$(BUILD)/bin/kfsctl)
+# Without a helper of that name, mount.fuse.kfs and umount.fuse.kfs are the daemon under another name.
+LINKS := $(if $(DAEMON_MAIN),$(filter-out $(HELPERS),$(BUILD)/bin/mount.fuse.kfs $(BUILD)/bin/umount.fuse.kfs))
+TOOLS := $(TOOL_SRC:tests/tools/%.c=$(BUILD)/bin/tests/%)
+UNITS := $(UNIT_SRC:tests/%.c=$(BUILD)/bin/tests/%)
+MANPAGES := $(wildcard daemon/*.8 daemon/helpers/*.8 mkfs/*.8 ctl/*.8)
+
+.PHONY: all programs tests-programs clean FORCE
+
+all: programs tests-programs
+programs: $(LIBKFS) $(PROGRAMS) $(LINKS)
+tests-programs: $(TOOLS) $(UNITS)
+
+# ---- stamps: rebuild when flags or the set of files change ----------------------------------------
+
+# $(call stamp,text): replaces the target only if the text differs, so that nothing is rebuilt for nothing.
+stamp = $(Q)mkdir -p $(@D); printf '%s\n' '$(1)' > $@.$$$$; \
+	if cmp -s $@.$$$$ $@; then rm -f $@.$$$$; else mv -f $@.$$$$ $@; fi
+
+$(BUILD)/flags.stamp: FORCE
+	$(call stamp,$(CC) $(CFLAGS) $(KFS_CFLAGS) $(LDFLAGS) $(KFS_LDFLAGS))
+$(BUILD)/version.stamp: FORCE
+	$(call stamp,$(VERSION))
+$(BUILD)/libkfs.stamp: FORCE
+	$(call stamp,$(LIBKFS_SRC))
+$(BUILD)/programs.stamp: FORCE
+	$(call stamp,$(DAEMON_SRC) $(MKFS_SRC) $(CTL_SRC) $(TESTLIB_SRC) $(UNIT_LIB_SRC))
+
+# A missing library is named once, with the remedy, instead of a screen of compiler errors.
+$(BUILD)/libs.stamp:
+	$(Q)mkdir -p $(@D)
+	$(Q)command -v $(firstword $(CC)) >/dev/null || { echo "kfs: $(CC) is not installed: run 'make deps' as root" >&2; exit 1; }
+	$(Q)command -v $(PKG_CONFIG) >/dev/null || { echo "kfs: $(PKG_CONFIG) is not installed: run 'make deps' as root" >&2; exit 1; }
+	$(Q)$(PKG_CONFIG) --print-errors --exists $(PKGS) || { echo "kfs: libraries are missing: run 'make deps' as root" >&2; exit 1; }
+	$(Q)touch $@
+
+# ---- compiling and linking ------------------------------------------------------------------------
+
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags.stamp | $(BUILD)/libs.stamp
+	$(call msg,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(KFS_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# Only the mains and option tables print the version; the rest is not rebuilt for a new commit.
+VERSIONED := $(call obj,$(call top_c,daemon) $(call top_c,daemon/helpers) mkfs/main.c mkfs/options.c ctl/main.c daemon/ctl/status.c)
+$(VERSIONED): $(BUILD)/version.stamp
+$(VERSIONED): KFS_CFLAGS += -DKFS_VERSION='"$(VERSION)"'
+
+define archive
+	$(call msg,AR,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)rm -f $@
+	$(Q)ar rcs $@ $(filter %.o,$^)
+endef
+
+$(LIBKFS): $(call obj,$(LIBKFS_SRC)) $(BUILD)/libkfs.stamp
+	$(archive)
+$(LIBDAEMON): $(call obj,$(DAEMON_SRC)) $(BUILD)/programs.stamp
+	$(archive)
+$(LIBMKFS): $(call obj,$(MKFS_SRC)) $(BUILD)/programs.stamp
+	$(archive)
+$(LIBCTL): $(call obj,$(CTL_SRC)) $(BUILD)/programs.stamp
+	$(archive)
+$(LIBTEST): $(call obj,$(TESTLIB_SRC)) $(call obj,$(UNIT_LIB_SRC)) $(BUILD)/programs.stamp
+	$(archive)
+
+PKG_LIBS = $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
+define link
+	$(call msg,LINK,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(KFS_LDFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(PKG_LIBS) $(LDLIBS)
+endef
+
+$(BUILD)/bin/kfs: $(BUILD)/obj/daemon/main.o $(LIBDAEMON) $(LIBKFS)
+	$(link)
+$(BUILD)/bin/mkfs.kfs: $(BUILD)/obj/mkfs/main.o $(LIBMKFS) $(LIBKFS)
+	$(link)
+$(BUILD)/bin/kfsctl: $(BUILD)/obj/ctl/main.o $(LIBCTL) $(LIBKFS)
+	$(link)
+$(HELPERS): $(BUILD)/bin/%: $(BUILD)/obj/daemon/helpers/%.o $(LIBDAEMON) $(LIBKFS)
+	$(link)
+$(LINKS): $(BUILD)/bin/kfs
+	$(call msg,LN,$@)
+	$(Q)ln -sf kfs $@
+
+# The archive of the program under test comes first: mkfs and kfs may both have, say, an options.o.
+$(filter $(BUILD)/bin/tests/unit/ctl/%,$(UNITS)): $(LIBCTL)
+$(filter-out $(BUILD)/bin/tests/unit/mkfs/% $(BUILD)/bin/tests/unit/ctl/%,$(UNITS)): $(LIBDAEMON)
+$(UNITS): $(BUILD)/bin/tests/%: $(BUILD)/obj/tests/%.o $(LIBTEST) $(LIBMKFS) $(LIBKFS)
+	$(link)
+$(TOOLS): $(BUILD)/bin/tests/%: $(BUILD)/obj/tests/tools/%.o $(LIBTEST) $(LIBKFS)
+	$(link)
+
+-include $(patsubst %.o,%.d,$(call obj,$(ALL_SRC)))
+
+clean:
+	$(call msg,RM,$(BUILD))
+	$(Q)rm -rf $(BUILD)
+
+FORCE:
