@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The image as bytes: a file, a block device, memory (tests), and later a
+ * recording device for crash tests. The only door to the image.
+ *
+ * Offsets and lengths are bytes, relative to the store's start (offset= is
+ * added here). Reads past the end are -EIO. A call either does all it was
+ * asked or fails; short transfers are retried inside. A write is durable only
+ * after a bdev_flush() that began after it returned; unflushed writes may reach
+ * the medium in any order. Safe for any number of threads.
+ *
+ * The image is opened exclusively (block device O_EXCL; file under an OFD
+ * write lock, read lock when read-only): one writer per image.
+ */
+#ifndef KFS_BLOCK_BDEV_H
+#define KFS_BLOCK_BDEV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "daemon/base/util.h"
+
+struct bdev;
+
+struct bdev_ops {
+	int (*readv)(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off);
+	int (*writev)(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off);
+	int (*flush)(struct bdev *b);
+	/* Give space back; contents are undefined afterwards. -EOPNOTSUPP where impossible. */
+	int (*discard)(struct bdev *b, uint64_t off, uint64_t len);
+	/* Make the range read as zeros, without writing them where the medium can. */
+	int (*zero)(struct bdev *b, uint64_t off, uint64_t len);
+	void (*close)(struct bdev *b);
+};
+
+struct bdev {
+	const struct bdev_ops *ops;
+	uint64_t size; /* [written once] bytes available to the store */
+	bool readonly; /* [written once] */
+	int fd;	       /* [written once] descriptor for splice and DAX, -1 where there is none */
+	uint64_t fd_offset; /* [written once] where byte 0 of the store lies in fd */
+	_Atomic uint64_t writes, reads, flushes, write_bytes, read_bytes; /* [atomic] statistics */
+	_Atomic uint64_t dirty_seq, clean_seq; /* [atomic] see bdev_flush() */
+};
+
+struct bdev_open_opts {
+	bool readonly;
+	uint64_t offset;
+	bool nolock; /* mkfs -n and tests that only look */
+};
+
+/*
+ * -EBUSY: another process holds the image. -EROFS: write wanted on a read-only
+ * medium. -ENOTBLK/-EISDIR/-EINVAL: neither a regular file nor a block device.
+ */
+MUST_USE int bdev_open_file(const char *path, const struct bdev_open_opts *opts,
+			    struct bdev **ret_bdev);
+MUST_USE int bdev_open_mem(uint64_t size, struct bdev **ret_bdev);
+void bdev_close(struct bdev *b);
+
+MUST_USE int bdev_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off);
+MUST_USE int bdev_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off);
+MUST_USE int bdev_read(struct bdev *b, void *buf, size_t len, uint64_t off);
+MUST_USE int bdev_write(struct bdev *b, const void *buf, size_t len, uint64_t off);
+/*
+ * Everything written before the call is durable on return. Concurrent callers
+ * share one flush where that is enough; nothing is done when nothing was
+ * written since the last one. After a failed flush every later one fails too
+ * (the kernel reports a lost write only once; we must not forget it).
+ */
+MUST_USE int bdev_flush(struct bdev *b);
+MUST_USE int bdev_discard(struct bdev *b, uint64_t off, uint64_t len);
+MUST_USE int bdev_zero(struct bdev *b, uint64_t off, uint64_t len);
+
+#endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Metadata buffers: blocks of the image in memory. File data never comes here.
+ *
+ * Life: buf_read() or buf_get_new() pins (refs + 1), buf_put() unpins. An
+ * unpinned clean buffer stays until room is needed (second chance). A buffer is
+ * not evictable while it is in a transaction or its last committed contents
+ * have not been written home (BUF_JOURNALED, owned by the journal).
+ *
+ * Changing contents: only inside a journal handle, between
+ * journal_get_write()/journal_get_create() and journal_dirty(). Who excludes
+ * other readers and writers of the bytes depends on the block: inode lock for
+ * directory, extent and private blocks; group lock for bitmaps and descriptors;
+ * the buffer's own lock (buf->lock) for blocks shared by unrelated inodes
+ * (inode tables, xattr blocks, the superblock).
+ *
+ * Validation: whoever reads a typed block checks magic, bounds and checksum once
+ * and then calls buf_set_verified(); it is cleared when the buffer is dropped.
+ */
+#ifndef KFS_BLOCK_CACHE_H
+#define KFS_BLOCK_CACHE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/base/list.h"
+#include "daemon/base/lock.h"
+#include "daemon/base/util.h"
+#include "daemon/block/bdev.h"
+
+struct cache;
+
+enum {
+	BUF_UPTODATE = 1u << 0,	 /* data holds the block's contents */
+	BUF_VERIFIED = 1u << 1,	 /* its owner has validated them */
+	BUF_JOURNALED = 1u << 2, /* in a transaction or not yet home: the journal's word */
+	BUF_REFERENCED = 1u << 3, /* second chance */
+	BUF_FORGOTTEN = 1u << 4, /* freed block: contents are dead */
+};
+
+struct buf {
+	uint64_t pblk;
+	uint8_t *data; /* block size bytes */
+	struct cache *cache;
+	_Atomic uint32_t refs;
+	_Atomic uint32_t flags;
+	struct rwlock lock; /* LOCK_BUF */
+	struct buf *hash_next; /* [shard lock] */
+	struct list lru;       /* [shard lock] */
+	/* The journal's own part. */
+	struct list txn_link;	   /* [journal lock] in the running transaction */
+	_Atomic uint32_t txn_tid;  /* [atomic] tid whose list it is on, 0 = none */
+	uint32_t ckpt_tid;	   /* [journal lock] newest commit that holds a copy not yet home */
+	uint32_t dirty_lo, dirty_hi; /* [journal lock] union of dirty ranges in this transaction */
+};
+
+struct cache_stats {
+	uint64_t hits, misses, evictions, bufs, bufs_max;
+};
+
+/* @bufs_max caps clean buffers (>= CACHE_BUFS_MIN); journaled ones may exceed it. */
+#define CACHE_BUFS_MIN 8
+MUST_USE int cache_new(struct bdev *bdev, uint32_t block_size, uint32_t bufs_max,
+		       struct cache **ret_cache);
+/* No buffer may be pinned or journaled. */
+void cache_free(struct cache *c);
+struct bdev *cache_bdev(struct cache *c);
+uint32_t cache_block_size(const struct cache *c);
+
+/* Pin block @pblk, reading it if it is not cached. -EIO, -ENOMEM, -EUCLEAN past the image's end. */
+MUST_USE int buf_read(struct cache *c, uint64_t pblk, struct buf **ret_buf);
+/* Pin block @pblk without reading it: zeroed, up to date, for a newly allocated block. */
+MUST_USE int buf_get_new(struct cache *c, uint64_t pblk, struct buf **ret_buf);
+/* Pin it only if cached; NULL when it is not. */
+struct buf *buf_find(struct cache *c, uint64_t pblk);
+/* One more pin of a pinned buffer. */
+void buf_pin(struct buf *b);
+void buf_put(struct buf *b);
+/* Start reading @count blocks in the background (posix_fadvise); advice only. */
+void buf_readahead(struct cache *c, uint64_t pblk, uint32_t count);
+/*
+ * The block was freed: its cached contents must never be written or found
+ * again. A pinned buffer is unhashed and dies with its last pin.
+ */
+void buf_forget(struct cache *c, uint64_t pblk);
+
+static inline bool buf_verified(const struct buf *b)
+{
+	return atomic_load_explicit(&b->flags, memory_order_acquire) & BUF_VERIFIED;
+}
+
+static inline void buf_set_verified(struct buf *b)
+{
+	atomic_fetch_or(&b->flags, BUF_VERIFIED);
+}
+
+static inline void cleanup_put_bufp(struct buf **b)
+{
+	if (*b)
+		buf_put(*b);
+}
+#define _cleanup_put_buffer_ __attribute__((cleanup(cleanup_put_bufp)))
+
+void cache_get_stats(struct cache *c, struct cache_stats *ret_stats);
+
+#endif

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Allocation: blocks (balloc.c), inodes (ialloc.c), groups' descriptors and
+ * bitmaps (group.c).
+ *
+ * Blocks: the allocator searches a group's busy map, never the on-disk bitmap, so a
+ * block freed by an uncommitted transaction or reserved by another inode cannot be
+ * handed out. Reservations live in memory only: a crash leaves nothing behind.
+ *
+ * Placement: goal first (next to the previous block of the file), then the inode's
+ * flex group, then other groups by free space; directories spread, files near
+ * their directory (Orlov). One group lock at a time.
+ *
+ * A group whose bitmap fails its checksum or is impossible is left alone for
+ * allocation (store_corrupt() reports it), the rest goes on.
+ */
+#ifndef KFS_STORE_ALLOC_H
+#define KFS_STORE_ALLOC_H
+
+#include "daemon/store/store.h"
+
+struct inode;
+
+/* group.c */
+MUST_USE int groups_load(struct store *s, struct store_open_error *err);
+void groups_free(struct store *s);
+/* Pin the (initialised, verified) bitmap of group @g; caller holds the group lock exclusively. */
+MUST_USE int group_block_bitmap(struct store *s, uint32_t g, struct buf **ret_buf);
+MUST_USE int group_inode_bitmap(struct store *s, uint32_t g, struct buf **ret_buf);
+/* Write the group's counters, flags and checksums back into its descriptor, in @h. */
+MUST_USE int group_desc_write(struct store *s, struct handle *h, uint32_t g);
+/* For the precommit hook and close: fold counters into the superblock buffer. */
+MUST_USE int store_fold_counters(struct store *s, struct handle *h);
+
+enum {
+	ALLOC_META = 1u << 0,	  /* a metadata block: no reservation, near the inode */
+	ALLOC_RESERVED_OK = 1u << 1, /* caller may use the root-reserved blocks */
+	ALLOC_STREAM = 1u << 2,	  /* large sequential file: prefer an aligned, long run */
+	ALLOC_EXACT = 1u << 3,	  /* only at the goal */
+};
+
+struct alloc_req {
+	struct inode *inode; /* for placement and its reservation; locked exclusively */
+	uint64_t goal;	     /* wished first pblk; 0 = none */
+	uint32_t lblk;	     /* logical block it is for (stream placement) */
+	uint32_t count;	     /* wanted, >= 1 */
+	uint32_t flags;	     /* ALLOC_* */
+};
+
+/*
+ * Allocate one run of 1..count blocks; marks bitmap and descriptor in @h
+ * (CREDITS_ALLOC). -ENOSPC when nothing is left for this caller.
+ */
+MUST_USE int balloc(struct handle *h, const struct alloc_req *req, uint64_t *ret_pblk,
+		    uint32_t *ret_count);
+enum { FREE_META = 1u << 0 }; /* the blocks were metadata: journal_forget() them */
+/* Free blocks; they become allocatable when @h's transaction has committed. Spans groups. */
+MUST_USE int balloc_free(struct handle *h, struct inode *inode, uint64_t pblk, uint64_t count,
+			 uint32_t flags);
+/* Undo of balloc() in the same handle before anyone saw the blocks: free at once. */
+MUST_USE int balloc_undo(struct handle *h, uint64_t pblk, uint32_t count);
+/* Drop @inode's reservation (last forget, truncate). Caller holds its lock exclusively. */
+void balloc_release_resv(struct inode *inode);
+/* Where a new file or its first block should go. */
+uint64_t balloc_goal(const struct inode *inode, uint32_t lblk);
+/* FITRIM over [start, start+len) bytes, runs >= minlen; returns bytes discarded. */
+MUST_USE int balloc_trim(struct store *s, uint64_t start, uint64_t len, uint64_t minlen,
+			 uint64_t *ret_trimmed);
+/* May this caller (uid, gid, root) use reserved blocks? And is there room for @count? */
+bool balloc_may_use_reserved(const struct store *s, uint32_t uid, uint32_t gid, bool capable);
+
+/* ialloc.c */
+MUST_USE int ialloc(struct handle *h, struct inode *dir, bool is_dir, uint32_t *ret_ino);
+MUST_USE int ialloc_free(struct handle *h, uint32_t ino, bool is_dir);
+/* Is the number marked used in its bitmap (NFS handles, lookup of corrupt names)? */
+MUST_USE int ialloc_in_use(struct store *s, uint32_t ino, bool *ret_used);
+
+/* orphan.c: the orphan list in the superblock or the orphan file. */
+MUST_USE int orphan_add(struct handle *h, struct inode *inode);
+MUST_USE int orphan_del(struct handle *h, struct inode *inode);
+MUST_USE int orphan_open(struct store *s, struct store_open_error *err);
+void orphan_close(struct store *s);
+
+/* mmp.c: multiple mount protection. Checks, claims, refreshes from its own thread, releases. */
+MUST_USE int mmp_start(struct store *s, struct store_open_error *err);
+void mmp_stop(struct store *s);
+
+#endif
