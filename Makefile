@@ -109,7 +109,7 @@ TOOLS := $(TOOL_SRC:tests/tools/%.c=$(BUILD)/bin/tests/%)
 UNITS := $(UNIT_SRC:tests/%.c=$(BUILD)/bin/tests/%)
 MANPAGES := $(wildcard daemon/*.8 daemon/helpers/*.8 mkfs/*.8 ctl/*.8)
 
-.PHONY: all programs tests-programs clean FORCE
+.PHONY: all programs tests-programs deps run test check lint tidy fmt install uninstall clean FORCE
 
 all: programs tests-programs
 programs: $(LIBKFS) $(PROGRAMS) $(LINKS)
@@ -196,6 +196,64 @@ $(TOOLS): $(BUILD)/bin/tests/%: $(BUILD)/obj/tests/tools/%.o $(LIBTEST) $(LIBKFS
 	$(link)
 
 -include $(patsubst %.o,%.d,$(call obj,$(ALL_SRC)))
+
+# ---- what people call -----------------------------------------------------------------------------
+
+DEPS := tests/lib/deps.sh
+
+deps:
+	$(Q)$(DEPS) install build run test
+
+run:
+	$(Q)$(DEPS) ensure build run
+	$(Q)$(MAKE) --no-print-directory programs
+	$(Q)BUILD=$(BUILD) tests/lib/run-demo.sh
+
+# Lint judges the sources, which are the same under every flag: sanitizer and coverage builds leave it out.
+test:
+	$(Q)$(DEPS) ensure build run test
+	$(Q)$(MAKE) --no-print-directory DEV=1 all
+	$(Q)$(MAKE) --no-print-directory DEV=1 run-tests
+
+.PHONY: run-tests
+run-tests:
+	$(Q)BUILD=$(BUILD) T='$(T)' J='$(J)' tests/run.sh $(if $(SAN)$(COV),,lint) unit $(UNITS) integration
+
+check: tests-programs
+	$(Q)BUILD=$(BUILD) T='$(T)' tests/run.sh unit $(UNITS)
+
+lint:
+	$(Q)tests/lint/run.sh
+
+C_FILES = $(shell find daemon mkfs ctl vhost include tests -name '*.[ch]' 2>/dev/null)
+fmt:
+	$(call msg,FMT,$(words $(C_FILES)) files)
+	$(Q)clang-format -i $(C_FILES)
+
+# Not part of lint: minutes instead of seconds.
+tidy:
+	$(Q)clang-tidy --quiet --checks='-*,bugprone-*,clang-analyzer-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling' \
+		$(ALL_SRC) -- $(filter-out -fPIE,$(KFS_CFLAGS)) -DKFS_VERSION='"tidy"'
+
+# mount(8) looks for its helpers in /sbin, whatever the prefix.
+SBIN_MOUNT := mount.fuse.kfs umount.fuse.kfs
+INSTALL_BIN := $(filter-out $(SBIN_MOUNT),$(notdir $(PROGRAMS)))
+
+install: programs
+	$(call msg,INSTALL,$(DESTDIR)$(PREFIX))
+	$(Q)install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)/sbin
+	$(Q)set -e; for name in $(INSTALL_BIN); do \
+		case $$name in kfsctl|kfs) dir=bin;; *) dir=sbin;; esac; \
+		install -m 755 $(BUILD)/bin/$$name $(DESTDIR)$(PREFIX)/$$dir/$$name; done
+	$(Q)set -e; for name in $(SBIN_MOUNT); do \
+		if [ -h $(BUILD)/bin/$$name ]; then ln -sf $(PREFIX)/bin/kfs $(DESTDIR)/sbin/$$name; \
+		else install -m 755 $(BUILD)/bin/$$name $(DESTDIR)/sbin/$$name; fi; done
+	$(Q)set -e; for page in $(MANPAGES); do install -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man8/; done
+
+uninstall:
+	$(call msg,REMOVE,$(DESTDIR)$(PREFIX))
+	$(Q)rm -f $(foreach n,$(INSTALL_BIN),$(DESTDIR)$(PREFIX)/bin/$(n) $(DESTDIR)$(PREFIX)/sbin/$(n)) \
+		$(SBIN_MOUNT:%=$(DESTDIR)/sbin/%) $(foreach p,$(MANPAGES),$(DESTDIR)$(PREFIX)/share/man/man8/$(notdir $(p)))
 
 clean:
 	$(call msg,RM,$(BUILD))

@@ -67,7 +67,8 @@ static const char *int128_text(__int128 value, char *buf, size_t size)
 	if (value < 0)
 		snprintf(buf, size, "%" PRId64, (int64_t)value);
 	else
-		snprintf(buf, size, "%" PRIu64 " (0x%" PRIx64 ")", (uint64_t)value, (uint64_t)value);
+		snprintf(buf, size, "%" PRIu64 " (0x%" PRIx64 ")", (uint64_t)value,
+			 (uint64_t)value);
 	return buf;
 }
 
@@ -76,7 +77,8 @@ void test_compare_failed(const char *file, int line, const char *what, __int128 
 	char got_text[64];
 	char want_text[64];
 
-	test_failed(file, line, "%s: got %s, wanted %s", what, int128_text(got, got_text, sizeof(got_text)),
+	test_failed(file, line, "%s: got %s, wanted %s", what,
+		    int128_text(got, got_text, sizeof(got_text)),
 		    int128_text(want, want_text, sizeof(want_text)));
 }
 
@@ -90,8 +92,8 @@ static const char *result_text(int64_t result)
 void test_check_result(const char *file, int line, const char *what, int64_t got, int64_t want)
 {
 	if (got != want)
-		test_failed(file, line, "%s: got %" PRId64 " (%s), wanted %" PRId64 " (%s)", what, got,
-			    result_text(got), want, result_text(want));
+		test_failed(file, line, "%s: got %" PRId64 " (%s), wanted %" PRId64 " (%s)", what,
+			    got, result_text(got), want, result_text(want));
 }
 
 void test_check_str(const char *file, int line, const char *what, const char *got, const char *want)
@@ -116,7 +118,8 @@ static void hex_row(const char *label, const uint8_t *bytes, size_t from, size_t
 	fprintf(stderr, "\n");
 }
 
-void test_check_mem(const char *file, int line, const char *what, const void *got, const void *want, size_t len)
+void test_check_mem(const char *file, int line, const char *what, const void *got, const void *want,
+		    size_t len)
 {
 	const uint8_t *got_bytes = got;
 	const uint8_t *want_bytes = want;
@@ -193,7 +196,8 @@ static int run_in_child(const struct test_case *test)
 		}
 	}
 	if (WIFSIGNALED(status)) {
-		fprintf(stderr, "%s: killed by signal %s\n", test->test_name, sigabbrev_np(WTERMSIG(status)));
+		fprintf(stderr, "%s: killed by signal %s\n", test->test_name,
+			sigabbrev_np(WTERMSIG(status)));
 		return 1;
 	}
 	if (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == EXIT_SKIP)
@@ -245,7 +249,11 @@ int main(int argc, char **argv)
 		passed += result == 0;
 		failed += result == 1;
 		skipped += result == EXIT_SKIP;
-		printf("%s %s\n", result == 0 ? "ok  " : result == 1 ? "FAIL" : "skip", test->test_name);
+		printf("%s %s\n",
+		       result == 0 ? "ok  " :
+		       result == 1 ? "FAIL" :
+				     "skip",
+		       test->test_name);
 	}
 	scratch_remove();
 	printf("%u passed, %u failed, %u skipped\n", passed, failed, skipped);

@@ -23,6 +23,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/base/check.h"
+
+/* The daemon's CHECK aborts; here it fails the test. Its header is read first, so that it cannot come back. */
+#undef CHECK
+
 #define TEST(name)                                                                                 \
 	static void name(void);                                                                    \
 	static struct test_case name##_case = { .test_name = #name, .test_run = name };            \
@@ -80,13 +85,16 @@ struct test_case {
 };
 
 void test_register(struct test_case *test);
-__attribute__((noreturn, format(printf, 3, 4))) void test_failed(const char *file, int line, const char *fmt, ...);
+__attribute__((noreturn, format(printf, 3, 4))) void test_failed(const char *file, int line,
+								 const char *fmt, ...);
 __attribute__((noreturn, format(printf, 1, 2))) void test_skipped(const char *fmt, ...);
-__attribute__((noreturn)) void test_compare_failed(const char *file, int line, const char *what, __int128 got,
-						   __int128 want);
+__attribute__((noreturn)) void test_compare_failed(const char *file, int line, const char *what,
+						   __int128 got, __int128 want);
 void test_check_result(const char *file, int line, const char *what, int64_t got, int64_t want);
-void test_check_str(const char *file, int line, const char *what, const char *got, const char *want);
-void test_check_mem(const char *file, int line, const char *what, const void *got, const void *want, size_t len);
+void test_check_str(const char *file, int line, const char *what, const char *got,
+		    const char *want);
+void test_check_mem(const char *file, int line, const char *what, const void *got, const void *want,
+		    size_t len);
 
 /* 128 bits hold every value of every integer type, so a mixed comparison means what it says. */
 #define TEST_COMPARE(got, op, want)                                                                \

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# The packages kfs needs on Debian and its kin, in one place, each with the reason.
+#
+#   deps.sh check SET…     exit 0 if every package is installed, else their names
+#   deps.sh install SET…   installs what is missing; root only; says what it does
+#   deps.sh ensure SET…    as root installs what is missing; others are told what is, and go on: the build names the
+#                          library it lacks, a test that lacks its tool is skipped
+#
+# Sets: build (compile and install), run (make run), test (make test).
+
+set -euo pipefail
+
+packages() {
+	sed -n "s/^$1 \+\([^ ]*\) .*/\1/p" <<-'LIST'
+		build  gcc               the compiler
+		build  libc6-dev         C library headers
+		build  make              this build
+		build  pkg-config        finds the libraries
+		build  libfuse3-dev      session set-up, mounting, option words
+		build  libjansson-dev    JSON of kfsctl and of the control socket
+		build  libcap-ng-dev     dropping capabilities
+		build  libseccomp-dev    the allow-list of system calls
+		build  libblkid-dev      mkfs.kfs refuses to overwrite what holds something
+		build  uuid-dev          identifiers of new filesystems
+		build  liburing-dev      FUSE over io_uring
+		run    fuse3             fusermount3, for mounts of ordinary users
+		run    e2fsprogs         the judge: e2fsck
+		run    mount             mount, umount, losetup
+		run    util-linux        mountpoint, setpriv
+		test   clang             second compiler; holds the rule on ignored results
+		test   clang-format      make lint, make fmt
+		test   shellcheck        make lint
+		test   git               lint reads the list of files; git on a mount
+		test   python3-minimal   small tests of system calls that the shell cannot make
+		test   acl               getfacl, setfacl
+		test   attr              getfattr, setfattr
+		test   libcap2-bin       setcap, getcap: file capabilities
+		test   fuse2fs           the neighbour that is compared with
+		test   fio               verified reads and writes by every engine
+		test   sqlite3           a database as a user of locks, fsync and mmap
+		test   stress-ng         file and directory stressors
+		test   jq                reads kfsctl --json
+		test   procps            ps, pgrep
+		test   kmod              modprobe ext4, loop
+	LIST
+}
+
+missing() {
+	local set wanted=()
+	for set; do mapfile -t -O "${#wanted[@]}" wanted < <(packages "$set"); done
+	comm -23 <(printf '%s\n' "${wanted[@]}" | sort -u) \
+		<(dpkg-query -W -f='${db:Status-Abbrev}${Package}\n' "${wanted[@]}" 2>/dev/null | sed -n 's/^ii //p' | sort -u)
+}
+
+install_packages() {
+	echo "kfs: installing with apt-get: $*"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends "$@"
+}
+
+action=${1:?usage: deps.sh check|install|ensure SET…}
+shift
+if ! command -v dpkg-query >/dev/null; then
+	echo "kfs: not a Debian system; needed are, by Debian's names:"
+	for set; do packages "$set"; done | paste -sd' '
+	[ "$action" = ensure ] && exit 0
+	exit 1
+fi
+mapfile -t lacking < <(missing "$@")
+[ "${#lacking[@]}" -eq 0 ] && exit 0
+case $action in
+check)
+	echo "kfs: not installed: ${lacking[*]}"
+	exit 1
+	;;
+install | ensure)
+	if [ "$(id -u)" -ne 0 ]; then
+		echo "kfs: not installed: ${lacking[*]}: run 'sudo make deps'" >&2
+		[ "$action" = ensure ]
+		exit
+	fi
+	install_packages "${lacking[@]}"
+	;;
+*)
+	echo "deps.sh: unknown action: $action" >&2
+	exit 2
+	;;
+esac

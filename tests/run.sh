@@ -1,0 +1,179 @@
+#!/usr/bin/env bash
+# Runs tests and says how they went.
+#
+#   tests/run.sh [lint] [unit PROGRAM…] [integration]
+#
+# Environment: BUILD (folder of the build), T (only tests whose name holds this), J (integration scripts at a time,
+# default 1), KFS_OPTS and KFS_MKFS_OPTS (forced odd settings, see lib/lib.sh).
+#
+# A test exits 0 (passed), 77 (skipped, the last line says why) or anything else (failed: its last lines are shown,
+# the whole log stays in BUILD/tmp/<name>.log). The rows go to BUILD/results/test.json. The last line is
+# "N passed, N failed, N skipped"; the exit status is 1 if one failed or none ran.
+
+set -u -o pipefail
+cd "$(dirname "$0")/.." || exit 1
+TOP=$PWD
+BUILD=${BUILD:-build}
+case $BUILD in /*) ;; *) BUILD=$TOP/$BUILD ;; esac
+export BUILD
+TMP=$BUILD/tmp
+TIMEOUT_DEFAULT=120
+# Unit programs take under a second; sanitizers and a busy machine stretch that.
+TIMEOUT_UNIT=120
+FILTER=${T:-}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
+# The thread sanitizer of gcc 12 cannot place its shadow under the larger address randomisation of newer kernels.
+NO_RANDOM=()
+if grep -qs fsanitize=thread "$BUILD/flags.stamp"; then NO_RANDOM=(setarch -R); fi
+
+names=()
+declare -A command_of timeout_of
+
+add() { # NAME TIMEOUT COMMAND
+	case $1 in *"$FILTER"*) ;; *) return ;; esac
+	names+=("$1")
+	timeout_of[$1]=$2
+	command_of[$1]=$3
+}
+
+add_lint() {
+	local check
+	for check in $(tests/lint/run.sh --list); do
+		add "lint/$check" "$TIMEOUT_DEFAULT" "tests/lint/run.sh $check"
+	done
+}
+
+add_unit() {
+	local name=${1##*/bin/tests/}
+	add "$name" "$TIMEOUT_UNIT" "$1"
+}
+
+add_integration() {
+	local script limit
+	for script in tests/integration/[0-9]*.sh; do
+		[ -e "$script" ] || continue
+		limit=$(sed -n 's/^# timeout: *\([0-9][0-9]*\) *$/\1/p' "$script" | head -n 1)
+		add "integration/$(basename "$script" .sh)" "${limit:-$TIMEOUT_DEFAULT}" "bash $script"
+	done
+}
+
+# What a script that was killed may leave: mounts below its folder, and the daemons that serve them.
+clean_after() {
+	local scratch=$1 dir pid status=0
+	while read -r dir; do
+		echo "left mounted: $dir (detached)"
+		umount -f "$dir" 2>/dev/null || umount -l "$dir"
+		status=1
+	done < <(awk -v top="$scratch/" 'index($2, top) == 1 { print $2 }' /proc/self/mounts | tac)
+	for pid in /proc/[0-9]*; do
+		pid=${pid#/proc/}
+		case $(readlink "/proc/$pid/exe" 2>/dev/null) in "$BUILD"/bin/*) ;; *) continue ;; esac
+		tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -Fq -- "$scratch/" || continue
+		echo "left running: pid $pid (killed)"
+		kill -KILL "$pid" 2>/dev/null
+		status=1
+	done
+	return "$status"
+}
+
+run_one() { # NAME: leaves NAME.status and NAME.log in TMP
+	local name=$1 file scratch status=0 start seconds
+	file=$TMP/${name//\//_}
+	scratch=$TMP/$(basename "$name")
+	export SCRATCH=$scratch TMPDIR=$TMP
+	start=${EPOCHREALTIME/./}
+	# shellcheck disable=SC2086 # the command is several words
+	timeout -k 20 "${timeout_of[$name]}" "${NO_RANDOM[@]}" ${command_of[$name]} >"$file.log" 2>&1 </dev/null || status=$?
+	if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+		echo "timeout: killed after ${timeout_of[$name]} s" >>"$file.log"
+		status=1
+	fi
+	clean_after "$scratch" >>"$file.log" 2>&1 || status=1
+	seconds=$(((${EPOCHREALTIME/./} - start) / 1000))
+	printf '%d %d.%03d\n' "$status" $((seconds / 1000)) $((seconds % 1000)) >"$file.status"
+	case $status in
+	0 | 77) rm -rf --one-file-system "$scratch" ;;
+	*) ;;
+	esac
+	show "$name" "$status" "$seconds" "$file.log"
+}
+
+# One printf per test: several run at a time.
+show() {
+	local name=$1 status=$2 seconds=$3 log=$4 label=ok text=''
+	case $status in
+	0) ;;
+	77) label=skip text=$(sed -n '/./h; ${g;s/^skip: //;s/^/: /;p}' "$log") ;;
+	*) label=FAIL ;;
+	esac
+	if [ "$label" = FAIL ]; then text=$(printf '\n'; tail -n 40 "$log" | sed 's/^/    | /'); fi
+	printf '%-4s %s (%d.%d s)%s\n' "$label" "$name" $((seconds / 1000)) $((seconds % 1000 / 100)) "$text"
+}
+
+run_all() { # JOBS NAME…
+	local jobs=$1 name
+	shift
+	for name; do
+		while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n; done
+		run_one "$name" &
+	done
+	wait
+}
+
+select_names() { # PREFIX: prints names that begin with it
+	local name
+	for name in "${names[@]}"; do
+		case $name in "$1"*) echo "$name" ;; esac
+	done
+}
+
+what=lint
+for word; do
+	case $word in
+	lint | unit | integration)
+		what=$word
+		[ "$word" = lint ] && add_lint
+		[ "$word" = integration ] && add_integration
+		;;
+	*)
+		[ "$what" = unit ] || { echo "run.sh: unknown word: $word" >&2; exit 2; }
+		add_unit "$word"
+		;;
+	esac
+done
+
+rm -rf --one-file-system "$TMP"
+mkdir -p "$TMP" "$BUILD/results"
+mapfile -t quick < <(select_names lint; select_names unit)
+mapfile -t slow < <(select_names integration)
+if [ "${#quick[@]}" -gt 0 ]; then run_all 2 "${quick[@]}"; fi
+if [ "${#slow[@]}" -gt 0 ]; then run_all "${J:-1}" "${slow[@]}"; fi
+
+passed=0 failed=0 skipped=0 separator=''
+{
+	printf '['
+	for name in "${names[@]}"; do
+		status=1 seconds=0
+		[ -e "$TMP/${name//\//_}.status" ] && read -r status seconds <"$TMP/${name//\//_}.status"
+		ok=true result=pass
+		case $status in
+		0) passed=$((passed + 1)) ;;
+		77) skipped=$((skipped + 1)) ok=null result=skip ;;
+		*) failed=$((failed + 1)) ok=false result=fail ;;
+		esac
+		printf '%s\n{"row": "%s", "value": %s, "unit": "s", "against": null, "ratio": null, "bar": null, "ok": %s, "result": "%s"}' \
+			"$separator" "$name" "$seconds" "$ok" "$result"
+		separator=,
+	done
+	printf '\n]\n'
+} >"$BUILD/results/test.json"
+
+if [ "${#names[@]}" -eq 0 ]; then echo "no test's name holds '$FILTER'"; fi
+if [ "$failed" -gt 0 ]; then
+	echo "failed:"
+	for name in "${names[@]}"; do
+		grep -q '^\(0\|77\) ' "$TMP/${name//\//_}.status" 2>/dev/null || echo "  $name   (log: $TMP/${name//\//_}.log)"
+	done
+fi
+echo "$passed passed, $failed failed, $skipped skipped" | tee "$BUILD/results/test.summary"
+[ "$failed" -eq 0 ] && [ "${#names[@]}" -gt 0 ]
