@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The filesystem's operations: the one meaning of each, whatever transport asks.
+ *
+ * nodeid = generation << 32 | inode number; the root is 1. A session (the host mount,
+ * a guest, a control client) may use only nodeids that were handed to it when it is
+ * "confined"; others are checked by generation (-ESTALE).
+ *
+ * Lookup counts: an operation that returns a struct fs_entry with nodeid != 0 raises
+ * that nodeid's count in the session by one, under the lock that guards the name;
+ * fs_forget() lowers it. An unlinked inode lives until the last count in every
+ * session is gone, then it is deleted. Dropping a session forgets everything.
+ *
+ * Permission checks are the asking kernel's (default_permissions); what the kernel
+ * cannot know is done here: setgid inheritance, default ACLs, killpriv on the flags
+ * it sends, reserved blocks, immutable and append-only flags, EROFS.
+ *
+ * Errors: 0 or negative errno; results are written on success only. No lock is held
+ * on return. Every function may be called from any thread and may block on I/O.
+ * -EROFS after an abort; -EUCLEAN corruption (already logged); -ESTALE unknown nodeid.
+ */
+#ifndef KFS_FS_FS_H
+#define KFS_FS_FS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "daemon/base/util.h"
+
+struct fs;
+struct fs_session;
+struct inval_bus;
+struct store;
+
+struct fs_time {
+	int64_t s;
+	uint32_t ns;
+};
+
+struct fs_attr {
+	uint64_t ino; /* what stat shows: the inode number */
+	uint64_t size, blocks; /* bytes; 512-byte units */
+	struct fs_time atime, mtime, ctime, btime;
+	uint32_t mode, nlink, uid, gid, rdev, blksize;
+	uint32_t flags; /* EXT4_*_FL, for statx attributes */
+	uint64_t version;
+};
+
+struct fs_entry {
+	uint64_t nodeid; /* 0 = the name does not exist (a cacheable negative answer) */
+	uint64_t generation;
+	struct fs_attr attr;
+};
+
+/* Who asks. */
+struct fs_ctx {
+	struct fs_session *session;
+	uint32_t uid, gid, pid;
+	uint16_t umask;
+	bool has_supp_gid; /* CREATE_SUPP_GROUP: the directory's group, if the caller is in it */
+	uint32_t supp_gid;
+	uint64_t unique; /* for traces and lock waiters */
+};
+
+struct fs_name {
+	const char *name; /* not NUL-terminated; checked by fs: length, '/', NUL */
+	uint32_t len;
+};
+
+enum fs_atime { FS_ATIME_RELATIME, FS_ATIME_NOATIME, FS_ATIME_STRICT };
+
+struct fs_opts {
+	enum fs_atime atime;
+	bool nodiratime, lazytime;
+	bool posix_acl; /* inherit default ACLs on create */
+	uint64_t uid_forced, gid_forced; /* reserved for id maps */
+};
+
+/* fs takes @store (closed by fs_close) and publishes on @bus (owned by the caller, outlives it). */
+MUST_USE int fs_open_store(struct store *store, struct inval_bus *bus, const struct fs_opts *opts,
+			   struct fs **ret_fs);
+/* All sessions must be closed. Returns the store's close error. */
+MUST_USE int fs_close(struct fs *fs);
+void fs_destroy(struct fs *fs); /* as a crash */
+struct store *fs_store(struct fs *fs);
+
+struct fs_session_opts {
+	const char *name;   /* "host", "guest-0": for statistics and messages */
+	bool writeback;	    /* the kernel's writeback cache owns size and mtime of written files */
+	bool shared;	    /* opens are reported; locks are held here */
+	bool confined;	    /* accept only nodeids handed out (guests) */
+	bool readonly;
+	uint64_t root_nodeid; /* 1, or the shared subdirectory */
+	uint64_t nodes_max; /* cap of handed-out nodeids, 0 = none */
+};
+MUST_USE int fs_session_open(struct fs *fs, const struct fs_session_opts *opts,
+			     struct fs_session **ret_session);
+/* Forgets all, releases all locks. No request of it may be running. */
+void fs_session_close(struct fs_session *s);
+
+/* Names */
+MUST_USE int fs_lookup(struct fs *fs, const struct fs_ctx *ctx, uint64_t dir, struct fs_name name,
+		       struct fs_entry *ret_entry);
+void fs_forget(struct fs *fs, struct fs_session *s, uint64_t nodeid, uint64_t nlookup);
+
+struct fs_create {
+	uint64_t dir;
+	struct fs_name name;
+	uint32_t mode; /* with S_IFMT: regular, directory, fifo, socket, device */
+	uint32_t rdev;
+	const char *target; /* symlink: @target_len bytes */
+	uint32_t target_len;
+	bool excl;	/* else an existing regular file is returned (create only) */
+};
+/* CREATE, MKNOD, MKDIR and SYMLINK are one operation with different modes. -EEXIST. */
+MUST_USE int fs_create(struct fs *fs, const struct fs_ctx *ctx, const struct fs_create *req,
+		       struct fs_entry *ret_entry);
+/* An unnamed file in @dir's filesystem, on the orphan list until linked. */
+MUST_USE int fs_tmpfile(struct fs *fs, const struct fs_ctx *ctx, uint64_t dir, uint32_t mode,
+			struct fs_entry *ret_entry);
+MUST_USE int fs_link(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, uint64_t dir,
+		     struct fs_name name, struct fs_entry *ret_entry);
+MUST_USE int fs_unlink(struct fs *fs, const struct fs_ctx *ctx, uint64_t dir, struct fs_name name);
+MUST_USE int fs_rmdir(struct fs *fs, const struct fs_ctx *ctx, uint64_t dir, struct fs_name name);
+enum { FS_RENAME_NOREPLACE = 1, FS_RENAME_EXCHANGE = 2, FS_RENAME_WHITEOUT = 4 };
+struct fs_rename {
+	uint64_t dir, newdir;
+	struct fs_name name, newname;
+	uint32_t flags;
+};
+MUST_USE int fs_rename(struct fs *fs, const struct fs_ctx *ctx, const struct fs_rename *req);
+/* At most PATH_MAX bytes, not NUL-terminated. */
+MUST_USE int fs_readlink(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, char *buf,
+			 uint32_t size, uint32_t *ret_len);
+
+struct fs_dirent {
+	struct fs_name name;
+	uint64_t ino, cookie;
+	uint32_t dtype;
+	const struct fs_entry *entry; /* with plus: counted if @emit takes it; NULL for . and .. */
+};
+/* > 0: no room, this entry was not taken. */
+typedef int (*fs_emit_fn)(void *arg, const struct fs_dirent *d);
+/* With @plus each taken entry raises its nodeid's lookup count. */
+MUST_USE int fs_readdir(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, uint64_t cookie,
+			bool plus, fs_emit_fn emit, void *arg);
+
+/* Attributes */
+MUST_USE int fs_getattr(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid,
+			struct fs_attr *ret_attr);
+enum {
+	FS_SET_MODE = 1u << 0, FS_SET_UID = 1u << 1, FS_SET_GID = 1u << 2, FS_SET_SIZE = 1u << 3,
+	FS_SET_ATIME = 1u << 4, FS_SET_MTIME = 1u << 5, FS_SET_CTIME = 1u << 6,
+	FS_SET_ATIME_NOW = 1u << 7, FS_SET_MTIME_NOW = 1u << 8,
+	FS_SET_KILL_SUIDGID = 1u << 9, /* killpriv_v2: clear suid/sgid and security.capability */
+};
+struct fs_setattr {
+	uint64_t nodeid;
+	uint32_t valid; /* FS_SET_* */
+	uint32_t mode, uid, gid;
+	uint64_t size;
+	struct fs_time atime, mtime, ctime;
+};
+MUST_USE int fs_setattr(struct fs *fs, const struct fs_ctx *ctx, const struct fs_setattr *req,
+			struct fs_attr *ret_attr);
+MUST_USE ssize_t fs_getxattr(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid,
+			     const char *name, void *buf, size_t size);
+MUST_USE ssize_t fs_listxattr(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, char *buf,
+			      size_t size);
+struct fs_setxattr {
+	uint64_t nodeid;
+	const char *name;
+	const void *value; /* NULL removes */
+	size_t len;
+	int flags;	   /* XATTR_CREATE, XATTR_REPLACE */
+	bool kill_sgid;	   /* SETXATTR_EXT: an ACL change by one outside the group */
+};
+MUST_USE int fs_setxattr(struct fs *fs, const struct fs_ctx *ctx, const struct fs_setxattr *req);
+/* EXT4_*_FL that users see and may set; generation; project id. */
+struct fs_fileattr {
+	uint32_t flags;
+	uint32_t projid;
+	uint32_t generation;
+	uint32_t extents;
+};
+MUST_USE int fs_fileattr_get(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid,
+			     struct fs_fileattr *ret_attr);
+enum { FS_FILEATTR_FLAGS = 1, FS_FILEATTR_PROJID = 2 };
+MUST_USE int fs_fileattr_set(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid,
+			     uint32_t valid, const struct fs_fileattr *attr);
+
+/* Contents. share=off serves them without any open. */
+MUST_USE int fs_open(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, uint32_t flags);
+void fs_release(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, uint64_t lock_owner,
+		bool flock_unlock);
+MUST_USE ssize_t fs_read(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid,
+			 const struct iovec *iov, int iovcnt, uint64_t off, uint64_t len);
+enum {
+	FS_WRITE_CACHE = 1u << 0,     /* from the kernel's page cache: its size and times rule */
+	FS_WRITE_KILL_SUIDGID = 1u << 1,
+	FS_WRITE_APPEND = 1u << 2,    /* O_APPEND: offset is the size now (shared profile) */
+	FS_WRITE_SYNC = 1u << 3, FS_WRITE_DSYNC = 1u << 4,
+};
+struct fs_write {
+	uint64_t nodeid;
+	const struct iovec *iov;
+	int iovcnt;
+	uint64_t off, len;
+	uint32_t flags;
+};
+MUST_USE ssize_t fs_write(struct fs *fs, const struct fs_ctx *ctx, const struct fs_write *req);
+/* fallocate(2)'s mode bits. */
+MUST_USE int fs_fallocate(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, uint32_t mode,
+			  uint64_t off, uint64_t len);
+MUST_USE int fs_lseek(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, uint64_t off,
+		      bool want_hole, uint64_t *ret_off);
+struct fs_copy {
+	uint64_t nodeid_in, off_in, nodeid_out, off_out, len;
+};
+MUST_USE ssize_t fs_copy_range(struct fs *fs, const struct fs_ctx *ctx, const struct fs_copy *req);
+MUST_USE int fs_bmap(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, uint64_t block,
+		     uint32_t block_size, uint64_t *ret_block);
+/* Durable on return: data, inode and name (data_only: what is needed to read the data back). */
+MUST_USE int fs_fsync(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, bool data_only);
+MUST_USE int fs_syncfs(struct fs *fs);
+
+struct fs_statfs {
+	uint64_t blocks, bfree, bavail, files, ffree;
+	uint32_t bsize, namelen;
+};
+MUST_USE int fs_statfs(struct fs *fs, struct fs_statfs *ret_st);
+MUST_USE int fs_trim(struct fs *fs, uint64_t start, uint64_t len, uint64_t minlen,
+		     uint64_t *ret_trimmed);
+
+/* Locks (shared profile). @owner is the asking session's lock owner. */
+struct fs_flock {
+	uint64_t nodeid, owner;
+	uint64_t start, end; /* inclusive; end UINT64_MAX >> 1 = to the end */
+	uint32_t type;	     /* F_RDLCK, F_WRLCK, F_UNLCK */
+	uint32_t pid;
+	bool flock;	     /* flock(2) rather than POSIX */
+};
+MUST_USE int fs_getlk(struct fs *fs, const struct fs_ctx *ctx, struct fs_flock *lock);
+/*
+ * 0 granted; -EAGAIN conflict (@wait NULL); -EDEADLK. With @wait, a conflict parks
+ * it: returns -EINPROGRESS and later calls wait->done(wait, 0 | -EINTR) exactly once,
+ * from whatever thread unlocks, with no lock held.
+ */
+struct fs_lock_wait {
+	void (*done)(struct fs_lock_wait *w, int error);
+	uint64_t unique;
+	struct fs_session *session;
+	struct fs_lock_wait *next; /* fs's own */
+	struct fs_flock lock;	   /* fs's own copy */
+};
+MUST_USE int fs_setlk(struct fs *fs, const struct fs_ctx *ctx, const struct fs_flock *lock,
+		      struct fs_lock_wait *wait);
+/* INTERRUPT: true when a parked waiter with @unique was found (its done() is called with -EINTR). */
+bool fs_lock_interrupt(struct fs *fs, struct fs_session *s, uint64_t unique);
+void fs_release_locks(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, uint64_t owner);
+
+/* Handles for NFS: "." and ".." lookups by nodeid that may not be cached. */
+MUST_USE int fs_lookup_parent(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid,
+			      struct fs_entry *ret_entry);
+MUST_USE int fs_lookup_self(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid,
+			    struct fs_entry *ret_entry);
+
+struct fs_stats {
+	uint64_t nodes, unlinked_open, locks, lock_waiters;
+};
+void fs_get_stats(struct fs *fs, struct fs_stats *ret_stats);
+/* Block every change until fs_thaw(), everything before it durable and home. */
+MUST_USE int fs_freeze(struct fs *fs);
+void fs_thaw(struct fs *fs);
+
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The FUSE wire protocol, once, for every transport. A transport gathers a request
+ * into iovecs (header, arguments, payload), calls proto_dispatch(), and gets its
+ * reply through its own ops. Protocol 7.31 .. 7.45, Linux Documentation/filesystems/fuse.
+ *
+ * A request belongs to the transport; proto owns it from proto_dispatch() until
+ * it called reply (exactly once, on any thread, perhaps after dispatch returned: parked
+ * lock waits). FORGET, BATCH_FORGET and NOTIFY_REPLY are never replied: done() is
+ * called instead.
+ *
+ * Headers and arguments are copied out of the transport's memory once and checked
+ * (lengths, NUL termination, nodeid) before a handler sees them; payload stays where
+ * it is and is handed to fs as iovecs.
+ */
+#ifndef KFS_PROTO_PROTO_H
+#define KFS_PROTO_PROTO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "daemon/base/stats.h"
+#include "daemon/base/util.h"
+
+struct fs;
+struct fs_session;
+struct inval_bus;
+struct proto_session;
+struct proto_req;
+
+struct transport_ops {
+	const char *name; /* "dev", "uring", "vhost" */
+	/* Send header + @iov; error < 0 sends the header alone. Ends the request. */
+	void (*reply)(struct proto_req *req, int error, const struct iovec *iov, int iovcnt);
+	/* A request without a reply is done with. */
+	void (*done)(struct proto_req *req);
+	/* Unsolicited message to the kernel (header included). NULL where there is no such channel. */
+	int (*notify)(void *transport, const struct iovec *iov, int iovcnt);
+};
+
+#define PROTO_IOV_MAX 16
+
+/* The transport embeds this in its own request. */
+struct proto_req {
+	struct proto_session *session;
+	const struct transport_ops *ops;
+	struct iovec in[PROTO_IOV_MAX]; /* the whole request, header first */
+	int in_count;
+	/*
+	 * Room for a reply's payload that the transport offers (aligned, outside the
+	 * request): handlers of READ, READDIR, ... fill it and reply from it.
+	 */
+	void *out_buf;
+	uint32_t out_size;
+	uint64_t start_ns; /* proto's: for latency */
+	uint32_t opcode;   /* proto's, after the header was copied */
+	uint64_t unique, nodeid;
+	void *priv;	   /* proto's: parked state */
+};
+
+struct proto_opts {
+	bool share;	 /* DESIGN.md decision 5: false = host is the only writer */
+	bool readonly;
+	bool noatime;
+	bool posix_acl;
+	bool no_readdirplus, no_writeback;
+	uint32_t max_write, max_readahead; /* bytes; 0 = defaults (1 MiB) */
+	uint32_t max_background, congestion_threshold;
+	double entry_timeout, attr_timeout, negative_timeout; /* < 0 = the profile's default */
+	bool trace; /* one line a request and reply at LOG_LEVEL_TRACE */
+	const struct fs_session_opts *session; /* name, root, confinement, caps */
+};
+
+/* The fs session is opened at INIT and closed by proto_session_free(). */
+MUST_USE int proto_session_new(struct fs *fs, struct inval_bus *bus, const struct proto_opts *opts,
+			       void *transport, const struct transport_ops *ops,
+			       struct proto_session **ret_session);
+/* No request may be running. */
+void proto_session_free(struct proto_session *s);
+
+void proto_dispatch(struct proto_req *req);
+/* True after INIT was answered with success; false again after DESTROY. */
+bool proto_ready(const struct proto_session *s);
+/* Largest request and reply this session can see, for buffers. */
+uint32_t proto_max_request(const struct proto_session *s);
+
+#define PROTO_OPCODES 64
+struct proto_stats {
+	struct {
+		const char *name; /* NULL = unused opcode */
+		struct stats_op op;
+	} ops[PROTO_OPCODES];
+	uint64_t unknown, malformed, in_flight, notifies, notify_errors;
+	uint32_t major, minor; /* negotiated */
+	uint64_t init_flags;   /* as answered */
+};
+void proto_get_stats(struct proto_session *s, struct proto_stats *ret_stats);
+
+/* Requests being served now, oldest first (stuck ones are visible and can be aborted). */
+struct proto_inflight {
+	uint64_t unique, nodeid, age_ns;
+	uint32_t opcode;
+};
+uint32_t proto_list_inflight(struct proto_session *s, struct proto_inflight *list, uint32_t max);
+
+#endif
