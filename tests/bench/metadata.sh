@@ -1,0 +1,99 @@
+#!/bin/bash
+# Metadata rates of kfs beside kernel ext4, libfuse's passthrough_ll over ext4, and fuse2fs: one run, interleaved
+# rounds, medians, ratios (timings of different runs cannot be compared on shared machines).
+# Words: ROUNDS=3 THREADS=2 FILES=8000 SYSTEMS="ext4 kfs passthrough fuse2fs" tests/bench/metadata.sh
+# The bars are DESIGN's: against kernel ext4 for the warm rows, against fuse2fs for every row.
+
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+need fuse2fs mke2fs
+ROUNDS=${ROUNDS:-3} THREADS=${THREADS:-2} FILES=${FILES:-8000}
+SYSTEMS=${SYSTEMS:-ext4 kfs passthrough fuse2fs}
+RESULTS=$BUILD/results
+EXAMPLES=/usr/share/doc/libfuse3-dev/examples
+PASSTHROUGH=$SCRATCH/passthrough_ll
+mkdir -p "$RESULTS" mnt under
+
+build_passthrough() {
+	local source=$EXAMPLES/passthrough_ll.c
+	[ -e "$source" ] || skip "$source is missing: install libfuse3-dev"
+	# Its author's build, from the installed package; nothing of it is kept here.
+	# shellcheck disable=SC2046
+	gcc -O2 -w -o "$PASSTHROUGH" -x c "$source" -I"$EXAMPLES" $(pkg-config --cflags --libs fuse3)
+}
+
+image_for() {
+	rm -f "$SCRATCH/img"
+	case $1 in
+	kfs) mkimage "$SCRATCH/img" 2G ;;
+	*) mkimage_e2 "$SCRATCH/img" 2G ;;
+	esac
+}
+
+start() {
+	image_for "$1"
+	case $1 in
+	ext4) mount -t ext4 -o loop img mnt ;;
+	kfs) mount_kfs img mnt ;;
+	fuse2fs) fuse2fs img mnt -o fakeroot,allow_other ;;
+	passthrough)
+		mount -t ext4 -o loop img under
+		"$PASSTHROUGH" -o "source=$SCRATCH/under,cache=always,writeback,allow_other" mnt
+		;;
+	esac
+	eventually 10 mountpoint -q mnt || fail "$1 did not mount"
+}
+
+stop() {
+	case $1 in
+	kfs) umount_kfs mnt ;;
+	passthrough) umount mnt && umount under ;;
+	*) umount mnt ;;
+	esac
+	# fuse2fs writes after umount(8) has returned: the next round must not race with it.
+	[ "$1" != fuse2fs ] || eventually 60 sh -c '! pgrep -x fuse2fs >/dev/null'
+}
+
+round() {
+	start "$1"
+	"$BIN/tests/bench/metabench" "$SCRATCH/mnt" "$THREADS" "$FILES" create stat drop stat1 negstat read readdirstat \
+		rename unlink | sed "s/^/$1 /" >>"$SCRATCH/samples"
+	stop "$1"
+	[ "$1" != kfs ] || fsck_clean img
+}
+
+[[ " $SYSTEMS " != *" passthrough "* ]] || build_passthrough
+: >samples
+for ((r = 0; r < ROUNDS; r++)); do
+	for system in $SYSTEMS; do
+		round "$system"
+	done
+done
+
+python3 - "$SCRATCH/samples" "$RESULTS/bench-metadata.json" $SYSTEMS <<'PY'
+import json, statistics, sys
+samples, out, systems = sys.argv[1], sys.argv[2], sys.argv[3:]
+rates = {}
+for line in open(samples):
+    system, row, value = line.split()
+    rates.setdefault((row, system), []).append(float(value))
+med = {key: statistics.median(values) for key, values in rates.items()}
+names = {"create": "create+4KiB", "stat": "stat hot", "stat1": "stat, dentries dropped", "negstat": "negative stat",
+         "read": "open+read+close", "readdirstat": "readdir+stat", "rename": "rename", "unlink": "unlink"}
+bars = {"stat": ("ext4", 0.8), "negstat": ("ext4", 0.85), "read": ("ext4", 0.8), "readdirstat": ("ext4", 0.6)}
+rows = []
+print(f"{'row':24}" + "".join(f"{s:>14}" for s in systems))
+for row, name in names.items():
+    print(f"{name:24}" + "".join(f"{med.get((row, s), 0):14.0f}" for s in systems))
+    for against in systems:
+        if against == "kfs" or (row, "kfs") not in med:
+            continue
+        bar = 4.0 if against == "fuse2fs" else bars[row][1] if row in bars and against == "ext4" else None
+        ratio = med[row, "kfs"] / med[row, against]
+        rows.append({"row": name, "value": med[row, "kfs"], "unit": "ops/s", "against": against,
+                     "ratio": round(ratio, 3), "bar": bar, "ok": bar is None or ratio >= bar})
+print(f"\n{'row':24}{'against':>14}{'ratio':>10}{'bar':>8}")
+for r in rows:
+    print(f"{r['row']:24}{r['against']:>14}{r['ratio']:10.2f}{r['bar'] or '-':>8}{'' if r['ok'] else '  MISSED'}")
+json.dump(rows, open(out, "w"), indent=1)
+PY
