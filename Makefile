@@ -200,19 +200,21 @@ $(TOOLS): $(BUILD)/bin/tests/%: $(BUILD)/obj/tests/tools/%.o $(LIBTEST) $(LIBKFS
 # ---- what people call -----------------------------------------------------------------------------
 
 DEPS := tests/lib/deps.sh
+# Who calls "make test" without -j still gets all processors for the build.
+PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 deps:
 	$(Q)$(DEPS) install build run test
 
 run:
 	$(Q)$(DEPS) ensure build run
-	$(Q)$(MAKE) --no-print-directory programs
+	$(Q)$(MAKE) --no-print-directory $(PARALLEL) programs
 	$(Q)BUILD=$(BUILD) tests/lib/run-demo.sh
 
 # Lint judges the sources, which are the same under every flag: sanitizer and coverage builds leave it out.
 test:
 	$(Q)$(DEPS) ensure build run test
-	$(Q)$(MAKE) --no-print-directory DEV=1 all
+	$(Q)$(MAKE) --no-print-directory $(PARALLEL) DEV=1 all
 	$(Q)$(MAKE) --no-print-directory DEV=1 run-tests
 
 .PHONY: run-tests
@@ -236,7 +238,7 @@ tidy:
 		$(ALL_SRC) -- $(filter-out -fPIE,$(KFS_CFLAGS)) -DKFS_VERSION='"tidy"'
 
 # mount(8) looks for its helpers in /sbin, whatever the prefix.
-SBIN_MOUNT := mount.fuse.kfs umount.fuse.kfs
+SBIN_MOUNT := $(filter mount.fuse.kfs umount.fuse.kfs,$(notdir $(HELPERS) $(LINKS)))
 INSTALL_BIN := $(filter-out $(SBIN_MOUNT),$(notdir $(PROGRAMS)))
 
 install: programs

@@ -6,7 +6,7 @@
 # Environment: BUILD (folder of the build), T (only tests whose name holds this), J (integration scripts at a time,
 # default 1), KFS_OPTS and KFS_MKFS_OPTS (forced odd settings, see lib/lib.sh).
 #
-# A test exits 0 (passed), 77 (skipped, the last line says why) or anything else (failed: its last lines are shown,
+# A test exits 0 (passed), 77 (skipped, a line "skip: REASON" says why) or anything else (failed: its last lines are shown,
 # the whole log stays in BUILD/tmp/<name>.log). The rows go to BUILD/results/test.json. The last line is
 # "N passed, N failed, N skipped"; the exit status is 1 if one failed or none ran.
 
@@ -103,7 +103,7 @@ show() {
 	local name=$1 status=$2 seconds=$3 log=$4 label=ok text=''
 	case $status in
 	0) ;;
-	77) label=skip text=$(sed -n '/./h; ${g;s/^skip: //;s/^/: /;p}' "$log") ;;
+	77) label=skip text=$(sed -n 's/^skip: /: /p' "$log" | tail -n 1) ;;
 	*) label=FAIL ;;
 	esac
 	if [ "$label" = FAIL ]; then text=$(printf '\n'; tail -n 40 "$log" | sed 's/^/    | /'); fi

@@ -17,11 +17,16 @@
 #include <string.h>
 #include <wchar.h>
 
-#undef alloca
-#undef strncpy
+/* Some are macros of the C library; poisoning a macro is a warning of its own. */
 #undef strcpy
+#undef stpcpy
 #undef strcat
+#undef strncpy
 #undef strncat
+#undef sprintf
+#undef vsprintf
+#undef strtok
+#undef alloca
 
 #pragma GCC poison strcpy stpcpy strcat strncpy strncat sprintf vsprintf strtok
 #pragma GCC poison atoi atol atoll gets alloca

@@ -11,7 +11,7 @@
  *
  * main() is in test.c. Each test runs in a child process of its own, in the order of the file, so a crash, a hang
  * or a leak belongs to one name. The first failed check ends its test. Program: exit 0 all passed, 1 one failed,
- * 77 all were skipped (reason in the last line). "PROGRAM word" runs the tests whose name holds the word;
+ * 77 all were skipped (a line "skip: REASON" each). "PROGRAM word" runs the tests whose name holds the word;
  * "PROGRAM -n word" runs them in this process, for a debugger.
  *
  * Checks may be used in any thread and in helper functions. Arguments are evaluated once. Got comes before wanted.

@@ -44,9 +44,8 @@ pkg_cflags() {
 
 check_format() {
 	need clang-format
-	files '*.c' '*.h' | xargs -r -P "$JOBS" -n 16 clang-format --dry-run -Werror 2>&1 | grep 'error:' |
-		sed 's/ \[-Wclang-format-violations\]//; s/error: code should be clang-formatted/not as make fmt would have it/' |
-		awk -F: '!seen[$1]++' | none
+	files '*.c' '*.h' | xargs -r -P "$JOBS" -n 1 sh -c '
+		clang-format --dry-run -Werror "$0" 2>&1 | sed -n "/error:/{s/ error:.*/ not as make fmt would have it/p;q}"' | none
 }
 
 check_includes() {
