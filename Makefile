@@ -3,7 +3,7 @@
 # The one Makefile of kfs. Sources are found, not listed: put a file into its folder and it is built.
 #
 #   make [all]         programs and tests' programs      make test    lint + unit + integration
-#   make run           a mount in front of your eyes     make check   unit tests only
+#   make run           a mount in front of your eyes     make check   unit tests only      make bench
 #   make deps          install what is missing (root)    make lint    rules of style     make fmt
 #   make install       DESTDIR= PREFIX=                  make clean
 #
@@ -88,10 +88,11 @@ MKFS_SRC := $(filter-out mkfs/main.c,$(call top_c,mkfs))
 CTL_SRC := $(filter-out ctl/main.c,$(call top_c,ctl))
 TESTLIB_SRC := $(call top_c,tests/lib)
 TOOL_SRC := $(call top_c,tests/tools)
+BENCH_SRC := $(call top_c,tests/bench)
 UNIT_SRC := $(filter %_test.c,$(call find_c,tests/unit))
 UNIT_LIB_SRC := $(filter-out %_test.c,$(call find_c,tests/unit))
 ALL_SRC := $(call find_c,daemon) $(call find_c,mkfs) $(call find_c,ctl) $(TESTLIB_SRC) $(TOOL_SRC) \
-	$(call find_c,tests/unit)
+	$(BENCH_SRC) $(call find_c,tests/unit)
 
 LIBKFS := $(BUILD)/lib/libkfs.a
 # Each program without its main is an archive, so that unit tests reach all of it.
@@ -106,14 +107,15 @@ PROGRAMS := $(if $(DAEMON_MAIN),$(BUILD)/bin/kfs) $(HELPERS) \
 # Without a helper of that name, mount.fuse.kfs and umount.fuse.kfs are the daemon under another name.
 LINKS := $(if $(DAEMON_MAIN),$(filter-out $(HELPERS),$(BUILD)/bin/mount.fuse.kfs $(BUILD)/bin/umount.fuse.kfs))
 TOOLS := $(TOOL_SRC:tests/tools/%.c=$(BUILD)/bin/tests/%)
+BENCHES := $(BENCH_SRC:tests/%.c=$(BUILD)/bin/tests/%)
 UNITS := $(UNIT_SRC:tests/%.c=$(BUILD)/bin/tests/%)
 MANPAGES := $(wildcard daemon/*.8 daemon/helpers/*.8 mkfs/*.8 ctl/*.8)
 
-.PHONY: all programs tests-programs deps run test check lint tidy fmt install uninstall clean FORCE
+.PHONY: all programs tests-programs deps run test check bench lint tidy fmt install uninstall clean FORCE
 
 all: programs tests-programs
 programs: $(LIBKFS) $(PROGRAMS) $(LINKS)
-tests-programs: $(TOOLS) $(UNITS)
+tests-programs: $(TOOLS) $(BENCHES) $(UNITS)
 
 # ---- stamps: rebuild when flags or the set of files change ----------------------------------------
 
@@ -194,6 +196,8 @@ $(UNITS): $(BUILD)/bin/tests/%: $(BUILD)/obj/tests/%.o $(LIBTEST) $(LIBMKFS) $(L
 	$(link)
 $(TOOLS): $(BUILD)/bin/tests/%: $(BUILD)/obj/tests/tools/%.o $(LIBTEST) $(LIBKFS)
 	$(link)
+$(BENCHES): $(BUILD)/bin/tests/%: $(BUILD)/obj/tests/%.o $(LIBTEST) $(LIBKFS)
+	$(link)
 
 -include $(patsubst %.o,%.d,$(call obj,$(ALL_SRC)))
 
@@ -223,6 +227,12 @@ run-tests:
 
 check: tests-programs
 	$(Q)BUILD=$(BUILD) T='$(T)' tests/run.sh unit $(UNITS)
+
+# Each comparison is a script of its own; timings of different runs are not compared.
+bench:
+	$(Q)$(DEPS) ensure build run test
+	$(Q)$(MAKE) --no-print-directory $(PARALLEL) all
+	$(Q)set -e; for script in $(sort $(wildcard tests/bench/*.sh)); do BUILD=$(BUILD) bash $$script; done
 
 lint:
 	$(Q)tests/lint/run.sh

@@ -31,7 +31,7 @@ packages() {
 		test   clang-format      make lint, make fmt
 		test   shellcheck        make lint
 		test   git               lint reads the list of files; git on a mount
-		test   python3-minimal   small tests of system calls that the shell cannot make
+		test   python3           tests of system calls that the shell cannot make; medians of make bench
 		test   acl               getfacl, setfacl
 		test   attr              getfattr, setfattr
 		test   libcap2-bin       setcap, getcap: file capabilities
