@@ -82,7 +82,7 @@ find_c = $(sort $(filter-out $(SKIP),$(shell find $(1) -name '*.c' 2>/dev/null))
 top_c = $(sort $(filter-out $(SKIP),$(wildcard $(1)/*.c)))
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-DAEMON_MAIN := $(wildcard daemon/main.c)
+DAEMON_MAIN := $(filter-out $(SKIP),$(wildcard daemon/main.c))
 LIBKFS_SRC := $(filter-out daemon/helpers/%,$(filter-out $(call top_c,daemon),$(call find_c,daemon)))
 DAEMON_SRC := $(filter-out daemon/main.c,$(call top_c,daemon))
 HELPER_SRC := $(call top_c,daemon/helpers)
@@ -105,7 +105,7 @@ LIBTEST := $(BUILD)/lib/test.a
 
 HELPERS := $(HELPER_SRC:daemon/helpers/%.c=$(BUILD)/bin/%)
 PROGRAMS := $(if $(DAEMON_MAIN),$(BUILD)/bin/kfs) $(HELPERS) \
-	$(if $(wildcard mkfs/main.c),$(BUILD)/bin/mkfs.kfs) $(if $(wildcard ctl/main.c),$(BUILD)/bin/kfsctl)
+	$(if $(filter-out $(SKIP),$(wildcard mkfs/main.c)),$(BUILD)/bin/mkfs.kfs) $(if $(filter-out $(SKIP),$(wildcard ctl/main.c)),$(BUILD)/bin/kfsctl)
 # Without a helper of that name, mount.fuse.kfs and umount.fuse.kfs are the daemon under another name.
 LINKS := $(if $(DAEMON_MAIN),$(filter-out $(HELPERS),$(BUILD)/bin/mount.fuse.kfs $(BUILD)/bin/umount.fuse.kfs))
 TOOLS := $(TOOL_SRC:tests/tools/%.c=$(BUILD)/bin/tests/%)
