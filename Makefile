@@ -113,7 +113,7 @@ BENCHES := $(BENCH_SRC:tests/%.c=$(BUILD)/bin/tests/%)
 UNITS := $(UNIT_SRC:tests/%.c=$(BUILD)/bin/tests/%)
 MANPAGES := $(wildcard daemon/*.8 daemon/helpers/*.8 mkfs/*.8 ctl/*.8)
 
-.PHONY: all programs tests-programs deps run test check bench lint tidy fmt install uninstall clean FORCE
+.PHONY: all programs tests-programs deps run test real check bench lint tidy fmt install uninstall clean FORCE
 
 all: programs tests-programs
 programs: $(LIBKFS) $(PROGRAMS) $(LINKS)
@@ -226,6 +226,12 @@ test:
 .PHONY: run-tests
 run-tests:
 	$(Q)BUILD=$(BUILD) T='$(T)' J='$(J)' tests/run.sh $(if $(SAN)$(COV),,lint) unit $(UNITS) integration
+
+# Applications at work for minutes each, beside kernel ext4: too long for every change, not for every release.
+real:
+	$(Q)$(DEPS) ensure build run test real
+	$(Q)$(MAKE) --no-print-directory DEV=1 all
+	$(Q)BUILD=$(BUILD) T='$(T)' tests/run.sh real
 
 check: tests-programs
 	$(Q)BUILD=$(BUILD) T='$(T)' tests/run.sh unit $(UNITS)

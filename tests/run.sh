@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs tests and says how they went.
 #
-#   tests/run.sh [lint] [unit PROGRAM…] [integration]
+#   tests/run.sh [lint] [unit PROGRAM…] [integration] [real]
 #
 # Environment: BUILD (folder of the build), T (only tests whose name holds this), J (integration scripts at a time,
 # default 1), KFS_OPTS and KFS_MKFS_OPTS (forced odd settings, see lib/lib.sh).
@@ -48,12 +48,12 @@ add_unit() {
 	add "$name" "$TIMEOUT_UNIT" "$1"
 }
 
-add_integration() {
+add_scripts() { # FOLDER
 	local script limit
-	for script in tests/integration/[0-9]*.sh; do
+	for script in tests/"$1"/[0-9]*.sh; do
 		[ -e "$script" ] || continue
 		limit=$(sed -n 's/^# timeout: *\([0-9][0-9]*\) *$/\1/p' "$script" | head -n 1)
-		add "integration/$(basename "$script" .sh)" "${limit:-$TIMEOUT_DEFAULT}" "bash $script"
+		add "$1/$(basename "$script" .sh)" "${limit:-$TIMEOUT_DEFAULT}" "bash $script"
 	done
 }
 
@@ -130,11 +130,10 @@ select_names() { # PREFIX: prints names that begin with it
 what=lint
 for word; do
 	case $word in
-	lint | unit | integration)
-		what=$word
-		[ "$word" = lint ] && add_lint
-		[ "$word" = integration ] && add_integration
-		;;
+	lint | unit) what=$word ;;&
+	lint) add_lint ;;
+	unit) ;;
+	integration | real) add_scripts "$word" ;;
 	*)
 		[ "$what" = unit ] || { echo "run.sh: unknown word: $word" >&2; exit 2; }
 		add_unit "$word"
@@ -145,7 +144,7 @@ done
 rm -rf --one-file-system "$TMP"
 mkdir -p "$TMP" "$BUILD/results"
 mapfile -t quick < <(select_names lint; select_names unit)
-mapfile -t slow < <(select_names integration)
+mapfile -t slow < <(select_names integration; select_names real)
 if [ "${#quick[@]}" -gt 0 ]; then run_all 2 "${quick[@]}"; fi
 if [ "${#slow[@]}" -gt 0 ]; then run_all "${J:-1}" "${slow[@]}"; fi
 

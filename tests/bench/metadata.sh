@@ -70,6 +70,7 @@ for ((r = 0; r < ROUNDS; r++)); do
 	done
 done
 
+# shellcheck disable=SC2086 # several words
 python3 - "$SCRATCH/samples" "$RESULTS/bench-metadata.json" $SYSTEMS <<'PY'
 import json, statistics, sys
 samples, out, systems = sys.argv[1], sys.argv[2], sys.argv[3:]

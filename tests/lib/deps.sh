@@ -6,7 +6,7 @@
 #   deps.sh ensure SET…    as root installs what is missing; others are told what is, and go on: the build names the
 #                          library it lacks, a test that lacks its tool is skipped
 #
-# Sets: build (compile and install), run (make run), test (make test).
+# Sets: build (compile and install), run (make run), test (make test), real (make real).
 
 set -euo pipefail
 
@@ -41,6 +41,16 @@ packages() {
 		test   stress-ng         file and directory stressors
 		test   jq                reads kfsctl --json
 		test   procps            ps, pgrep
+		real   linux-source-6.1  a whole source tree to unpack, build and keep in git
+		real   bc                the kernel's build
+		real   flex              the kernel's build
+		real   bison             the kernel's build
+		real   libelf-dev        the kernel's build
+		real   libssl-dev        the kernel's build
+		real   xz-utils          the source's compression
+		real   nodejs            an application of many small files
+		real   npm               the same
+		real   postgresql        a database with its own recovery
 		test   kmod              modprobe ext4, loop
 	LIST
 }
