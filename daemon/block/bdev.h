@@ -19,6 +19,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "daemon/base/lock.h"
 #include "daemon/base/util.h"
 
 struct bdev;
@@ -42,6 +43,10 @@ struct bdev {
 	uint64_t fd_offset; /* [written once] where byte 0 of the store lies in fd */
 	_Atomic uint64_t writes, reads, flushes, write_bytes, read_bytes; /* [atomic] statistics */
 	_Atomic uint64_t dirty_seq, clean_seq; /* [atomic] see bdev_flush() */
+	struct mutex flush_lock;
+	struct cond flush_done;
+	bool flush_running; /* [flush_lock] */
+	int flush_error;    /* [flush_lock] first failure, for ever */
 };
 
 struct bdev_open_opts {
@@ -57,7 +62,15 @@ struct bdev_open_opts {
 MUST_USE int bdev_open_file(const char *path, const struct bdev_open_opts *opts,
 			    struct bdev **ret_bdev);
 MUST_USE int bdev_open_mem(uint64_t size, struct bdev **ret_bdev);
+/* NULL is fine. Nothing is flushed. */
 void bdev_close(struct bdev *b);
+
+/* For implementations: @b is the zeroed first member of their own struct. */
+void bdev_init(struct bdev *b, const struct bdev_ops *ops, uint64_t size);
+/* For who writes through b->fd directly (splice): call when @bytes were written, also in part. */
+void bdev_note_write(struct bdev *b, uint64_t bytes);
+/* The same for reads; statistics only. */
+void bdev_note_read(struct bdev *b, uint64_t bytes);
 
 MUST_USE int bdev_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off);
 MUST_USE int bdev_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off);

@@ -3,9 +3,9 @@
  * Metadata buffers: blocks of the image in memory. File data never comes here.
  *
  * Life: buf_read() or buf_get_new() pins (refs + 1), buf_put() unpins. An
- * unpinned clean buffer stays until room is needed (second chance). A buffer is
- * not evictable while it is in a transaction or its last committed contents
- * have not been written home (BUF_JOURNALED, owned by the journal).
+ * unpinned buffer stays until room is needed (second chance). The journal pins a
+ * buffer while it is in a transaction or its last committed contents have not
+ * been written home; so what may be evicted equals the medium.
  *
  * Changing contents: only inside a journal handle, between
  * journal_get_write()/journal_get_create() and journal_dirty(). Who excludes
@@ -33,36 +33,34 @@ struct cache;
 enum {
 	BUF_UPTODATE = 1u << 0,	 /* data holds the block's contents */
 	BUF_VERIFIED = 1u << 1,	 /* its owner has validated them */
-	BUF_JOURNALED = 1u << 2, /* in a transaction or not yet home: the journal's word */
-	BUF_REFERENCED = 1u << 3, /* second chance */
-	BUF_FORGOTTEN = 1u << 4, /* freed block: contents are dead */
+	BUF_REFERENCED = 1u << 2, /* second chance */
+	BUF_FORGOTTEN = 1u << 3, /* freed block: contents are dead, must not be written */
 };
 
 struct buf {
 	uint64_t pblk;
 	uint8_t *data; /* block size bytes */
 	struct cache *cache;
-	_Atomic uint32_t refs;
-	_Atomic uint32_t flags;
-	struct rwlock lock; /* LOCK_BUF */
-	struct buf *hash_next; /* [shard lock] */
-	struct list lru;       /* [shard lock] */
+	_Atomic uint32_t refs;	/* pins; the highest bit: no longer in the cache */
+	_Atomic uint32_t flags; /* [atomic] */
+	struct rwlock lock;	/* LOCK_BUF */
+	struct buf *hash_next;	/* [shard lock] */
+	struct list lru;	/* [shard lock] */
 	/* The journal's own part. */
-	struct list txn_link;	   /* [journal lock] in the running transaction */
-	_Atomic uint32_t txn_tid;  /* [atomic] tid whose list it is on, 0 = none */
-	uint32_t ckpt_tid;	   /* [journal lock] newest commit that holds a copy not yet home */
-	uint32_t dirty_lo, dirty_hi; /* [journal lock] union of dirty ranges in this transaction */
+	struct buf *txn_next;	     /* [whoever set txn_mark] next in the transaction's list */
+	_Atomic uint32_t txn_mark;   /* [atomic] the transaction whose list it is on, 0 = none */
+	_Atomic uint64_t txn_dirty;  /* [atomic] union of dirty ranges: first << 32 | end; 0 = none */
 };
 
 struct cache_stats {
 	uint64_t hits, misses, evictions, bufs, bufs_max;
 };
 
-/* @bufs_max caps clean buffers (>= CACHE_BUFS_MIN); journaled ones may exceed it. */
+/* @bufs_max caps the buffers (>= CACHE_BUFS_MIN); when all are pinned it is exceeded rather than failing. */
 #define CACHE_BUFS_MIN 8
 MUST_USE int cache_new(struct bdev *bdev, uint32_t block_size, uint32_t bufs_max,
 		       struct cache **ret_cache);
-/* No buffer may be pinned or journaled. */
+/* NULL is fine. No buffer may be pinned. */
 void cache_free(struct cache *c);
 struct bdev *cache_bdev(struct cache *c);
 uint32_t cache_block_size(const struct cache *c);
