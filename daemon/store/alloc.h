@@ -20,6 +20,7 @@
 #include "daemon/store/store.h"
 
 struct inode;
+struct resv;
 
 /* group.c */
 MUST_USE int groups_load(struct store *s, struct store_open_error *err);
@@ -54,9 +55,18 @@ struct alloc_req {
 MUST_USE int balloc(struct handle *h, const struct alloc_req *req, uint64_t *ret_pblk,
 		    uint32_t *ret_count);
 enum { FREE_META = 1u << 0 }; /* the blocks were metadata: journal_forget() them */
-/* Free blocks; they become allocatable when @h's transaction has committed. Spans groups. */
+/*
+ * -ENOSPC came because blocks wait for a commit? Commits and says true: try again.
+ * @tries starts at 0 and bounds the repetitions. No handle and no lock may be held.
+ */
+bool balloc_should_retry(struct store *s, uint32_t *tries);
+/*
+ * Free blocks; they become allocatable when @h's transaction has committed. May span
+ * groups: costs CREDITS_ALLOC for each group touched (balloc_free_credits()).
+ */
 MUST_USE int balloc_free(struct handle *h, struct inode *inode, uint64_t pblk, uint64_t count,
 			 uint32_t flags);
+uint32_t balloc_free_credits(const struct store *s, uint64_t count);
 /* Undo of balloc() in the same handle before anyone saw the blocks: free at once. */
 MUST_USE int balloc_undo(struct handle *h, uint64_t pblk, uint32_t count);
 /* Drop @inode's reservation (last forget, truncate). Caller holds its lock exclusively. */
@@ -81,7 +91,7 @@ MUST_USE int orphan_del(struct handle *h, struct inode *inode);
 MUST_USE int orphan_open(struct store *s, struct store_open_error *err);
 void orphan_close(struct store *s);
 
-/* mmp.c: multiple mount protection. Checks, claims, refreshes from its own thread, releases. */
+/* mmp.c: multiple mount protection. Checks, claims (may wait seconds), refreshes from its own thread, releases. */
 MUST_USE int mmp_start(struct store *s, struct store_open_error *err);
 void mmp_stop(struct store *s);
 

@@ -32,6 +32,11 @@ enum {
 	INODE_NOCAP = 1u << 5,	   /* known to have no security.capability */
 	INODE_NOXATTR = 1u << 6,   /* known to have no xattrs at all */
 	INODE_DAX = 1u << 7,	   /* mapped into a guest's window */
+	INODE_VERIFIED_MAP = 1u << 8, /* i_block's extent root or block map was validated */
+	INODE_NEW = 1u << 9,	   /* never written: the table holds a former inode's bytes */
+	INODE_SPECIAL = 1u << 10,  /* reserved number or EA inode: inode_get() refuses it */
+	INODE_FREED = 1u << 11,	   /* the number was given back: only inode_put() is allowed */
+	INODE_LOADING = 1u << 12,  /* [icache shard lock] being read; icache.c's */
 };
 
 struct inode {
@@ -50,7 +55,7 @@ struct inode {
 	uint32_t uid, gid, projid;
 	uint32_t links;		  /* real count; dir_nlink's 1 means "many" */
 	uint32_t rdev;		  /* Linux new_encode_dev() form */
-	uint32_t orphan_pos;	  /* next orphan (list) or slot (file), orphan.c's */
+	uint32_t orphan_pos;	  /* orphan file: slot + 1; 0 = on the list; orphan.c's */
 	uint64_t size;
 	uint64_t blocks;	  /* in 512-byte units, all metadata blocks included */
 	uint64_t file_acl;	  /* pblk of the xattr block, 0 = none */
@@ -89,8 +94,9 @@ void icache_get_stats(struct icache *ic, struct icache_stats *ret_stats);
 
 /*
  * A reference to inode @ino. -ESTALE: not in use (links 0 and mode 0, deleted) or
- * reserved; -EUCLEAN/-EBADMSG corrupt. Special inodes (journal, resize...) only
- * with inode_get_special().
+ * reserved; -EUCLEAN/-EBADMSG corrupt. Special inodes (journal, resize..., EA
+ * inodes) only with inode_get_special(), which also finds inodes whose links are 0
+ * (orphans) as long as they have a mode. Allowed with locks and handles held.
  */
 MUST_USE int inode_get(struct store *s, uint32_t ino, struct inode **ret_inode);
 /* The same, and -ESTALE unless the generation is @generation. */

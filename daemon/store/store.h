@@ -28,9 +28,14 @@
 #include "daemon/journal/journal.h"
 #include "include/kfs/ext4_format.h"
 
+struct alloc_state;
 struct icache;
 struct inode;
+struct mmp;
 struct orphan_state;
+struct pending_free;
+struct super_state;
+struct zones;
 
 enum errors_policy { ERRORS_DEFAULT, ERRORS_CONTINUE, ERRORS_REMOUNT_RO, ERRORS_PANIC };
 
@@ -41,30 +46,43 @@ struct store_opts {
 	bool no_barrier;
 	bool nouser_xattr, noacl;
 	enum errors_policy errors;
+	const char *mountpoint;	     /* recorded in s_last_mounted when not NULL; read by store_open() only */
 	uint32_t commit_interval_ms; /* 0 = 5000 */
 	uint32_t cache_mb;	     /* metadata buffers; 0 = default */
 	uint64_t inodes_cached_max;  /* 0 = default */
 	uint32_t bufs_max;	     /* tests: tiny cache; 0 = from cache_mb */
 };
 
-/* One block group. */
+/*
+ * One block group. Atomic counters change under the group lock only; they are read
+ * without it where an old value merely costs a detour (choosing a group).
+ */
 struct group {
 	struct rwlock lock; /* LOCK_GROUP: bitmaps, descriptor, busy map, counters below */
-	uint32_t blocks_free;  /* [group lock] as in the descriptor */
-	uint32_t inodes_free;  /* [group lock] */
-	uint32_t dirs_used;    /* [group lock] */
+	_Atomic uint32_t blocks_free; /* [group lock] as in the descriptor */
+	_Atomic uint32_t inodes_free; /* [group lock] */
+	_Atomic uint32_t dirs_used;   /* [group lock] */
 	uint32_t itable_unused; /* [group lock] */
+	uint32_t inode_hint;	/* [group lock] no free inode's bit lies below it */
 	uint16_t flags;	       /* [group lock] EXT4_BG_* */
-	bool corrupt_blocks, corrupt_inodes; /* [group lock] bitmap unusable: nothing allocated here */
+	_Atomic bool corrupt_blocks, corrupt_inodes; /* [group lock] bitmap unusable: nothing allocated here */
 	uint64_t block_bitmap, inode_bitmap, inode_table; /* [written once] pblks */
 	/*
 	 * [group lock] Blocks nobody may allocate now: allocated on disk, or freed by a
 	 * transaction that has not committed, or reserved by an inode. NULL until first
-	 * needed. blocks_avail counts its zero bits.
+	 * needed. blocks_avail counts its zero bits (blocks_free while it is NULL).
 	 */
 	uint64_t *busy;
-	uint32_t blocks_avail;
-	uint32_t run_hint;	/* [group lock] upper bound of the longest zero run in busy */
+	_Atomic uint32_t blocks_avail;
+	_Atomic uint32_t run_hint; /* [group lock] upper bound of the longest zero run in busy */
+	_Atomic uint32_t resv_blocks; /* [group lock] busy because an inode reserved them */
+	struct list resvs;	/* [group lock] those reservations */
+	struct pending_free *pending; /* [group lock] the newest transaction's frees here */
+};
+
+/* A run of blocks: fixed metadata, pieces of the journal. */
+struct block_run {
+	uint64_t pblk, count;
 };
 
 struct store {
@@ -73,14 +91,22 @@ struct store {
 	struct journal *journal; /* [written once] owned; never NULL after open (no-log mode too) */
 	struct icache *icache;	 /* [written once] owned */
 	struct orphan_state *orphans; /* [written once] owned by orphan.c */
+	struct super_state *super; /* [written once] owned by super.c: errors met, mount-time values */
+	struct mmp *mmp;	 /* [written once] owned by mmp.c, NULL without the feature */
+	struct zones *zones;	 /* [written once] owned by zones.c: where fixed metadata lies */
+	struct alloc_state *alloc; /* [written once] owned by balloc.c */
 	struct store_opts opts;	 /* [written once] as effective (errors=, readonly forced) */
 
 	/* Geometry and features, decoded [written once]. */
 	uint32_t block_size, block_bits;
 	uint64_t blocks_count, overhead_blocks;
+	uint64_t resv_blocks; /* kept back for metadata when data fills the rest, as ext4 does: 2 %, <= 4096 */
 	uint32_t first_data_block;
 	uint32_t blocks_per_group, inodes_per_group, inodes_count, first_ino;
 	uint32_t inode_size, desc_size, desc_per_block, group_count, inodes_per_block;
+	uint32_t cluster_bits; /* log2(blocks per bit of a block bitmap): 0 without bigalloc */
+	uint32_t gdt_blocks, reserved_gdt_blocks, first_meta_bg, backup_bgs[2];
+	uint32_t itable_blocks; /* blocks of one group's inode table */
 	uint32_t flex_size; /* groups per flex group, 1 without flex_bg */
 	uint32_t want_extra_isize;
 	uint32_t feature_compat, feature_incompat, feature_ro_compat;
@@ -94,6 +120,8 @@ struct store {
 	uint64_t reserved_blocks; /* s_r_blocks_count */
 	uint32_t resuid, resgid;
 	uint32_t journal_ino;
+	struct block_run *journal_runs; /* [written once] the log's blocks in order */
+	uint32_t journal_run_count, journal_blocks;
 
 	struct buf *sb_buf;	    /* pinned for life; contents guarded by sb_buf->lock */
 	uint32_t sb_off;	    /* byte offset of the superblock in sb_buf */
@@ -141,11 +169,22 @@ MUST_USE int store_open(struct bdev *bdev, const struct store_opts *opts, struct
 MUST_USE int store_orphan_cleanup(struct store *s, uint32_t *ret_cleaned);
 MUST_USE int store_close(struct store *s);
 void store_destroy(struct store *s);
-/*
- * Everything so far is durable, the superblock marked clean (freeze, umount
- * preparations) or, with @clean false, just durable.
- */
+/* Everything so far is durable. */
 MUST_USE int store_sync(struct store *s);
+/*
+ * Freeze: everything is home and the superblock says clean, so that a copy of the
+ * image mounts without replay. The caller keeps handles away until store_thaw().
+ */
+MUST_USE int store_freeze(struct store *s);
+MUST_USE int store_thaw(struct store *s);
+
+/* Bits of store.error_state. */
+enum {
+	STORE_ERR_CORRUPT = 1u << 0, /* corruption was met: EXT4_ERROR_FS is or will be set */
+	STORE_ERR_ABORTED = 1u << 1, /* the journal is aborted */
+	STORE_ERR_FOREIGN = 1u << 2, /* another program mounted or repaired the image meanwhile */
+	STORE_ERR_PANIC = 1u << 3,   /* errors=panic: stop serving */
+};
 
 struct store_statfs {
 	uint64_t blocks, blocks_free, blocks_avail, files, files_free;
