@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The control server of a daemon: answers kfsctl on the mount's socket (include/kfs/ctl_proto.h).
+ *
+ *	ctl_server_start(&env, &server)	  when the mount answers
+ *	ctl_server_stop(server)		  before the transport and the filesystem are closed
+ *
+ * It has threads of its own: one that accepts, one for each client. No request of a mount waits for a client, and
+ * no client for another: what a client holds up is its own thread, and only until a time-out. It reads statistics
+ * of every layer and changes the filesystem only through daemon/fs.
+ *
+ * Invariants
+ * (1) Nothing a client sends is more than an error reply: not a crash, not an unbounded allocation.
+ * (2) A client other than root and the mount's owner gets no answer but a refusal.
+ * (3) A filesystem frozen through this server is thawed by "thaw", or when the server stops; never by a client
+ *     that goes away, because a backup may need it frozen for longer than a connection.
+ */
+#ifndef KFS_CTL_CTL_H
+#define KFS_CTL_CTL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "daemon/base/util.h"
+
+struct ctl_server;
+struct dev;
+struct fs;
+struct inval_bus;
+
+/* Everything pointed to outlives the server. */
+struct ctl_env {
+	struct fs *fs;
+	struct inval_bus *bus;
+	struct dev *dev;	/* the host mount; NULL without one */
+	const char *id;		/* the mount's name among those of this host */
+	const char *image;	/* absolute path */
+	const char *mountpoint; /* absolute path; NULL without a host mount */
+	const char *socket_path;
+	const char *version; /* of the daemon */
+	const char *options; /* the effective mount options, comma-separated */
+	uid_t owner_uid;     /* may ask, besides root */
+	bool share;	     /* the profile: others than the host may write */
+	double entry_timeout_s, attr_timeout_s, negative_timeout_s; /* as told to the kernel */
+};
+
+/* -EADDRINUSE, -ENAMETOOLONG, ...: the socket could not be made; nothing is left behind. */
+MUST_USE int ctl_server_start(const struct ctl_env *env, struct ctl_server **ret_server);
+/* Waits for commands that run, closes all clients, removes the socket. NULL is fine. */
+void ctl_server_stop(struct ctl_server *server);
+
+#endif

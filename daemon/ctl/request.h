@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Requests as text to a command and back: decoding, checking, calling, encoding. Knows no sockets and no filesystem,
+ * so that it can be tested and fuzzed alone.
+ *
+ * A command fills call->result and returns 0, or returns a negative errno after ctl_fail(). It runs on the client's
+ * thread and may block.
+ */
+#ifndef KFS_CTL_REQUEST_H
+#define KFS_CTL_REQUEST_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/base/util.h"
+
+struct ctl_server;
+
+#define CTL_TEXT_MAX 256
+
+struct ctl_call {
+	struct ctl_server *server;
+	const json_t *args; /* an object, its keys and their types are checked */
+	json_t *result;	    /* an object, empty at first */
+	char what[CTL_TEXT_MAX], why[CTL_TEXT_MAX], remedy[CTL_TEXT_MAX];
+};
+
+enum ctl_arg_type { CTL_ARG_BOOL, CTL_ARG_COUNT };
+
+#define CTL_ARGS_MAX 4
+struct ctl_arg {
+	const char *name; /* NULL ends the list */
+	enum ctl_arg_type type;
+	bool needed;
+};
+
+struct ctl_command {
+	const char *name; /* NULL ends the table */
+	int (*run)(struct ctl_call *call);
+	struct ctl_arg args[CTL_ARGS_MAX];
+};
+
+/* Notes why a command fails and returns @error. @remedy may be "". */
+int ctl_fail(struct ctl_call *call, int error, const char *what, const char *why,
+	     const char *remedy);
+
+/* A name of the host is bytes and JSON is UTF-8: in text that is not, each byte above 0x7f becomes \xNN. */
+json_t *ctl_text(const char *text);
+
+/* An argument's value, or @absent. */
+uint64_t ctl_arg_count(const struct ctl_call *call, const char *name, uint64_t absent);
+bool ctl_arg_bool(const struct ctl_call *call, const char *name, bool absent);
+
+/*
+ * Runs request @text and encodes the reply: malloc()ed, at most CTL_REPLY_BYTES_MAX bytes. NULL only when memory
+ * is short.
+ */
+char *ctl_answer(const struct ctl_command *commands, struct ctl_server *server, const char *text,
+		 size_t len);
+/* An error reply for what cannot even be read. */
+char *ctl_refusal(int error, const char *what, const char *why, const char *remedy);
+
+#endif

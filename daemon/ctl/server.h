@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Inside daemon/ctl: the server's state, and the commands that it answers. See ctl.h. */
+#ifndef KFS_CTL_SERVER_H
+#define KFS_CTL_SERVER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#include "daemon/base/lock.h"
+#include "daemon/base/log.h"
+#include "daemon/ctl/ctl.h"
+#include "daemon/ctl/request.h"
+
+/*
+ * A mount's owner may hold all but the last slots, which are for root: a user's stuck scripts cannot keep the
+ * administrator out.
+ */
+#define CTL_CLIENTS_MAX 16
+#define CTL_CLIENTS_ROOT 4
+
+struct ctl_server {
+	struct ctl_env env;		    /* [written once] */
+	const struct ctl_command *commands; /* [written once] */
+	uint64_t started_ns;		    /* [written once] CLOCK_MONOTONIC */
+	time_t started_at;		    /* [written once] */
+	int listen_fd;			    /* [written once] */
+	int stop_fd;			    /* [written once] an eventfd: readable = stop */
+	pthread_t acceptor;
+	struct mutex work;	     /* LOCK_CTL: one freeze, thaw or trace at a time */
+	_Atomic bool frozen;	     /* [work; read atomically] */
+	bool stopping;		     /* [work] */
+	enum log_level level_before; /* [work] what "trace off" goes back to */
+	struct mutex lock;	     /* LOCK_LEAF: clients */
+	struct cond client_left;
+	unsigned int clients; /* [lock] */
+};
+
+uint64_t ctl_uptime_seconds(const struct ctl_server *server);
+
+int ctl_status(struct ctl_call *call);
+int ctl_stats(struct ctl_call *call);
+int ctl_sync(struct ctl_call *call);
+int ctl_freeze(struct ctl_call *call);
+int ctl_thaw(struct ctl_call *call);
+int ctl_trim(struct ctl_call *call);
+int ctl_trace(struct ctl_call *call);
+int ctl_map(struct ctl_call *call);
+
+/* The same for a list of commands of the caller's: tests need no filesystem. */
+MUST_USE int ctl_server_start_with(const struct ctl_env *env, const struct ctl_command *commands,
+				   struct ctl_server **ret_server);
+
+/* Sets @object[@key], which takes @value; a failure shows in the reply as an absent key, never as a crash. */
+static inline void ctl_put(json_t *object, const char *key, json_t *value)
+{
+	(void)json_object_set_new(object, key, value); /* memory: the key is absent then */
+}
+
+static inline void ctl_put_count(json_t *object, const char *key, uint64_t count)
+{
+	ctl_put(object, key, json_integer((json_int_t)count));
+}
+
+#endif

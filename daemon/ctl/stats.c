@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The stats command: every counter of every layer, and the requests that are being served.
+ *
+ * Counters only grow while the daemon lives. Like status it takes no lock of the filesystem, so that it shows a
+ * request that hangs.
+ */
+#include <errno.h>
+
+#include "daemon/base/stats.h"
+#include "daemon/ctl/server.h"
+#include "daemon/dev/dev.h"
+#include "daemon/fs/fs.h"
+#include "daemon/inval/inval.h"
+#include "daemon/proto/proto.h"
+#include "daemon/store/inode.h"
+
+#define INFLIGHT_MAX 64
+
+static json_t *latency(const struct stats_op *op, bool histograms)
+{
+	json_t *o = json_object();
+
+	ctl_put_count(o, "requests", op->requests);
+	ctl_put_count(o, "errors", op->errors);
+	ctl_put_count(o, "total_ns", op->ns_total);
+	ctl_put_count(o, "mean_ns", op->requests ? op->ns_total / op->requests : 0);
+	ctl_put_count(o, "p50_ns", stats_quantile(op, 0.5));
+	ctl_put_count(o, "p99_ns", stats_quantile(op, 0.99));
+	ctl_put_count(o, "max_ns", op->ns_max);
+	if (histograms) {
+		json_t *buckets = json_array();
+		unsigned int i;
+
+		for (i = 0; i < STATS_BUCKETS; i++)
+			(void)json_array_append_new(
+				buckets,
+				json_integer((json_int_t)op->bucket[i])); /* short if memory is */
+		ctl_put(o, "buckets", buckets);
+	}
+	return o;
+}
+
+/* Bucket i counts latencies of [2^i, 2^(i+1)) ns: written once, not with each opcode. */
+static json_t *opcodes(const struct proto_stats *stats, bool histograms)
+{
+	json_t *o = json_object();
+	unsigned int i;
+
+	for (i = 0; i < PROTO_OPCODES; i++)
+		if (stats->ops[i].name && stats->ops[i].op.requests)
+			ctl_put(o, stats->ops[i].name, latency(&stats->ops[i].op, histograms));
+	return o;
+}
+
+static json_t *in_flight(struct proto_session *session, const struct proto_stats *stats)
+{
+	struct proto_inflight list[INFLIGHT_MAX];
+	uint32_t count = proto_list_inflight(session, list, INFLIGHT_MAX);
+	json_t *array = json_array();
+	uint32_t i;
+
+	for (i = 0; i < count; i++) {
+		uint32_t opcode = list[i].opcode;
+		const char *name = opcode < PROTO_OPCODES ? stats->ops[opcode].name : NULL;
+		/* The root's nodeid is FUSE's 1; elsewhere the low half is the inode number. */
+		uint64_t ino = list[i].nodeid == 1 ? EXT4_ROOT_INO : (uint32_t)list[i].nodeid;
+		json_t *o = json_object();
+
+		ctl_put_count(o, "unique", list[i].unique);
+		ctl_put(o, "opcode", name ? json_string(name) : json_sprintf("%u", opcode));
+		ctl_put_count(o, "ino", ino);
+		ctl_put_count(o, "age_ns", list[i].age_ns);
+		(void)json_array_append_new(array, o); /* short if memory is */
+	}
+	return array;
+}
+
+static json_t *transport(struct dev *dev, bool histograms, struct proto_stats *stats)
+{
+	struct proto_session *session = dev_session(dev);
+	struct dev_stats threads;
+	json_t *o = json_object();
+
+	proto_get_stats(session, stats);
+	dev_get_stats(dev, &threads);
+	ctl_put(o, "name", json_string("dev"));
+	ctl_put(o, "protocol", json_sprintf("%u.%u", stats->major, stats->minor));
+	ctl_put(o, "init_flags", json_sprintf("0x%llx", (unsigned long long)stats->init_flags));
+	ctl_put_count(o, "threads", threads.threads);
+	ctl_put_count(o, "threads_max", threads.threads_max);
+	ctl_put_count(o, "unknown", stats->unknown);
+	ctl_put_count(o, "malformed", stats->malformed);
+	ctl_put_count(o, "notifies", stats->notifies);
+	ctl_put_count(o, "notify_errors", stats->notify_errors);
+	ctl_put(o, "opcodes", opcodes(stats, histograms));
+	ctl_put(o, "in_flight", in_flight(session, stats));
+	return o;
+}
+
+static int put_transports(json_t *result, const struct ctl_env *env, bool histograms)
+{
+	json_t *array = json_array();
+
+	if (env->dev) {
+		struct proto_stats *stats = calloc(1, sizeof(*stats));
+
+		if (!stats) {
+			json_decref(array);
+			return -ENOMEM;
+		}
+		(void)json_array_append_new(array, transport(env->dev, histograms,
+							     stats)); /* memory: absent */
+		free(stats);
+	}
+	ctl_put(result, "transports", array);
+	return 0;
+}
+
+static json_t *cache(uint64_t hits, uint64_t misses, uint64_t evictions)
+{
+	json_t *o = json_object();
+
+	ctl_put_count(o, "hits", hits);
+	ctl_put_count(o, "misses", misses);
+	ctl_put_count(o, "evictions", evictions);
+	return o;
+}
+
+static json_t *caches(struct fs *fs, struct store *s)
+{
+	json_t *o = json_object(), *buffers, *inodes, *nodes = json_object();
+	struct cache_stats bufs;
+	struct icache_stats ics;
+	struct fs_stats fss;
+
+	cache_get_stats(s->cache, &bufs);
+	icache_get_stats(s->icache, &ics);
+	fs_get_stats(fs, &fss);
+	buffers = cache(bufs.hits, bufs.misses, bufs.evictions);
+	ctl_put_count(buffers, "count", bufs.bufs);
+	ctl_put_count(buffers, "count_max", bufs.bufs_max);
+	ctl_put_count(buffers, "bytes", bufs.bufs * s->block_size);
+	ctl_put(o, "buffers", buffers);
+	inodes = cache(ics.hits, ics.misses, ics.evictions);
+	ctl_put_count(inodes, "count", ics.inodes);
+	ctl_put_count(inodes, "count_max", ics.inodes_max);
+	ctl_put(o, "inodes", inodes);
+	ctl_put_count(nodes, "count", fss.nodes);
+	ctl_put_count(nodes, "unlinked_open", fss.unlinked_open);
+	ctl_put(o, "nodes", nodes);
+	return o;
+}
+
+static json_t *locks(struct fs *fs)
+{
+	json_t *o = json_object();
+	struct fs_stats stats;
+
+	fs_get_stats(fs, &stats);
+	ctl_put_count(o, "held", stats.locks);
+	ctl_put_count(o, "waiting", stats.lock_waiters);
+	return o;
+}
+
+static json_t *journal(struct store *s)
+{
+	json_t *o = json_object();
+	struct journal_stats stats;
+
+	journal_get_stats(s->journal, &stats);
+	ctl_put_count(o, "commits", stats.commits);
+	ctl_put_count(o, "commits_forced", stats.commits_forced);
+	ctl_put_count(o, "blocks_logged", stats.blocks_logged);
+	ctl_put_count(o, "revokes", stats.revokes);
+	ctl_put_count(o, "checkpoints", stats.checkpoints);
+	ctl_put_count(o, "blocks_home", stats.blocks_home);
+	ctl_put_count(o, "handles", stats.handles);
+	ctl_put_count(o, "handle_waits", stats.handle_waits);
+	ctl_put_count(o, "log_blocks", stats.log_blocks);
+	ctl_put_count(o, "log_blocks_free", stats.log_blocks_free);
+	ctl_put_count(o, "commit_total_ns", stats.commit_ns_total);
+	ctl_put_count(o, "commit_max_ns", stats.commit_ns_max);
+	ctl_put_count(o, "freeze_max_ns", stats.freeze_ns_max);
+	return o;
+}
+
+static json_t *allocator(const struct store *s)
+{
+	json_t *o = json_object();
+
+	ctl_put_count(o, "allocations", atomic_load(&s->allocs));
+	ctl_put_count(o, "blocks_allocated", atomic_load(&s->alloc_blocks));
+	ctl_put_count(o, "frees", atomic_load(&s->frees));
+	ctl_put_count(o, "blocks_freed", atomic_load(&s->free_blocks));
+	ctl_put_count(o, "groups_scanned", atomic_load(&s->groups_scanned));
+	return o;
+}
+
+static json_t *image(const struct store *s)
+{
+	const struct bdev *bdev = s->bdev;
+	json_t *o = json_object();
+
+	ctl_put_count(o, "reads", atomic_load(&bdev->reads));
+	ctl_put_count(o, "writes", atomic_load(&bdev->writes));
+	ctl_put_count(o, "flushes", atomic_load(&bdev->flushes));
+	ctl_put_count(o, "read_bytes", atomic_load(&bdev->read_bytes));
+	ctl_put_count(o, "written_bytes", atomic_load(&bdev->write_bytes));
+	return o;
+}
+
+static json_t *invalidations(struct inval_bus *bus)
+{
+	static const char *const names[] = {
+		[INVAL_ATTR] = "attr",
+		[INVAL_DATA] = "data",
+		[INVAL_ENTRY] = "entry",
+		[INVAL_DELETE] = "delete",
+		[INVAL_XATTR] = "xattr",
+		[INVAL_INODE_GONE] = "inode_gone",
+		[INVAL_ALL] = "all",
+		[INVAL_FILL_ENTRY] = "fill_entry",
+		[INVAL_FILL_ATTR] = "fill_attr",
+	};
+	struct inval_stats stats;
+	json_t *o = json_object();
+	unsigned int i;
+
+	_Static_assert(ARRAY_SIZE(names) == INVAL_KINDS, "each kind has a name");
+	inval_get_stats(bus, &stats);
+	for (i = 0; i < INVAL_KINDS; i++)
+		ctl_put_count(o, names[i], stats.published[i]);
+	return o;
+}
+
+int ctl_stats(struct ctl_call *call)
+{
+	const struct ctl_server *server = call->server;
+	const struct ctl_env *env = &server->env;
+	struct store *s = fs_store(env->fs);
+	json_t *o = call->result;
+
+	ctl_put(o, "id", ctl_text(env->id));
+	ctl_put(o, "image", ctl_text(env->image));
+	ctl_put(o, "mountpoint", env->mountpoint ? ctl_text(env->mountpoint) : json_null());
+	ctl_put_count(o, "uptime_seconds", ctl_uptime_seconds(server));
+	if (put_transports(o, env, ctl_arg_bool(call, "histograms", false)))
+		return ctl_fail(call, -ENOMEM, "stats", "no memory", "");
+	ctl_put(o, "caches", caches(env->fs, s));
+	ctl_put(o, "locks", locks(env->fs));
+	ctl_put(o, "journal", journal(s));
+	ctl_put(o, "allocator", allocator(s));
+	ctl_put(o, "image_io", image(s));
+	ctl_put(o, "invalidations", invalidations(env->bus));
+	return 0;
+}
