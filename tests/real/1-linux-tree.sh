@@ -22,7 +22,7 @@ git_status() { [ -z "$(git status --porcelain)" ]; }
 remove_all() { rm -rf ./* .git .[a-z]*; }
 
 both 6G unpack
-compare_all
+compare_all --no-dir-size
 mount_kfs kfs.img kfs
 kmount ext4.img ext4
 for work in git_cycle git_status tinyconfig; do

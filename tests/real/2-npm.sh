@@ -20,7 +20,7 @@ install() {
 remove() { rm -rf node_modules; }
 
 both 2G install
-compare_all --no-mtime
+compare_all --no-dir-size --no-times
 mount_kfs kfs.img kfs
 kmount ext4.img ext4
 timed ext4 remove
