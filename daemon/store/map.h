@@ -111,15 +111,23 @@ struct data_write {
 };
 MUST_USE ssize_t data_write(struct inode *i, const struct data_write *w);
 
-/* inline.c: small contents inside the inode (inline_data feature). */
+/*
+ * inline.c: small contents inside the inode (inline_data feature). One credit; those
+ * that change it adjust size and flags in memory, the caller inode_write_data()s.
+ */
 bool inline_has(const struct inode *i);
 MUST_USE ssize_t inline_read(struct inode *i, void *buf, uint64_t off, uint64_t len);
-/* -ENOSPC: does not fit; convert first. */
+/* Make an inode without blocks an empty inline one. -ENOSPC: no room in its tail. */
+MUST_USE int inline_init(struct handle *h, struct inode *i);
+/* Forget the contents: an empty map in their place (directories convert their own way). */
+MUST_USE int inline_drop(struct handle *h, struct inode *i);
+/* Grows the size when it ends behind it. -ENOSPC: does not fit; convert first. */
 MUST_USE int inline_write(struct handle *h, struct inode *i, const void *buf, uint64_t off,
 			  uint64_t len);
-/* Move the contents to a block. */
+/* Move the contents to a block (regular files). CREDITS_MAP + 1. */
 MUST_USE int inline_convert(struct handle *h, struct inode *i);
 MUST_USE int inline_truncate(struct handle *h, struct inode *i, uint64_t size);
+/* Largest size that fits the inode as it is; 0 when inline data is not possible. */
 uint32_t inline_size_max(struct inode *i);
 
 #endif
