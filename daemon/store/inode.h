@@ -32,6 +32,7 @@ enum {
 	INODE_NOCAP = 1u << 5,	   /* known to have no security.capability */
 	INODE_NOXATTR = 1u << 6,   /* known to have no xattrs at all */
 	INODE_DAX = 1u << 7,	   /* mapped into a guest's window */
+	INODE_LINKABLE = 1u << 8,  /* made without a name (O_TMPFILE): may still be given its first one */
 	INODE_VERIFIED_MAP = 1u << 8, /* i_block's extent root or block map was validated */
 	INODE_NEW = 1u << 9,	   /* never written: the table holds a former inode's bytes */
 	INODE_SPECIAL = 1u << 10,  /* reserved number or EA inode: inode_get() refuses it */
