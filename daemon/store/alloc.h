@@ -68,7 +68,7 @@ MUST_USE int balloc_free(struct handle *h, struct inode *inode, uint64_t pblk, u
 			 uint32_t flags);
 uint32_t balloc_free_credits(const struct store *s, uint64_t count);
 /* Undo of balloc() in the same handle before anyone saw the blocks: free at once. */
-MUST_USE int balloc_undo(struct handle *h, uint64_t pblk, uint32_t count);
+MUST_USE int balloc_undo(struct handle *h, struct store *s, uint64_t pblk, uint32_t count);
 /* Drop @inode's reservation (last forget, truncate). Caller holds its lock exclusively. */
 void balloc_release_resv(struct inode *inode);
 /* Where a new file or its first block should go. */
@@ -90,6 +90,8 @@ MUST_USE int orphan_add(struct handle *h, struct inode *inode);
 MUST_USE int orphan_del(struct handle *h, struct inode *inode);
 MUST_USE int orphan_open(struct store *s, struct store_open_error *err);
 void orphan_close(struct store *s);
+/* Does the orphan file name any inode? */
+bool orphan_file_in_use(struct store *s);
 
 /* mmp.c: multiple mount protection. Checks, claims (may wait seconds), refreshes from its own thread, releases. */
 MUST_USE int mmp_start(struct store *s, struct store_open_error *err);

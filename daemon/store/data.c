@@ -219,7 +219,7 @@ static int fill_hole(struct writing *x, struct handle *h, struct map_run *run, u
 	if (r == 0)
 		r = map_insert(h, i, run);
 	if (r < 0) {
-		(void)balloc_undo(h, run->pblk,
+		(void)balloc_undo(h, i->store, run->pblk,
 				  run->count); /* the first error is the one to tell */
 		return r;
 	}

@@ -100,7 +100,7 @@ int map_meta_alloc(struct handle *h, struct inode *i, uint64_t goal, uint32_t al
 	if (r < 0) {
 		if (b)
 			buf_put(b);
-		(void)balloc_undo(h, pblk, 1); /* the first error is the one to tell */
+		(void)balloc_undo(h, i->store, pblk, 1); /* the first error is the one to tell */
 		return r;
 	}
 	inode_add_blocks(i, 1);
@@ -237,7 +237,7 @@ int map_allocate(struct handle *h, struct inode *i, uint32_t lblk, uint32_t coun
 	run.flags = unwritten ? MAP_UNWRITTEN : 0;
 	r = map_insert(h, i, &run);
 	if (r < 0) {
-		(void)balloc_undo(h, run.pblk, run.count); /* the first error is the one to tell */
+		(void)balloc_undo(h, i->store, run.pblk, run.count); /* the first error is the one to tell */
 		return r;
 	}
 	*ret_run = run;

@@ -33,6 +33,7 @@ struct icache;
 struct inode;
 struct mmp;
 struct orphan_state;
+struct xattr_cache;
 struct pending_free;
 struct super_state;
 struct zones;
@@ -83,6 +84,7 @@ struct group {
 /* A run of blocks: fixed metadata, pieces of the journal. */
 struct block_run {
 	uint64_t pblk, count;
+	uint32_t lblk; /* of the journal: which of its blocks comes first */
 };
 
 struct store {
@@ -91,6 +93,7 @@ struct store {
 	struct journal *journal; /* [written once] owned; never NULL after open (no-log mode too) */
 	struct icache *icache;	 /* [written once] owned */
 	struct orphan_state *orphans; /* [written once] owned by orphan.c */
+	struct xattr_cache *xattr_cache; /* [written once] owned: xattr blocks to share */
 	struct super_state *super; /* [written once] owned by super.c: errors met, mount-time values */
 	struct mmp *mmp;	 /* [written once] owned by mmp.c, NULL without the feature */
 	struct zones *zones;	 /* [written once] owned by zones.c: where fixed metadata lies */
@@ -109,7 +112,7 @@ struct store {
 	uint32_t itable_blocks; /* blocks of one group's inode table */
 	uint32_t flex_size; /* groups per flex group, 1 without flex_bg */
 	uint32_t want_extra_isize;
-	uint32_t feature_compat, feature_incompat, feature_ro_compat;
+	_Atomic uint32_t feature_compat, feature_incompat, feature_ro_compat; /* bits are only ever added */
 	uint32_t csum_seed;
 	uint32_t hash_seed[4];
 	uint8_t hash_version_default; /* DX_HASH_*, before the unsigned adjustment */
@@ -122,6 +125,7 @@ struct store {
 	uint32_t journal_ino;
 	struct block_run *journal_runs; /* [written once] the log's blocks in order */
 	uint32_t journal_run_count, journal_blocks;
+	int log_errno; /* [written once] why the journal was aborted last time, 0 = it was not */
 
 	struct buf *sb_buf;	    /* pinned for life; contents guarded by sb_buf->lock */
 	uint32_t sb_off;	    /* byte offset of the superblock in sb_buf */

@@ -28,26 +28,39 @@ struct super_state {
 	uint16_t state_at_mount; /* [written once] s_state to restore at a clean close */
 	uint32_t mtime_ours;	 /* [written once] s_mtime and s_mnt_count as we wrote them: */
 	uint16_t mnt_count_ours; /* [written once] others on the medium are somebody else's */
+	bool has_log;		 /* [written once] journal_has_log(), still known when the journal is gone */
 	bool marked;		 /* [written once] mount marks are on the medium; close removes them */
 	uint64_t kbytes_at_mount; /* [written once] s_kbytes_written at mount */
 	uint64_t bytes_at_mount;  /* [written once] bdev->write_bytes then */
 };
 
-/* super.c */
+/* store_error.c */
 
 /* Fills @err; returns @code. @remedy NULL: backup superblock or plain e2fsck, by geometry. */
 int store_open_fail(struct store_open_error *err, int code, const char *remedy, const char *fmt,
 		    ...) PRINTF_LIKE(4, 5);
+/* Errors met since the last fold: are there any, and move them into @sb. */
+bool super_errors_pending(struct store *s);
+void super_fold_errors(struct store *s, struct ext4_super_block *sb);
+/* From now on changes are refused; the first reason given stays. */
+void store_set_readonly(struct store *s, const char *why);
+
+/* super.c */
+
 uint32_t super_csum(const struct ext4_super_block *sb);
 /* Recompute s_checksum if the features want one. */
 void super_set_csum(struct ext4_super_block *sb);
 MUST_USE int super_state_new(struct store *s);
 void super_state_free(struct store *s);
-/* Pin the superblock's buffer and validate it again as geometry did. */
+/* Pin the superblock's buffer. */
 MUST_USE int super_pin(struct store *s, struct store_open_error *err);
 /* Mount marks: straight to the medium, before the first and after the last transaction. */
 MUST_USE int super_mark_mounted(struct store *s);
 MUST_USE int super_mark_closed(struct store *s);
+/* Replay is done and nobody will write: needs_recovery goes from the medium. */
+MUST_USE int super_clear_recover(struct store *s);
+/* The journal is aborted: mark the medium's superblock as having errors, as well as can be done. */
+void super_mark_aborted(struct store *s);
 /* -EROFS when somebody else wrote the superblock on the medium. */
 MUST_USE int super_check_foreign(struct store *s);
 
@@ -59,6 +72,8 @@ MUST_USE int geometry_decode(struct store *s, const struct ext4_super_block *sb,
 /* "e2fsck -b N -B SIZE IMAGE" for this geometry, as far as it can be believed. */
 void geometry_backup_remedy(const struct ext4_super_block *sb, uint64_t image_size, char *buf,
 			    size_t len);
+/* The same once the geometry is decoded. */
+void geometry_backup_remedy_of(const struct store *s, char *buf, size_t len);
 bool geometry_has_super(const struct store *s, uint32_t g);
 /* Blocks of descriptors in group @g. */
 uint32_t geometry_gdt_blocks(const struct store *s, uint32_t g);
@@ -80,6 +95,8 @@ MUST_USE int features_check(struct store *s, struct store_open_error *err);
 
 /* Locate the log's blocks through the journal's inode, with nothing but the raw image valid. */
 MUST_USE int journal_find(struct store *s, struct store_open_error *err);
+/* struct journal_map's lookup; @arg is the store. */
+uint64_t journal_map_lookup(void *arg, uint32_t lblk);
 
 /* zones.c */
 

@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Block allocation: count first, then place.
+ *
+ * A caller first claims its blocks from the store's free counter, so that "no space"
+ * and what statfs says always agree and two threads never race for the last block.
+ * Then a place is looked for: the inode's reservation, the goal itself, the goal's
+ * group and flex group, then any group that can hold the run; shorter runs only
+ * when no group has a longer one. What was claimed and not found goes back.
+ *
+ * Invariants
+ * (1) blocks_free never falls below what the caller must leave to others.
+ * (2) A block is handed out only if its busy bit was clear, or set by the caller's
+ *     own reservation, under the group lock.
+ * (3) Groups are chosen by hints read without their lock and checked again under it.
+ */
+#include "daemon/store/balloc.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "daemon/base/check.h"
+#include "daemon/store/group.h"
+#include "daemon/store/inode.h"
+#include "daemon/store/super.h"
+
+/* A shorter run right behind the file is taken if it is at least this long. */
+#define NEAR_RUN_MIN 64
+/* A first write of so many blocks makes a file a stream. */
+#define STREAM_BLOCKS_MIN 16
+/* A window may take this share of what is free. */
+#define WINDOW_SHARE 32
+/* Groups per flex group from which files are kept out of its first group, as in ext4. */
+#define FLEX_SIZE_DIR_SCHEME 4
+
+struct search {
+	struct store *s;
+	struct handle *h;
+	const struct alloc_req *req;
+	struct resv *resv;	/* where the rest of the run is kept; NULL: nowhere */
+	uint32_t want;		/* claimed */
+	uint32_t window;	/* wished behind it */
+	uint32_t goal_group, goal_bit;
+	uint64_t pblk;		/* result */
+	uint32_t count;
+};
+
+/* ---- counting ------------------------------------------------------------- */
+
+/* Blocks this caller must leave alone. */
+static int64_t kept_back(const struct store *s, uint32_t flags)
+{
+	uint64_t kept = 0;
+
+	if (!(flags & ALLOC_META))
+		kept += s->resv_blocks;
+	if (!(flags & (ALLOC_RESERVED_OK | ALLOC_META)))
+		kept += s->reserved_blocks;
+	return (int64_t)kept;
+}
+
+static uint32_t claim(struct store *s, uint32_t want, uint32_t flags)
+{
+	int64_t kept = kept_back(s, flags);
+	int64_t free_now = atomic_load(&s->blocks_free);
+	int64_t take;
+
+	do {
+		if (free_now <= kept)
+			return 0;
+		take = MIN((int64_t)want, free_now - kept);
+	} while (!atomic_compare_exchange_weak(&s->blocks_free, &free_now, free_now - take));
+	return (uint32_t)take;
+}
+
+bool balloc_may_use_reserved(const struct store *s, uint32_t uid, uint32_t gid, bool capable)
+{
+	return capable || uid == s->resuid || (s->resgid != 0 && gid == s->resgid);
+}
+
+/* ---- places --------------------------------------------------------------- */
+
+uint64_t balloc_goal(const struct inode *i, uint32_t lblk)
+{
+	const struct store *s = i->store;
+	uint32_t g = (i->ino - 1) / s->inodes_per_group;
+
+	(void)lblk; /* a file's later blocks are asked for next to their neighbours */
+	if (s->flex_size >= FLEX_SIZE_DIR_SCHEME) {
+		/* The first group of a flex group is left to its metadata and directories. */
+		g -= g % s->flex_size;
+		if (!inode_is_dir(i) && g + 1 < s->group_count)
+			g++;
+	}
+	return store_group_first(s, g) + geometry_base_meta(s, g);
+}
+
+/* Caller holds the lock of group @g; bits are free, or (@reserved) the inode's own. */
+static int take(struct search *q, uint32_t g, uint32_t first, uint32_t count, bool reserved)
+{
+	struct store *s = q->s;
+	struct group *grp = &s->groups[g];
+	struct buf *bitmap;
+	int ret;
+
+	ret = group_change_begin(s, q->h, g, BITMAP_BLOCKS, &bitmap);
+	if (ret)
+		return ret;
+	if (!reserved)
+		busy_set(s, g, first, count);
+	bitmap_set(bitmap->data, first, count);
+	atomic_fetch_sub(&grp->blocks_free, count);
+	group_change_end(s, q->h, g, BITMAP_BLOCKS, bitmap, first, count);
+	q->pblk = store_group_first(s, g) + first;
+	q->count = count;
+	return 0;
+}
+
+/*
+ * Take from the run of free blocks @run what is wanted; the rest becomes the window.
+ * Caller holds the lock of group @g.
+ */
+static int take_run(struct search *q, uint32_t g, struct bit_run run)
+{
+	uint32_t count = MIN(run.len, q->want);
+	int ret = take(q, g, run.first, count, false);
+
+	if (ret || !q->resv)
+		return ret;
+	resv_set_locked(q->s, q->resv, g,
+			(struct bit_run){ .first = run.first + count, .len = run.len - count });
+	return 0;
+}
+
+/* 1: nothing fit here. */
+static int try_group(struct search *q, uint32_t g, uint32_t need)
+{
+	struct store *s = q->s;
+	struct group *grp = &s->groups[g];
+	uint32_t from = g == q->goal_group ? q->goal_bit : 0;
+	struct bit_run run = { 0 }, longest;
+	int ret;
+
+	if (atomic_load_explicit(&grp->run_hint, memory_order_relaxed) < need)
+		return 1;
+	atomic_fetch_add_explicit(&s->groups_scanned, 1, memory_order_relaxed);
+	rwlock_write(&grp->lock);
+	ret = busy_load(s, g);
+	if (ret) {
+		rwlock_unwrite(&grp->lock);
+		return ret == -ENOMEM ? ret : 1;
+	}
+	if (grp->run_hint >= need && from)
+		run = busy_search(s, g, from, MAX(need, q->want + q->window));
+	if (grp->run_hint >= need && run.len < need) {
+		longest = busy_search(s, g, 0, MAX(need, q->want + q->window));
+		if (longest.len < need)
+			busy_set_hint(s, grp, longest.len);
+		run = longest;
+	}
+	ret = run.len >= need && run.len > 0 ? take_run(q, g, run) : 1;
+	rwlock_unwrite(&grp->lock);
+	return ret;
+}
+
+/* Any group with a run of @need: goal's flex group first. 1: none. */
+static int try_groups(struct search *q, uint32_t need)
+{
+	struct store *s = q->s;
+	uint32_t flex = q->goal_group - q->goal_group % s->flex_size;
+	uint32_t members = MIN(s->flex_size, s->group_count - flex);
+	uint32_t n, g, cursor;
+	int ret = 1;
+
+	if (!busy_possible(s, need))
+		return 1;
+	for (n = 0; n < members && ret == 1; n++)
+		ret = try_group(q, flex + (q->goal_group - flex + n) % members, need);
+	if (ret != 1)
+		return ret;
+	cursor = atomic_load_explicit(&s->alloc->cursor, memory_order_relaxed) % s->group_count;
+	for (n = 0; n < s->group_count && ret == 1; n++) {
+		g = (cursor + n) % s->group_count;
+		if (g < flex || g >= flex + members)
+			ret = try_group(q, g, need);
+		if (ret == 0)
+			atomic_store_explicit(&s->alloc->cursor, g, memory_order_relaxed);
+	}
+	return ret;
+}
+
+/* Exactly at the goal, if the run there is worth it. 1: it is not. */
+static int try_goal(struct search *q, bool exact)
+{
+	struct store *s = q->s;
+	struct group *grp = &s->groups[q->goal_group];
+	uint32_t len;
+	int ret;
+
+	if (atomic_load_explicit(&grp->blocks_avail, memory_order_relaxed) == 0)
+		return 1;
+	rwlock_write(&grp->lock);
+	ret = busy_load(s, q->goal_group);
+	if (ret) {
+		rwlock_unwrite(&grp->lock);
+		return ret == -ENOMEM ? ret : 1;
+	}
+	len = busy_run_at(s, q->goal_group, q->goal_bit, q->want + q->window);
+	if (len > 0 && (exact || len >= q->want || len >= NEAR_RUN_MIN))
+		ret = take_run(q, q->goal_group,
+			       (struct bit_run){ .first = q->goal_bit, .len = len });
+	else
+		ret = 1;
+	rwlock_unwrite(&grp->lock);
+	return ret;
+}
+
+/* Longest runs first. 1: the image has no free block that nobody holds. */
+static int place(struct search *q)
+{
+	uint32_t need = q->want + q->window;
+	int ret = try_goal(q, q->req->flags & ALLOC_EXACT);
+
+	if (ret != 1 || (q->req->flags & ALLOC_EXACT))
+		return ret;
+	for (;;) {
+		ret = try_groups(q, need);
+		if (ret != 1 || need == 1)
+			return ret;
+		/* Down to what is wanted by halves, then below it by halves. */
+		need = need > q->want ? MAX(need / 2, q->want) : need / 2;
+	}
+}
+
+/* ---- the inode's reservation ---------------------------------------------- */
+
+/* 1: there is no window, or it does not suit. */
+static int try_window(struct search *q, struct resv *r)
+{
+	struct store *s = q->s;
+	struct group *grp = &s->groups[r->group];
+	uint32_t count;
+	int ret = 1;
+
+	rwlock_write(&grp->lock);
+	if (r->len > 0) {
+		count = MIN(q->want, r->len);
+		ret = take(q, r->group, r->first, count, true);
+		if (!ret)
+			resv_consume_locked(s, r, count);
+	}
+	rwlock_unwrite(&grp->lock);
+	/* A bitmap that turned bad after the window was set: the window is of no use. */
+	return ret == -EUCLEAN || ret == -EBADMSG ? 1 : ret;
+}
+
+static void drop_window(struct store *s, struct resv *r)
+{
+	struct group *grp = &s->groups[r->group];
+
+	rwlock_write(&grp->lock);
+	resv_drop_locked(s, r);
+	rwlock_unwrite(&grp->lock);
+}
+
+static uint32_t pow2_at_least(uint32_t n)
+{
+	return n <= 1 ? 1 : 1u << (32 - __builtin_clz(n - 1));
+}
+
+/* How much to keep behind this run: twice as much each time a stream asks again. */
+static uint32_t window_size(const struct search *q, bool stream)
+{
+	struct store *s = q->s;
+	uint64_t share = (uint64_t)MAX(atomic_load(&s->blocks_free), 0) / WINDOW_SHARE;
+	uint32_t size = 0;
+
+	if (stream)
+		size = MAX(q->resv->window * 2, pow2_at_least(q->want) * 2);
+	else if (q->want >= STREAM_BLOCKS_MIN || (q->req->flags & ALLOC_STREAM))
+		size = pow2_at_least(q->want);
+	if (size)
+		size = MAX(size, (uint32_t)RESV_WINDOW_MIN);
+	size = MIN(size, (uint32_t)RESV_WINDOW_MAX);
+	return (uint32_t)MIN((uint64_t)size, share);
+}
+
+/* Sets q->resv and q->window. 0: the blocks came from the window already; 1: search. */
+static int use_reservation(struct search *q)
+{
+	const struct alloc_req *req = q->req;
+	struct inode *i = req->inode;
+	struct resv *r = i->resv;
+	bool stream;
+	int ret;
+
+	if (!inode_is_reg(i) || (req->flags & (ALLOC_META | ALLOC_EXACT)))
+		return 1;
+	stream = r ? req->lblk == r->lblk_next : req->lblk > 0 && req->goal != 0;
+	if (r && stream) {
+		ret = try_window(q, r);
+		if (ret != 1)
+			return ret;
+	}
+	if (!r && !stream && req->count < STREAM_BLOCKS_MIN && !(req->flags & ALLOC_STREAM))
+		return 1; /* most files are small and are written once */
+	if (!r) {
+		r = calloc(1, sizeof(*r));
+		if (!r)
+			return 1; /* without a reservation it works as well, less tidily */
+		list_init(&r->link);
+		i->resv = r;
+	}
+	drop_window(q->s, r);
+	q->resv = r;
+	q->window = window_size(q, stream);
+	r->window = q->window;
+	return 1;
+}
+
+/* ---- public --------------------------------------------------------------- */
+
+static void set_goal(struct search *q)
+{
+	struct store *s = q->s;
+	uint64_t goal = q->req->goal;
+
+	if (goal < s->first_data_block || goal >= s->blocks_count || goal == 0)
+		goal = balloc_goal(q->req->inode, q->req->lblk);
+	goal = MIN(goal, s->blocks_count - 1);
+	q->goal_group = store_group_of(s, goal);
+	q->goal_bit = (uint32_t)(goal - store_group_first(s, q->goal_group));
+}
+
+static int find(struct search *q)
+{
+	int ret = use_reservation(q);
+
+	if (ret == 1)
+		ret = place(q);
+	/* All that is free may be reserved for others: they are asked to give way. */
+	if (ret == 1 && resv_reclaim(q->s)) {
+		q->window = 0;
+		ret = place(q);
+	}
+	return ret == 1 ? -ENOSPC : ret;
+}
+
+int balloc(struct handle *h, const struct alloc_req *req, uint64_t *ret_pblk, uint32_t *ret_count)
+{
+	struct store *s = req->inode->store;
+	struct search q = { .s = s, .h = h, .req = req };
+	uint32_t i;
+	int ret;
+
+	CHECK(req->count >= 1);
+	q.want = claim(s, MIN(req->count, s->blocks_per_group), req->flags);
+	if (q.want == 0)
+		return -ENOSPC;
+	i = q.want;
+	set_goal(&q);
+	ret = find(&q);
+	if (ret)
+		q.count = 0;
+	atomic_fetch_add(&s->blocks_free, (int64_t)(i - q.count));
+	if (ret)
+		return ret;
+	if (req->inode->resv && !(req->flags & (ALLOC_META | ALLOC_EXACT)))
+		req->inode->resv->lblk_next = req->lblk + q.count;
+	atomic_fetch_add(&s->allocs, 1);
+	atomic_fetch_add(&s->alloc_blocks, q.count);
+	busy_shed(s);
+	*ret_pblk = q.pblk;
+	*ret_count = q.count;
+	return 0;
+}

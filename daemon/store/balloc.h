@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Inside the block allocator: busy maps (busy.c), reservations (resv.c), allocation
+ * (balloc.c), frees and trimming (balloc_free.c). For daemon/store only.
+ *
+ * Everything about a group, its reservations included, is guarded by the group's
+ * lock; one group lock is held at a time. So there is no list of reservations to be
+ * locked: whoever needs room walks the groups and takes what their inodes reserved.
+ */
+#ifndef KFS_STORE_BALLOC_H
+#define KFS_STORE_BALLOC_H
+
+#include "daemon/store/alloc.h"
+
+/* Order of a run: bits of its length. 0 = none, 1 = one block, 17 = 65536 blocks and more. */
+#define BUSY_ORDERS 21
+/* Reservation windows, in blocks: the first, and the largest (64 MiB of 4 KiB blocks). */
+#define RESV_WINDOW_MIN 8
+#define RESV_WINDOW_MAX 16384
+
+struct alloc_state {
+	_Atomic uint32_t groups_of_order[BUSY_ORDERS]; /* [atomic] groups by order of run_hint */
+	_Atomic uint32_t cursor;	/* [atomic] where a search far from its goal succeeded last */
+	_Atomic uint64_t resv_blocks;	/* [atomic] reserved by inodes, all groups */
+	_Atomic uint64_t pending_blocks; /* [atomic] freed, waiting for a commit */
+	_Atomic uint32_t maps_loaded;	/* [atomic] busy maps in memory */
+	_Atomic uint32_t shed_hand;	/* [atomic] next group whose map may go */
+};
+
+/* Blocks an inode will be given next. Belongs to the inode; the window to its group. */
+struct resv {
+	struct list link;   /* [group lock] in the group's list while len > 0 */
+	uint32_t group;	    /* [inode lock, exclusive] */
+	uint32_t first;	    /* [group lock] bit in the group */
+	uint32_t len;	    /* [group lock] 0: used up or taken away */
+	uint32_t window;    /* [inode lock, exclusive] size of the last window asked for */
+	uint32_t lblk_next; /* [inode lock, exclusive] writes that go on here are a stream */
+};
+
+struct bit_run {
+	uint32_t first, len;
+};
+
+MUST_USE int balloc_open(struct store *s);
+void balloc_close(struct store *s);
+
+/* busy.c; callers hold the group lock exclusively */
+
+/* Make sure the map is in memory. -EUCLEAN/-EBADMSG/-EIO: leave this group alone. */
+MUST_USE int busy_load(struct store *s, uint32_t g);
+void busy_set(struct store *s, uint32_t g, uint32_t first, uint32_t count);
+void busy_clear(struct store *s, uint32_t g, uint32_t first, uint32_t count);
+/*
+ * The first run of @want free blocks that begins in [from, group's end), or the
+ * longest shorter one (len 0: none). At most @want is reported.
+ */
+struct bit_run busy_search(const struct store *s, uint32_t g, uint32_t from, uint32_t want);
+/* Free blocks from @first on, at most @max. */
+uint32_t busy_run_at(const struct store *s, uint32_t g, uint32_t first, uint32_t max);
+void busy_set_hint(struct store *s, struct group *grp, uint32_t hint);
+/* Can any group have a run of @want? */
+bool busy_possible(const struct store *s, uint32_t want);
+/* Drop maps that can be made again, when many are loaded. No group lock held. */
+void busy_shed(struct store *s);
+
+/* resv.c */
+
+/* Take away @r's window. Caller holds the lock of r->group. */
+void resv_drop_locked(struct store *s, struct resv *r);
+/* Give @r the window [first, first + len), whose bits are free. Caller holds group @g's lock. */
+void resv_set_locked(struct store *s, struct resv *r, uint32_t g, struct bit_run window);
+/* The first @count blocks of the window become allocated: they stay busy. Caller holds the lock. */
+void resv_consume_locked(struct store *s, struct resv *r, uint32_t count);
+/* Take all windows of all inodes away. True if there was one. No group lock held. */
+bool resv_reclaim(struct store *s);
+
+#endif
