@@ -22,21 +22,21 @@
 
 enum lock_rank {
 	LOCK_NONE = 0,
-	LOCK_CTL,	 /* control clients: outermost, they call into everything */
-	LOCK_SESSION,	 /* a session's life (init, destroy); never held while serving */
-	LOCK_RENAME,	 /* directory topology: one cross-directory rename at a time */
-	LOCK_INODE,	 /* struct inode: contents, attributes, its directory's entries */
-	LOCK_HANDLE,	 /* pseudo-rank of an open journal handle; commit takes no inode lock */
-	LOCK_ORPHAN,	 /* the orphan list's head in the superblock */
+	LOCK_CTL,	  /* control clients: outermost, they call into everything */
+	LOCK_SESSION,	  /* a session's life (init, destroy); never held while serving */
+	LOCK_RENAME,	  /* directory topology: one cross-directory rename at a time */
+	LOCK_INODE,	  /* struct inode: contents, attributes, its directory's entries */
+	LOCK_HANDLE,	  /* pseudo-rank of an open journal handle; commit takes no inode lock */
+	LOCK_ORPHAN,	  /* the orphan list's head in the superblock */
 	LOCK_XATTR_CACHE, /* sharing of xattr blocks, before the buffer it picks */
-	LOCK_GROUP,	 /* one block group: bitmaps, descriptor, busy map */
-	LOCK_BUF,	 /* contents of a buffer shared by several inodes */
-	LOCK_NODES,	 /* a session's table of handed-out nodeids */
-	LOCK_ICACHE,	 /* a shard of the inode cache */
-	LOCK_FILELOCKS,	 /* POSIX and flock tables */
-	LOCK_JOURNAL,	 /* journal state: transactions, tail */
-	LOCK_CACHE,	 /* a shard of the buffer cache */
-	LOCK_LEAF,	 /* takes nothing below it: logs, statistics, queues */
+	LOCK_GROUP,	  /* one block group: bitmaps, descriptor, busy map */
+	LOCK_BUF,	  /* contents of a buffer shared by several inodes */
+	LOCK_NODES,	  /* a session's table of handed-out nodeids */
+	LOCK_ICACHE,	  /* a shard of the inode cache */
+	LOCK_FILELOCKS,	  /* POSIX and flock tables */
+	LOCK_JOURNAL,	  /* journal state: transactions, tail */
+	LOCK_CACHE,	  /* a shard of the buffer cache */
+	LOCK_LEAF,	  /* takes nothing below it: logs, statistics, queues */
 };
 
 struct mutex {

@@ -22,10 +22,10 @@
 
 /* Without a rank: a line may be written under any lock, and nothing is taken below it. */
 static struct mutex log_lock = { .state = 0, .rank = LOCK_NONE };
-static const char *log_ident = "kfs";		  /* [written once before threads] */
+static const char *log_ident = "kfs";		   /* [written once before threads] */
 static _Atomic int log_level_now = LOG_LEVEL_INFO; /* [atomic] */
-static enum log_sink log_sink = LOG_SINK_STDERR;  /* [log_lock] */
-static int log_fd = STDERR_FILENO;		  /* [log_lock] */
+static enum log_sink log_sink = LOG_SINK_STDERR;   /* [log_lock] */
+static int log_fd = STDERR_FILENO;		   /* [log_lock] */
 
 static const char *const level_words[] = {
 	[LOG_LEVEL_OFF] = "off",   [LOG_LEVEL_ERROR] = "error", [LOG_LEVEL_WARN] = "warn",

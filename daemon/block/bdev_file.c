@@ -28,8 +28,8 @@
 
 struct bdev_file {
 	struct bdev bdev;
-	bool is_block;	/* [written once] */
-	bool is_sparse; /* [written once] a file with holes when it was opened */
+	bool is_block;	 /* [written once] */
+	bool is_sparse;	 /* [written once] a file with holes when it was opened */
 	uint32_t sector; /* [written once] granularity of BLKZEROOUT and BLKDISCARD */
 };
 

@@ -46,13 +46,13 @@ struct slab {
 struct shard {
 	struct mutex lock; /* LOCK_CACHE */
 	struct cond read_done;
-	struct buf **table; /* [lock] */
-	uint32_t table_mask; /* [written once] */
-	uint32_t bufs_max;  /* [written once] */
-	uint32_t bufs;	    /* [lock] in the table */
-	struct list clock;  /* [lock] in the table, next to look at first */
-	struct buf *spare;  /* [lock] chained by hash_next */
-	struct slab *slabs; /* [lock] */
+	struct buf **table;		  /* [lock] */
+	uint32_t table_mask;		  /* [written once] */
+	uint32_t bufs_max;		  /* [written once] */
+	uint32_t bufs;			  /* [lock] in the table */
+	struct list clock;		  /* [lock] in the table, next to look at first */
+	struct buf *spare;		  /* [lock] chained by hash_next */
+	struct slab *slabs;		  /* [lock] */
 	uint64_t hits, misses, evictions; /* [lock] */
 } __attribute__((aligned(64)));
 

@@ -31,10 +31,10 @@
 struct cache;
 
 enum {
-	BUF_UPTODATE = 1u << 0,	 /* data holds the block's contents */
-	BUF_VERIFIED = 1u << 1,	 /* its owner has validated them */
+	BUF_UPTODATE = 1u << 0,	  /* data holds the block's contents */
+	BUF_VERIFIED = 1u << 1,	  /* its owner has validated them */
 	BUF_REFERENCED = 1u << 2, /* second chance */
-	BUF_FORGOTTEN = 1u << 3, /* freed block: contents are dead, must not be written */
+	BUF_FORGOTTEN = 1u << 3,  /* freed block: contents are dead, must not be written */
 };
 
 struct buf {
@@ -47,9 +47,9 @@ struct buf {
 	struct buf *hash_next;	/* [shard lock] */
 	struct list lru;	/* [shard lock] */
 	/* The journal's own part. */
-	struct buf *txn_next;	     /* [whoever set txn_mark] next in the transaction's list */
-	_Atomic uint32_t txn_mark;   /* [atomic] the transaction whose list it is on, 0 = none */
-	_Atomic uint64_t txn_dirty;  /* [atomic] union of dirty ranges: first << 32 | end; 0 = none */
+	struct buf *txn_next;	    /* [whoever set txn_mark] next in the transaction's list */
+	_Atomic uint32_t txn_mark;  /* [atomic] the transaction whose list it is on, 0 = none */
+	_Atomic uint64_t txn_dirty; /* [atomic] union of dirty ranges: first << 32 | end; 0 = none */
 };
 
 struct cache_stats {

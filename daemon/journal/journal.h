@@ -69,9 +69,9 @@ struct transaction;
 struct handle {
 	struct journal *journal;
 	struct transaction *txn;
-	uint32_t credits;  /* buffers this handle may still add */
-	uint32_t reserved; /* credits it asked for, given back at stop */
-	int error;	   /* first failure inside; stop returns it */
+	uint32_t credits; /* buffers this handle may still add; the rest is given back at stop */
+	uint32_t tid;	  /* its transaction; still valid after stop */
+	int error;	  /* first failure inside; stop returns it */
 };
 
 /* Run once @T is durable (error 0) or will never be (error < 0). No lock held; must not start a handle. */
@@ -89,9 +89,10 @@ struct journal_map {
 struct journal_opts {
 	uint32_t commit_interval_ms; /* 5000 */
 	uint32_t copies_bytes_max;   /* memory for checkpoint copies before they are written home */
-	bool readonly;		     /* replay (unless norecovery), never write afterwards */
-	bool norecovery;
+	bool readonly;		     /* no handle can be started, the log is not even looked at */
 	bool no_barrier;	     /* nobarrier: no bdev_flush(); for scratch images only */
+	bool csum_v3;	 /* filesystem has metadata_csum: write checksums v3, as ext4 does */
+	bool want_64bit; /* filesystem has 64bit: block numbers in the log take 64 bits */
 	/* The store's last chance to change buffers of a closing transaction. */
 	int (*precommit)(void *arg, struct handle *h);
 	/* Called once when the journal aborts: log, set EXT4_ERROR_FS, errors= policy. */
@@ -108,6 +109,7 @@ struct journal_stats {
 	uint64_t commits, commits_forced, blocks_logged, revokes, checkpoints, blocks_home;
 	uint64_t handles, handle_waits, log_blocks, log_blocks_free;
 	uint64_t commit_ns_total, commit_ns_max, freeze_ns_max;
+	uint64_t credits_overdrawn; /* buffers added beyond a handle's credits: an estimate too low */
 	uint32_t tid_running, tid_committed;
 	int abort_error;
 };
@@ -116,6 +118,7 @@ struct journal_recovery_info {
 	bool replayed;
 	uint32_t transactions, blocks, revoked;
 	uint32_t start_sequence, end_sequence;
+	int log_errno; /* negative: the error that aborted the journal last time; 0 = none */
 };
 
 /*
@@ -123,8 +126,15 @@ struct journal_recovery_info {
  * replay), then mark it empty. Works on the raw device before any cache exists.
  * -EUCLEAN / -EBADMSG with *ret_what naming the block and field when the log is
  * corrupt; -EOPNOTSUPP for a feature (or a fast-commit area that holds commits)
- * we cannot replay. Readonly images: nothing is written, the caller decides.
- * @check_only: true = only say whether there is something to replay.
+ * we cannot replay; the remedy for all of them is e2fsck. Everything is verified
+ * before the first block is written. A read-only device with something to replay
+ * is -EROFS. @check_only: true = only say (ret_info->replayed) whether there is
+ * something to replay. @ret_what may be NULL; it is set only on failure.
+ *
+ * The caller keeps the order: recover; clear, then set again when writing
+ * starts, needs_recovery in the filesystem's superblock, flushed before the
+ * first handle; and clear it after journal_close(). A log_errno means that
+ * EXT4_ERROR_FS must be set: journal_open() forgets it.
  */
 MUST_USE int journal_recover(struct bdev *bdev, uint32_t block_size, const struct journal_map *map,
 			     uint32_t log_blocks, bool check_only,
@@ -132,7 +142,10 @@ MUST_USE int journal_recover(struct bdev *bdev, uint32_t block_size, const struc
 /* Open a clean (just recovered) log and start the commit thread. @map NULL = no journal. */
 MUST_USE int journal_open(struct cache *cache, const struct journal_map *map, uint32_t log_blocks,
 			  const struct journal_opts *opts, struct journal **ret_journal);
-/* Commit, write everything home, mark the log empty, stop. Returns the first error. NULL is fine. */
+/*
+ * Commit, write everything home, mark the log empty, stop, free. Returns the
+ * first error. No handle may be open. NULL is fine. The cache must outlive it.
+ */
 MUST_USE int journal_close(struct journal *j);
 /* Drop everything without writing (tests that simulate a crash; aborted mounts). */
 void journal_destroy(struct journal *j);

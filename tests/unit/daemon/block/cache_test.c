@@ -240,6 +240,7 @@ TEST(test_buf_read__concurrent_failures_reach_everybody)
 
 	shared = make_cache(&t, 64);
 	read_together(-EIO);
+	CHECK_PTR_EQ(buf_find(shared, 42), NULL);
 	free_cache(&t, shared);
 }
 

@@ -1,0 +1,555 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The journal's interface: transactions, credits, callbacks, abort, no log. */
+#include "daemon/journal/journal.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/lib/test.h"
+#include "tests/unit/daemon/journal/jtest.h"
+
+static const struct jformat *const format = &jformats[6]; /* v3, 4 KiB */
+
+struct env {
+	struct bdev *bdev;
+	struct cache *cache;
+	struct journal *j;
+};
+
+static struct journal_opts opts_default(void)
+{
+	return (struct journal_opts){ .commit_interval_ms = 60000, .csum_v3 = true };
+}
+
+static struct env env_new(const struct journal_opts *opts, bool log)
+{
+	struct env e = { .bdev = crash_bdev_new((uint64_t)IMAGE_BLOCKS * format->block_size, 512) };
+
+	jtest_format(e.bdev, format);
+	CHECK_OK(cache_new(e.bdev, format->block_size, 64, &e.cache));
+	CHECK_OK(journal_open(e.cache, log ? &jmap : NULL, format->log_blocks, opts, &e.j));
+	return e;
+}
+
+static void env_free(struct env *e)
+{
+	cache_free(e->cache);
+	bdev_close(e->bdev);
+}
+
+static void set_word(struct handle *h, struct cache *c, uint64_t pblk, uint64_t word)
+{
+	struct buf *b;
+
+	CHECK_OK(buf_read(c, pblk, &b));
+	CHECK_OK(journal_get_write(h, b));
+	rwlock_write(&b->lock);
+	memcpy(b->data, &word, sizeof(word));
+	rwlock_unwrite(&b->lock);
+	journal_dirty(h, b, 0, sizeof(word));
+	buf_put(b);
+}
+
+static uint64_t device_word(struct env *e, uint64_t pblk)
+{
+	uint64_t word;
+
+	CHECK_OK(bdev_read(e->bdev, &word, sizeof(word), pblk * format->block_size));
+	return word;
+}
+
+static uint32_t write_block(struct env *e, uint64_t pblk, uint64_t word)
+{
+	struct handle h;
+
+	CHECK_OK(journal_start(e->j, 1, &h));
+	set_word(&h, e->cache, pblk, word);
+	CHECK_OK(journal_stop(&h));
+	return handle_tid(&h);
+}
+
+TEST(test_journal__commit_is_durable_and_close_brings_home)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	uint32_t tid = write_block(&e, 5000, 77);
+
+	CHECK(!journal_tid_committed(e.j, tid));
+	CHECK_OK(journal_commit_wait(e.j, tid));
+	CHECK(journal_tid_committed(e.j, tid));
+	CHECK_EQ(device_word(&e, 5000), 0); /* home waits for the checkpoint */
+	CHECK_NE(be32_to_cpu(jtest_super(e.bdev, format).s_start), 0);
+	crash_bdev_crash(e.bdev);
+	journal_destroy(e.j);
+	CHECK_EQ(jtest_recover(e.bdev, format).transactions, 1);
+	CHECK_EQ(device_word(&e, 5000), 77);
+	CHECK_OK(journal_open(e.cache, &jmap, format->log_blocks, &opts, &e.j));
+	write_block(&e, 5000, 78);
+	CHECK_OK(journal_close(e.j));
+	CHECK_EQ(device_word(&e, 5000), 78);
+	CHECK_EQ(be32_to_cpu(jtest_super(e.bdev, format).s_start), 0);
+	CHECK(!jtest_recover(e.bdev, format).replayed);
+	env_free(&e);
+}
+
+TEST(test_journal_open__refuses_a_log_that_needs_recovery)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+
+	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 5000, 1)));
+	journal_destroy(e.j);
+	CHECK_ERR(journal_open(e.cache, &jmap, format->log_blocks, &opts, &e.j), -EUCLEAN);
+	env_free(&e);
+}
+
+TEST(test_journal__untouched_mount_writes_nothing)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	uint64_t before = crash_bdev_count(e.bdev);
+
+	CHECK_OK(journal_sync(e.j));
+	CHECK_OK(journal_close(e.j));
+	CHECK_EQ(crash_bdev_count(e.bdev), before);
+	env_free(&e);
+}
+
+TEST(test_journal__escaped_block_keeps_its_first_word)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	be32 magic = cpu_to_be32(JBD2_MAGIC_NUMBER);
+	uint64_t word = 0;
+
+	memcpy(&word, &magic, sizeof(magic));
+	word |= 0x1234567800000000ULL;
+	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 6000, word)));
+	crash_bdev_crash(e.bdev);
+	journal_destroy(e.j);
+	jtest_recover(e.bdev, format);
+	CHECK_EQ(device_word(&e, 6000), word);
+	CHECK_OK(journal_open(e.cache, &jmap, format->log_blocks, &opts, &e.j));
+	write_block(&e, 6001, word);
+	CHECK_OK(journal_close(e.j));
+	CHECK_EQ(device_word(&e, 6001), word);
+	env_free(&e);
+}
+
+TEST(test_journal_start__limits_credits)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	uint32_t max = journal_credits_max(e.j);
+	struct handle h;
+
+	CHECK_EQ(max, (format->log_blocks - 1) / 4);
+	CHECK_ERR(journal_start(e.j, max + 1, &h), -ENOSPC);
+	CHECK_OK(journal_start(e.j, max, &h));
+	CHECK_EQ(journal_extend(&h, 1), 1); /* no room: restarted */
+	CHECK_EQ(h.credits, max);
+	CHECK_OK(journal_stop(&h));
+	CHECK_OK(journal_sync(e.j));
+	CHECK_OK(journal_start(e.j, 10, &h));
+	CHECK_EQ(journal_extend(&h, 5), 0);
+	CHECK_EQ(h.credits, 15);
+	CHECK_OK(journal_restart(&h, 3));
+	CHECK_EQ(h.credits, 3);
+	CHECK_ERR(journal_restart(&h, max + 1), -ENOSPC);
+	CHECK_OK(journal_stop(&h));
+	CHECK_OK(journal_close(e.j));
+	env_free(&e);
+}
+
+TEST(test_journal__credits_come_back)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	struct journal_stats stats;
+	struct handle h;
+	int i;
+
+	for (i = 0; i < 1000; i++) {
+		CHECK_OK(journal_start(e.j, journal_credits_max(e.j) / 4, &h));
+		set_word(&h, e.cache, 5000 + i % 3, (uint64_t)i);
+		CHECK_OK(journal_stop(&h));
+	}
+	journal_get_stats(e.j, &stats);
+	CHECK_EQ(stats.handles, 1000);
+	CHECK_EQ(stats.commits, 0);
+	CHECK_OK(journal_close(e.j));
+	CHECK_EQ(device_word(&e, 5000), 999);
+	env_free(&e);
+}
+
+TEST(test_journal__overdrawn_credits_are_counted)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	struct journal_stats stats;
+	struct handle h;
+
+	CHECK_OK(journal_start(e.j, 1, &h));
+	set_word(&h, e.cache, 5000, 1);
+	set_word(&h, e.cache, 5001, 1);
+	set_word(&h, e.cache, 5001, 2);
+	CHECK_OK(journal_stop(&h));
+	CHECK_OK(journal_sync(e.j));
+	journal_get_stats(e.j, &stats);
+	CHECK_EQ(stats.credits_overdrawn, 1);
+	CHECK_EQ(stats.blocks_logged, 2);
+	CHECK_OK(journal_close(e.j));
+	env_free(&e);
+}
+
+TEST(test_journal_dirty__keeps_the_union_of_ranges)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	struct handle h;
+	struct buf *b;
+
+	CHECK_OK(journal_start(e.j, 1, &h));
+	CHECK_OK(buf_get_new(e.cache, 5000, &b));
+	CHECK_OK(journal_get_create(&h, b));
+	journal_dirty(&h, b, 100, 20);
+	CHECK_EQ(atomic_load(&b->txn_dirty), 100ULL << 32 | 120);
+	journal_dirty(&h, b, 0, 10);
+	journal_dirty(&h, b, 50, 60);
+	CHECK_EQ(atomic_load(&b->txn_dirty), 120);
+	CHECK_OK(journal_stop(&h));
+	CHECK_OK(journal_sync(e.j));
+	CHECK_EQ(atomic_load(&b->txn_dirty), 0);
+	buf_put(b);
+	CHECK_OK(journal_close(e.j));
+	env_free(&e);
+}
+
+struct test_cb {
+	struct commit_cb cb;
+	int order, error;
+};
+
+static int cb_order;
+
+static void note_commit(struct commit_cb *cb, int error)
+{
+	struct test_cb *t = container_of(cb, struct test_cb, cb);
+
+	t->order = ++cb_order;
+	t->error = error;
+}
+
+TEST(test_journal_on_commit__runs_in_order_before_waiters_wake)
+{
+	struct test_cb cbs[3] = { { .cb.fn = note_commit },
+				  { .cb.fn = note_commit },
+				  { .cb.fn = note_commit } };
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	struct handle h;
+	int i;
+
+	CHECK_OK(journal_start(e.j, 1, &h));
+	for (i = 0; i < 3; i++)
+		journal_on_commit(&h, &cbs[i].cb);
+	set_word(&h, e.cache, 5000, 1);
+	CHECK_OK(journal_stop(&h));
+	CHECK_EQ(cbs[0].order, 0);
+	CHECK_OK(journal_commit_wait(e.j, handle_tid(&h)));
+	for (i = 0; i < 3; i++) {
+		CHECK_EQ(cbs[i].order, i + 1);
+		CHECK_EQ(cbs[i].error, 0);
+	}
+	CHECK_OK(journal_close(e.j));
+	env_free(&e);
+}
+
+static int count_blocks(void *arg, struct handle *h)
+{
+	struct env *e = arg;
+
+	set_word(h, e->cache, 7000, device_word(e, 7000) + 1);
+	return 0;
+}
+
+TEST(test_journal__precommit_joins_the_closing_transaction)
+{
+	struct journal_opts opts = opts_default();
+	struct env e;
+
+	opts.precommit = count_blocks;
+	opts.arg = &e;
+	e = env_new(&opts, true);
+	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 5000, 1)));
+	crash_bdev_crash(e.bdev);
+	journal_destroy(e.j);
+	CHECK_EQ(jtest_recover(e.bdev, format).blocks, 2);
+	CHECK_EQ(device_word(&e, 7000), 1);
+	env_free(&e);
+}
+
+/* ---- failures ------------------------------------------------------------- */
+
+static _Atomic int aborts;
+
+static void note_abort(void *arg, int error)
+{
+	(void)arg;
+	CHECK_EQ(error, -EIO);
+	aborts++;
+}
+
+TEST(test_journal_abort__reaches_everybody_once)
+{
+	struct test_cb lost = { .cb.fn = note_commit }, later = { .cb.fn = note_commit };
+	struct journal_opts opts = opts_default();
+	struct handle h, h2;
+	struct env e;
+
+	opts.aborted = note_abort;
+	e = env_new(&opts, true);
+	CHECK_OK(journal_start(e.j, 1, &h));
+	set_word(&h, e.cache, 5000, 1);
+	journal_on_commit(&h, &lost.cb);
+	CHECK_OK(journal_stop(&h));
+	crash_bdev_limit(e.bdev, 2);
+	CHECK_ERR(journal_commit_wait(e.j, handle_tid(&h)), -EIO);
+	while (aborts == 0) /* the error may be seen a moment before the hook has run */
+		usleep(100);
+	CHECK_EQ(lost.error, -EIO);
+	CHECK_EQ(journal_error(e.j), -EIO);
+	CHECK_ERR(journal_start(e.j, 1, &h2), -EROFS);
+	CHECK_ERR(journal_sync(e.j), -EIO);
+	CHECK_ERR(journal_checkpoint_all(e.j), -EIO);
+	CHECK_EQ(later.order, 0);
+	CHECK_ERR(journal_close(e.j), -EIO);
+	CHECK_EQ(aborts, 1);
+	env_free(&e);
+}
+
+TEST(test_journal_abort__open_handle_learns_at_its_end)
+{
+	struct test_cb cb = { .cb.fn = note_commit };
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	struct handle h;
+	struct buf *b;
+
+	CHECK_OK(journal_start(e.j, 4, &h));
+	journal_on_commit(&h, &cb.cb);
+	set_word(&h, e.cache, 5000, 1);
+	journal_abort(e.j, -EUCLEAN);
+	journal_abort(e.j, -EIO);
+	CHECK_OK(buf_read(e.cache, 5001, &b));
+	CHECK_ERR(journal_get_write(&h, b), -EROFS);
+	buf_put(b);
+	CHECK_ERR(journal_stop(&h), -EROFS);
+	CHECK_ERR(journal_close(e.j), -EUCLEAN);
+	CHECK_EQ(cb.error, -EUCLEAN);
+	CHECK_EQ((int32_t)be32_to_cpu(jtest_super(e.bdev, format).s_errno), -EUCLEAN);
+	CHECK_EQ(jtest_recover(e.bdev, format).log_errno, -EUCLEAN);
+	CHECK_EQ(device_word(&e, 5000), 0);
+	env_free(&e);
+}
+
+TEST(test_journal__readonly_starts_nothing)
+{
+	struct journal_opts opts = { .readonly = true };
+	struct env e = env_new(&opts, true);
+	struct handle h;
+
+	CHECK_ERR(journal_start(e.j, 1, &h), -EROFS);
+	CHECK_OK(journal_sync(e.j));
+	CHECK_OK(journal_checkpoint_all(e.j));
+	CHECK_OK(journal_close(e.j));
+	env_free(&e);
+}
+
+/* Every device call fails in turn: nothing acknowledged is lost, nothing hangs. */
+TEST(test_journal__failure_sweep)
+{
+	int64_t n;
+
+	for (n = 0;; n++) {
+		struct journal_opts opts = opts_default();
+		struct env e = env_new(&opts, true);
+		uint64_t acked = 0, word;
+		int err = 0;
+
+		crash_bdev_limit(e.bdev, n);
+		for (word = 1; !err && word <= 3; word++) {
+			struct handle h;
+
+			err = journal_start(e.j, 2, &h);
+			if (err)
+				break;
+			set_word(&h, e.cache, 5000, word);
+			set_word(&h, e.cache, 5001, word);
+			err = journal_stop(&h);
+			if (!err)
+				err = journal_commit_wait(e.j, handle_tid(&h));
+			if (!err)
+				acked = word;
+		}
+		err = journal_close(e.j);
+		cache_free(e.cache);
+		crash_bdev_crash(e.bdev);
+		jtest_recover(e.bdev, format);
+		CHECK_EQ(device_word(&e, 5000), device_word(&e, 5001));
+		CHECK_GE(device_word(&e, 5000), acked);
+		CHECK_LE(device_word(&e, 5000), acked + 1);
+		bdev_close(e.bdev);
+		if (!err)
+			break;
+	}
+	CHECK_GT(n, 10);
+}
+
+/* ---- freed blocks --------------------------------------------------------- */
+
+TEST(test_journal_forget__freed_block_is_never_written_again)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	const uint64_t data = 0xda7ada7a;
+	struct handle h;
+
+	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 5000, 1)));
+	CHECK_OK(journal_start(e.j, 1, &h));
+	CHECK_OK(journal_forget(&h, 5000, 1));
+	CHECK_OK(journal_stop(&h));
+	CHECK_OK(journal_commit_wait(e.j, handle_tid(&h)));
+	/* Its next owner writes file data. */
+	CHECK_OK(bdev_write(e.bdev, &data, sizeof(data), 5000ULL * format->block_size));
+	CHECK_OK(journal_sync(e.j));
+	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 5001, 1)));
+	crash_bdev_crash(e.bdev);
+	journal_destroy(e.j);
+	CHECK_EQ(jtest_recover(e.bdev, format).revoked, 1);
+	CHECK_EQ(device_word(&e, 5000), data);
+	env_free(&e);
+}
+
+TEST(test_journal_forget__checkpoint_leaves_it_alone)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	const uint64_t data = 0xda7ada7a;
+	struct handle h;
+
+	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 5000, 1)));
+	CHECK_OK(journal_start(e.j, 2, &h));
+	set_word(&h, e.cache, 5000, 2);
+	set_word(&h, e.cache, 5002, 2);
+	CHECK_OK(journal_forget(&h, 5000, 2));
+	CHECK_OK(journal_stop(&h));
+	CHECK_OK(journal_commit_wait(e.j, handle_tid(&h)));
+	CHECK_OK(bdev_write(e.bdev, &data, sizeof(data), 5000ULL * format->block_size));
+	CHECK_OK(journal_close(e.j));
+	CHECK_EQ(device_word(&e, 5000), data);
+	CHECK_EQ(device_word(&e, 5002), 2);
+	env_free(&e);
+}
+
+TEST(test_journal_forget__creation_cancels_the_revoke)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	struct journal_stats stats;
+	struct handle h;
+	struct buf *b;
+
+	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 5000, 1)));
+	CHECK_OK(journal_start(e.j, 2, &h));
+	CHECK_OK(journal_forget(&h, 5000, 1));
+	CHECK_OK(buf_get_new(e.cache, 5000, &b));
+	CHECK_OK(journal_get_create(&h, b));
+	b->data[0] = 9;
+	journal_dirty(&h, b, 0, 1);
+	buf_put(b);
+	CHECK_OK(journal_stop(&h));
+	CHECK_OK(journal_commit_wait(e.j, handle_tid(&h)));
+	journal_get_stats(e.j, &stats);
+	CHECK_EQ(stats.revokes, 0);
+	crash_bdev_crash(e.bdev);
+	journal_destroy(e.j);
+	CHECK_EQ(jtest_recover(e.bdev, format).revoked, 0);
+	CHECK_EQ(device_word(&e, 5000), 9);
+	env_free(&e);
+}
+
+TEST(test_journal_forget__refuses_blocks_beyond_the_image)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	struct handle h;
+
+	CHECK_OK(journal_start(e.j, 2, &h));
+	CHECK_ERR(journal_forget(&h, IMAGE_BLOCKS - 1, 2), -EUCLEAN);
+	CHECK_ERR(journal_forget(&h, UINT64_MAX, 1), -EUCLEAN);
+	CHECK_ERR(journal_stop(&h), -EUCLEAN);
+	CHECK_OK(journal_close(e.j));
+	env_free(&e);
+}
+
+/* ---- without a log -------------------------------------------------------- */
+
+TEST(test_journal__without_log_commit_goes_home)
+{
+	struct test_cb cb = { .cb.fn = note_commit, .error = 1 };
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, false);
+	struct handle h;
+
+	CHECK(!journal_has_log(e.j));
+	CHECK_OK(journal_start(e.j, 2, &h));
+	set_word(&h, e.cache, 5000, 5);
+	set_word(&h, e.cache, 5001, 6);
+	journal_on_commit(&h, &cb.cb);
+	CHECK_OK(journal_forget(&h, 5001, 1));
+	CHECK_OK(journal_stop(&h));
+	CHECK_OK(journal_commit_wait(e.j, handle_tid(&h)));
+	CHECK_EQ(cb.error, 0);
+	crash_bdev_crash(e.bdev);
+	CHECK_EQ(device_word(&e, 5000), 5);
+	CHECK_EQ(device_word(&e, 5001), 0);
+	write_block(&e, 5002, 7);
+	CHECK_OK(journal_close(e.j));
+	CHECK_EQ(device_word(&e, 5002), 7);
+	env_free(&e);
+}
+
+TEST(test_journal_checkpoint_all__makes_the_image_self_contained)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+
+	write_block(&e, 5000, 5);
+	CHECK_OK(journal_checkpoint_all(e.j));
+	CHECK_EQ(be32_to_cpu(jtest_super(e.bdev, format).s_start), 0);
+	CHECK_EQ(device_word(&e, 5000), 5);
+	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 5000, 6)));
+	crash_bdev_crash(e.bdev);
+	journal_destroy(e.j);
+	CHECK_EQ(jtest_recover(e.bdev, format).transactions, 1);
+	CHECK_EQ(device_word(&e, 5000), 6);
+	env_free(&e);
+}
+
+TEST(test_journal__commits_by_itself_after_the_interval)
+{
+	struct journal_opts opts = opts_default();
+	struct env e;
+	uint32_t tid;
+
+	opts.commit_interval_ms = 20;
+	e = env_new(&opts, true);
+	tid = write_block(&e, 5000, 5);
+	while (!journal_tid_committed(e.j, tid))
+		usleep(1000);
+	CHECK_OK(journal_close(e.j));
+	env_free(&e);
+}
