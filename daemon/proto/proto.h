@@ -6,8 +6,9 @@
  *
  * A request belongs to the transport; proto owns it from proto_dispatch() until
  * it called reply (exactly once, on any thread, perhaps after dispatch returned: parked
- * lock waits). FORGET, BATCH_FORGET and NOTIFY_REPLY are never replied: done() is
- * called instead.
+ * lock waits). FORGET, BATCH_FORGET, NOTIFY_REPLY and most INTERRUPTs are never replied:
+ * done() is called instead. Memory that in[] and out_buf describe is used only until
+ * proto_dispatch() returns; a parked request needs its struct proto_req alone.
  *
  * Headers and arguments are copied out of the transport's memory once and checked
  * (lengths, NUL termination, nodeid) before a handler sees them; payload stays where
@@ -20,6 +21,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "daemon/base/list.h"
 #include "daemon/base/stats.h"
 #include "daemon/base/util.h"
 
@@ -56,20 +58,19 @@ struct proto_req {
 	uint64_t start_ns; /* proto's: for latency */
 	uint32_t opcode;   /* proto's, after the header was copied */
 	uint64_t unique, nodeid;
-	void *priv;	   /* proto's: parked state */
+	struct list inflight; /* proto's: [in-flight shard lock] */
 };
 
 struct proto_opts {
-	bool share;	 /* DESIGN.md decision 5: false = host is the only writer */
+	bool share; /* DESIGN.md decision 5: false = host is the only writer */
 	bool readonly;
-	bool noatime;
 	bool posix_acl;
+	bool dirsync; /* a change of names is durable before it is answered */
 	bool no_readdirplus, no_writeback;
 	uint32_t max_write, max_readahead; /* bytes; 0 = defaults (1 MiB) */
 	uint32_t max_background, congestion_threshold;
 	double entry_timeout, attr_timeout, negative_timeout; /* < 0 = the profile's default */
-	bool trace; /* one line a request and reply at LOG_LEVEL_TRACE */
-	const struct fs_session_opts *session; /* name, root, confinement, caps */
+	const struct fs_session_opts *session;		      /* name, root, confinement, caps */
 };
 
 /* The fs session is opened at INIT and closed by proto_session_free(). */

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The notifier: tells this session's kernel what others changed.
+ *
+ * Invariants: (1) A notification is written by the notifier's own thread with no lock
+ * held: the kernel takes its folder and page locks in there and may first write dirty
+ * pages back, which needs our workers. (2) What this session's own requests changed is
+ * never notified: the kernel knows, and holds those very locks while it waits for us.
+ * (3) The bus's callback only copies and queues; it is called with the store's locks.
+ * (4) The queue is bounded. When it overflows, single names are not known any more: the
+ * kernel is told that nothing holds (INC_EPOCH), or, where it cannot be told, the log is.
+ *
+ * Parked seeks go through the same thread, because they begin with a notification.
+ */
+#include "daemon/proto/session.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/base/check.h"
+#include "daemon/base/log.h"
+#include "daemon/inval/inval.h"
+
+#define QUEUE_MAX 65536
+/* A seek looks again after each flush; a file written all the time must not hold it for ever. */
+#define SEEK_ROUNDS_MAX 64
+
+enum job_kind { JOB_INODE, JOB_ENTRY, JOB_DELETE, JOB_EPOCH, JOB_SEEK };
+
+struct job {
+	struct list link;
+	enum job_kind kind;
+	uint64_t nodeid, child;
+	int64_t off, len;
+	struct notify_seek seek;
+	uint32_t name_len;
+	char name[];
+};
+
+struct notifier {
+	struct proto_session *s;
+	struct inval_subscriber sub;
+	pthread_t thread;
+	struct mutex lock; /* LOCK_LEAF */
+	struct cond work;
+	struct list jobs; /* [lock] */
+	uint32_t queued;  /* [lock] */
+	bool overflowed;  /* [lock] jobs were dropped since the last JOB_EPOCH */
+	bool stopping;	  /* [lock] */
+};
+
+/* ---- writing ---- */
+
+static int write_note(struct notifier *n, int32_t code, struct iovec *iov, int count)
+{
+	struct fuse_out_header head = { .error = code, .len = sizeof(head) };
+	int err;
+
+	for (int i = 1; i < count; i++)
+		head.len += (uint32_t)iov[i].iov_len;
+	iov[0] = (struct iovec){ .iov_base = &head, .iov_len = sizeof(head) };
+	err = n->s->ops->notify(n->s->transport, iov, count);
+	atomic_fetch_add(&n->s->notifies, 1);
+	/* ENOENT: the kernel does not hold it. ENOTEMPTY, EBUSY: a folder that is in use stays. */
+	if (err && err != -ENOENT && err != -ENOTEMPTY && err != -EBUSY && err != -ENODEV)
+		atomic_fetch_add(&n->s->notify_errors, 1);
+	return err;
+}
+
+static int note_inode(struct notifier *n, uint64_t nodeid, int64_t off, int64_t len)
+{
+	struct fuse_notify_inval_inode_out out = { .ino = nodeid, .off = off, .len = len };
+	struct iovec iov[2] = { [1] = { .iov_base = &out, .iov_len = sizeof(out) } };
+
+	return write_note(n, FUSE_NOTIFY_INVAL_INODE, iov, 2);
+}
+
+/* The name goes with its NUL, which the length does not count. */
+static int note_entry(struct notifier *n, struct job *job)
+{
+	struct fuse_notify_inval_entry_out out = { .parent = job->nodeid,
+						   .namelen = job->name_len };
+	struct iovec iov[3] = {
+		[1] = { .iov_base = &out, .iov_len = sizeof(out) },
+		[2] = { .iov_base = job->name, .iov_len = job->name_len + 1 },
+	};
+
+	return write_note(n, FUSE_NOTIFY_INVAL_ENTRY, iov, 3);
+}
+
+static int note_delete(struct notifier *n, struct job *job)
+{
+	struct fuse_notify_delete_out out = { .parent = job->nodeid,
+					      .child = job->child,
+					      .namelen = job->name_len };
+	struct iovec iov[3] = {
+		[1] = { .iov_base = &out, .iov_len = sizeof(out) },
+		[2] = { .iov_base = job->name, .iov_len = job->name_len + 1 },
+	};
+
+	return write_note(n, FUSE_NOTIFY_DELETE, iov, 3);
+}
+
+static int note_epoch(struct notifier *n)
+{
+	struct iovec iov[1];
+	int err = -EOPNOTSUPP;
+
+	if (n->s->minor >= WIRE_MINOR_INC_EPOCH)
+		err = write_note(n, WIRE_NOTIFY_INC_EPOCH, iov, 1);
+	if (err)
+		log_warn("names cached by the kernel may be old: it cannot be told that all "
+			 "changed: unmount and mount again");
+	return err;
+}
+
+/* ---- seeks ---- */
+
+/*
+ * Only in what the store takes for a hole can dirty pages change its answer: between the
+ * offset and the data found, or between the hole found and the next data. Only there the
+ * kernel is made to write, and pages of data stay cached. A length of 0 is "to the end":
+ * the kernel's size may be beyond the store's.
+ */
+static int seek_data(struct notifier *n, const struct notify_seek *seek, uint64_t *ret_off)
+{
+	uint64_t data = 0;
+	int err = fs_lseek(n->s->fs, &seek->ctx, seek->nodeid, seek->off, false, &data);
+
+	if (err && err != -ENXIO)
+		return err;
+	if (err || data > seek->off)
+		(void)note_inode(n, seek->nodeid, (int64_t)seek->off,
+				 err ? 0 : (int64_t)(data - seek->off));
+	return fs_lseek(n->s->fs, &seek->ctx, seek->nodeid, seek->off, false, ret_off);
+}
+
+static int seek_hole(struct notifier *n, const struct notify_seek *seek, uint64_t *ret_off)
+{
+	uint64_t last = UINT64_MAX, hole = seek->off, data;
+	int err = 0;
+
+	for (unsigned round = 0; round < SEEK_ROUNDS_MAX; round++) {
+		err = fs_lseek(n->s->fs, &seek->ctx, seek->nodeid, seek->off, true, &hole);
+		if (err && err != -ENXIO)
+			return err;
+		if (err)
+			hole = seek->off;
+		if (hole == last)
+			break;
+		last = hole;
+		if (fs_lseek(n->s->fs, &seek->ctx, seek->nodeid, hole, false, &data))
+			data = hole;
+		(void)note_inode(n, seek->nodeid, (int64_t)hole, (int64_t)(data - hole));
+	}
+	if (!err)
+		*ret_off = hole;
+	return err;
+}
+
+static void run_seek(struct notifier *n, const struct notify_seek *seek, bool stopping)
+{
+	struct fuse_lseek_out out = { 0 };
+	int err = -EINTR;
+
+	if (!stopping)
+		err = seek->want_hole ? seek_hole(n, seek, &out.offset) :
+					seek_data(n, seek, &out.offset);
+	req_reply(seek->req, err, &out, sizeof(out));
+}
+
+/* ---- the thread ---- */
+
+static void run_job(struct notifier *n, struct job *job, bool stopping)
+{
+	if (job->kind == JOB_SEEK) {
+		run_seek(n, &job->seek, stopping);
+		return;
+	}
+	if (stopping || !atomic_load(&n->s->ready))
+		return;
+	/* Counted in write_note(); a kernel that does not hold the thing has nothing to forget. */
+	switch (job->kind) {
+	case JOB_INODE: (void)note_inode(n, job->nodeid, job->off, job->len); break;
+	case JOB_ENTRY: (void)note_entry(n, job); break;
+	case JOB_DELETE: (void)note_delete(n, job); break;
+	case JOB_EPOCH: (void)note_epoch(n); break;
+	case JOB_SEEK: break;
+	}
+}
+
+static void *notifier_thread(void *arg)
+{
+	struct notifier *n = arg;
+
+	(void)pthread_setname_np(pthread_self(), "kfs-notify"); /* for people who look */
+	mutex_lock(&n->lock);
+	for (;;) {
+		struct job *job;
+		bool stopping;
+
+		while (list_empty(&n->jobs) && !n->overflowed && !n->stopping)
+			cond_wait(&n->work, &n->lock);
+		stopping = n->stopping;
+		if (list_empty(&n->jobs)) {
+			bool epoch = n->overflowed && !stopping;
+
+			n->overflowed = false;
+			mutex_unlock(&n->lock);
+			if (epoch)
+				(void)note_epoch(n); /* it logged what it could not do */
+			else if (stopping)
+				return NULL;
+			mutex_lock(&n->lock);
+			continue;
+		}
+		job = list_entry(n->jobs.next, struct job, link);
+		list_del(&job->link);
+		n->queued--;
+		mutex_unlock(&n->lock);
+		run_job(n, job, stopping);
+		free(job);
+		mutex_lock(&n->lock);
+	}
+}
+
+/* False: no room, or no memory. */
+static bool enqueue(struct notifier *n, struct job *job)
+{
+	bool taken = false;
+
+	mutex_lock(&n->lock);
+	if (job && n->queued < QUEUE_MAX && !n->stopping) {
+		list_add_tail(&n->jobs, &job->link);
+		n->queued++;
+		taken = true;
+	}
+	cond_wake_one(&n->work);
+	mutex_unlock(&n->lock);
+	return taken;
+}
+
+static void enqueue_or_overflow(struct notifier *n, struct job *job)
+{
+	if (enqueue(n, job))
+		return;
+	free(job);
+	mutex_lock(&n->lock);
+	n->overflowed = true;
+	cond_wake_one(&n->work);
+	mutex_unlock(&n->lock);
+}
+
+static bool kind_of(const struct inval_event *ev, enum job_kind *ret_kind)
+{
+	switch (ev->kind) {
+	case INVAL_ATTR:
+	case INVAL_XATTR:
+	case INVAL_DATA: *ret_kind = JOB_INODE; return true;
+	case INVAL_ENTRY: *ret_kind = JOB_ENTRY; return true;
+	case INVAL_DELETE: *ret_kind = ev->nodeid_child ? JOB_DELETE : JOB_ENTRY; return true;
+	case INVAL_ALL: *ret_kind = JOB_EPOCH; return true;
+	default: return false;
+	}
+}
+
+/* On the changing thread, with the store's locks held: copy and queue. */
+static void on_event(struct inval_subscriber *sub, const struct inval_event *ev)
+{
+	struct notifier *n = container_of(sub, struct notifier, sub);
+	enum job_kind kind;
+	struct job *job;
+
+	if (!atomic_load_explicit(&n->s->ready, memory_order_acquire) ||
+	    (ev->origin && ev->origin == n->s->fs_session) || !kind_of(ev, &kind))
+		return;
+	job = calloc(1, sizeof(*job) + ev->name_len + 1);
+	if (job) {
+		job->kind = kind;
+		job->nodeid = ev->nodeid;
+		job->child = ev->nodeid_child;
+		job->off = ev->kind == INVAL_DATA ? (int64_t)ev->off : -1;
+		job->len = (int64_t)ev->len;
+		job->name_len = ev->name_len;
+		if (ev->name_len)
+			memcpy(job->name, ev->name, ev->name_len);
+	}
+	enqueue_or_overflow(n, job);
+}
+
+int notifier_seek(struct notifier *n, const struct notify_seek *seek)
+{
+	struct job *job = calloc(1, sizeof(*job) + 1);
+
+	if (!job)
+		return -ENOMEM;
+	job->kind = JOB_SEEK;
+	job->seek = *seek;
+	if (enqueue(n, job))
+		return 0;
+	free(job);
+	return -ENOMEM;
+}
+
+int notifier_new(struct proto_session *s, struct notifier **ret_notifier)
+{
+	struct notifier *n = calloc(1, sizeof(*n));
+	int err;
+
+	if (!n)
+		return -ENOMEM;
+	n->s = s;
+	mutex_init(&n->lock, LOCK_LEAF);
+	cond_init(&n->work);
+	list_init(&n->jobs);
+	n->sub = (struct inval_subscriber){
+		.name = "notify",
+		.kinds = 1u << INVAL_ATTR | 1u << INVAL_XATTR | 1u << INVAL_DATA |
+			 1u << INVAL_ENTRY | 1u << INVAL_DELETE | 1u << INVAL_ALL,
+		.notify = on_event,
+	};
+	err = pthread_create(&n->thread, NULL, notifier_thread, n);
+	if (err) {
+		free(n);
+		return -err;
+	}
+	if (s->bus)
+		inval_subscribe(s->bus, &n->sub);
+	*ret_notifier = n;
+	return 0;
+}
+
+void notifier_free(struct notifier *n)
+{
+	if (!n)
+		return;
+	if (n->s->bus)
+		inval_unsubscribe(n->s->bus, &n->sub);
+	mutex_lock(&n->lock);
+	n->stopping = true;
+	cond_wake_all(&n->work);
+	mutex_unlock(&n->lock);
+	(void)pthread_join(n->thread, NULL); /* started by us, joined once */
+	CHECK(list_empty(&n->jobs));
+	free(n);
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Contents. READ fills the transport's buffer and WRITE takes its payload from where the
+ * transport received it: neither is copied here.
+ */
+#include "daemon/proto/session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+/* O_TRUNC reaches OPEN only with FUSE_ATOMIC_O_TRUNC, which only share=on agrees to. */
+static int open_truncate(struct op *op)
+{
+	const struct fuse_open_in *in = &op->arg.open;
+	struct fs_setattr set = { .nodeid = op->nodeid, .valid = FS_SET_SIZE };
+	struct fs_attr attr;
+
+	if (!(in->flags & O_TRUNC))
+		return 0;
+	if (in->open_flags & FUSE_OPEN_KILL_SUIDGID)
+		set.valid |= FS_SET_KILL_SUIDGID;
+	return fs_setattr(op->s->fs, &op->ctx, &set, &attr);
+}
+
+void op_open(struct op *op)
+{
+	struct fuse_open_out out = { .open_flags = FOPEN_KEEP_CACHE };
+	int err;
+
+	if (!op->s->opts.share) {
+		op_error(op, -ENOSYS);
+		return;
+	}
+	err = fs_open(op->s->fs, &op->ctx, op->nodeid, op->arg.open.flags);
+	if (!err) {
+		err = open_truncate(op);
+		if (err)
+			fs_release(op->s->fs, &op->ctx, op->nodeid, 0, false);
+	}
+	req_reply(op->req, err, &out, sizeof(out));
+}
+
+/* In share=off only what TMPFILE opened is released, and nothing was noted for it. */
+void op_release(struct op *op)
+{
+	if (op->s->opts.share)
+		fs_release(op->s->fs, &op->ctx, op->nodeid, op->arg.release.lock_owner,
+			   op->arg.release.release_flags & FUSE_RELEASE_FLOCK_UNLOCK);
+	req_reply(op->req, 0, NULL, 0);
+}
+
+void op_flush(struct op *op)
+{
+	if (!op->s->opts.share) {
+		op_error(op, -ENOSYS);
+		return;
+	}
+	/* close(2) of any descriptor drops the process's POSIX locks of the file. */
+	fs_release_locks(op->s->fs, &op->ctx, op->nodeid, op->arg.flush.lock_owner);
+	req_reply(op->req, 0, NULL, 0);
+}
+
+void op_read(struct op *op)
+{
+	const struct fuse_read_in *in = &op->arg.read;
+	struct iovec iov = { .iov_base = op->req->out_buf };
+	uint64_t end;
+	ssize_t done;
+
+	iov.iov_len = MIN(in->size, op->req->out_size);
+	if (add_overflows(in->offset, (uint64_t)iov.iov_len, &end) || end > INT64_MAX) {
+		op_malformed(op);
+		return;
+	}
+	done = fs_read(op->s->fs, &op->ctx, op->nodeid, &iov, 1, in->offset, iov.iov_len);
+	if (done < 0)
+		op_error(op, (int)done);
+	else
+		req_reply(op->req, 0, iov.iov_base, (size_t)done);
+}
+
+static uint32_t write_flags(const struct op *op)
+{
+	const struct fuse_write_in *in = &op->arg.write;
+	uint32_t flags = 0;
+
+	if (in->write_flags & FUSE_WRITE_KILL_SUIDGID)
+		flags |= FS_WRITE_KILL_SUIDGID;
+	/* From the page cache: whose write it was, and with what flags, is not known. */
+	if (in->write_flags & FUSE_WRITE_CACHE)
+		return flags | FS_WRITE_CACHE;
+	if (in->flags & O_APPEND && op->s->opts.share)
+		flags |= FS_WRITE_APPEND;
+	if ((in->flags & O_SYNC) == O_SYNC)
+		flags |= FS_WRITE_SYNC;
+	else if (in->flags & O_DSYNC)
+		flags |= FS_WRITE_DSYNC;
+	return flags;
+}
+
+void op_write(struct op *op)
+{
+	const struct fuse_write_in *in = &op->arg.write;
+	struct iovec iov[PROTO_IOV_MAX];
+	struct fuse_write_out out = { 0 };
+	uint64_t end;
+	ssize_t done;
+	int count;
+
+	count = in->size == op->in.left ? cursor_slice(&op->in, in->size, iov, PROTO_IOV_MAX) : -1;
+	if (count < 0 || add_overflows(in->offset, (uint64_t)in->size, &end) || end > INT64_MAX) {
+		op_malformed(op);
+		return;
+	}
+	struct fs_write req = {
+		.nodeid = op->nodeid,
+		.iov = iov,
+		.iovcnt = count,
+		.off = in->offset,
+		.len = in->size,
+		.flags = write_flags(op),
+	};
+	done = fs_write(op->s->fs, &op->ctx, &req);
+	if (done < 0) {
+		op_error(op, (int)done);
+		return;
+	}
+	out.size = (uint32_t)done;
+	req_reply(op->req, 0, &out, sizeof(out));
+}
+
+void op_fsync(struct op *op)
+{
+	bool data_only = op->arg.fsync.fsync_flags & FUSE_FSYNC_FDATASYNC;
+
+	req_reply(op->req, fs_fsync(op->s->fs, &op->ctx, op->nodeid, data_only), NULL, 0);
+}
+
+void op_syncfs(struct op *op)
+{
+	req_reply(op->req, fs_syncfs(op->s->fs), NULL, 0);
+}
+
+void op_fallocate(struct op *op)
+{
+	const struct fuse_fallocate_in *in = &op->arg.fallocate;
+	uint64_t end;
+
+	if (add_overflows(in->offset, in->length, &end) || end > INT64_MAX) {
+		op_error(op, -EFBIG);
+		return;
+	}
+	req_reply(op->req,
+		  fs_fallocate(op->s->fs, &op->ctx, op->nodeid, in->mode, in->offset, in->length),
+		  NULL, 0);
+}
+
+/*
+ * The kernel asks for holes without writing its dirty pages back first. With the
+ * writeback cache the store's answer alone would hide data (cp would copy zeros), so
+ * the notifier has the pages of apparent holes written, and answers then.
+ */
+void op_lseek(struct op *op)
+{
+	const struct fuse_lseek_in *in = &op->arg.lseek;
+	struct fuse_lseek_out out = { 0 };
+	struct notify_seek seek = {
+		.req = op->req,
+		.ctx = op->ctx,
+		.nodeid = op->nodeid,
+		.off = in->offset,
+		.want_hole = in->whence == SEEK_HOLE,
+	};
+	int err;
+
+	if ((in->whence != SEEK_HOLE && in->whence != SEEK_DATA) || in->offset > INT64_MAX) {
+		op_error(op, in->offset > INT64_MAX ? -ENXIO : -EINVAL);
+		return;
+	}
+	if (op->s->writeback && op->s->notifier) {
+		err = notifier_seek(op->s->notifier, &seek);
+		if (err)
+			op_error(op, err);
+		return;
+	}
+	err = fs_lseek(op->s->fs, &op->ctx, op->nodeid, in->offset, seek.want_hole, &out.offset);
+	req_reply(op->req, err, &out, sizeof(out));
+}
+
+void op_copy_file_range(struct op *op)
+{
+	const struct fuse_copy_file_range_in *in = &op->arg.copy;
+	struct fs_copy copy = {
+		.nodeid_in = op->nodeid,
+		.off_in = in->off_in,
+		.nodeid_out = in->nodeid_out,
+		.off_out = in->off_out,
+		.len = in->len,
+	};
+	bool wide = op->opcode == WIRE_COPY_FILE_RANGE_64;
+	struct wire_copy_file_range_out out64 = { 0 };
+	struct fuse_write_out out = { 0 };
+	uint64_t end;
+	ssize_t done;
+
+	if (in->flags || add_overflows(in->off_in, in->len, &end) || end > INT64_MAX ||
+	    add_overflows(in->off_out, in->len, &end) || end > INT64_MAX) {
+		op_error(op, -EINVAL);
+		return;
+	}
+	/* The older reply counts in 32 bits; a shorter copy is a right answer. */
+	if (!wide)
+		copy.len = MIN(copy.len, (uint64_t)UINT32_MAX & ~UINT64_C(4095));
+	done = fs_copy_range(op->s->fs, &op->ctx, &copy);
+	if (done < 0) {
+		op_error(op, (int)done);
+		return;
+	}
+	out.size = (uint32_t)done;
+	out64.bytes_copied = (uint64_t)done;
+	if (wide)
+		req_reply(op->req, 0, &out64, sizeof(out64));
+	else
+		req_reply(op->req, 0, &out, sizeof(out));
+}
+
+void op_bmap(struct op *op)
+{
+	struct fuse_bmap_out out = { 0 };
+	int err = fs_bmap(op->s->fs, &op->ctx, op->nodeid, op->arg.bmap.block,
+			  op->arg.bmap.blocksize, &out.block);
+
+	req_reply(op->req, err, &out, sizeof(out));
+}

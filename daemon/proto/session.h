@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Inside proto: the session, a request being decoded, and how handlers answer.
+ *
+ * proto_dispatch() fills a struct op on its stack: header and arguments copied and
+ * checked, names pointed into the copy, the cursor at what is left (payload). It then
+ * calls the opcode's handler, which ends the request by exactly one req_reply*(),
+ * req_done() or by parking it. After that neither the handler nor anybody else touches
+ * the request: the transport may have reused it.
+ */
+#ifndef KFS_PROTO_SESSION_H
+#define KFS_PROTO_SESSION_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "daemon/base/list.h"
+#include "daemon/base/lock.h"
+#include "daemon/base/stats.h"
+#include "daemon/base/util.h"
+#include "daemon/fs/fs.h"
+#include "daemon/proto/proto.h"
+#include "daemon/proto/wire.h"
+
+struct notifier;
+
+#define INFLIGHT_SHARDS 16
+struct inflight_shard {
+	struct mutex lock; /* LOCK_LEAF */
+	struct list reqs;  /* [lock] requests being served */
+} __attribute__((aligned(64)));
+
+struct wire_timeout {
+	uint64_t s;
+	uint32_t ns;
+};
+
+struct proto_session {
+	struct fs *fs;			 /* [written once] */
+	struct inval_bus *bus;		 /* [written once] */
+	void *transport;		 /* [written once] */
+	const struct transport_ops *ops; /* [written once] */
+	struct proto_opts opts;		 /* [written once] */
+	struct fs_session_opts fs_opts;	 /* [written once] what INIT opens the fs session with */
+	struct mutex init_lock;		 /* LOCK_SESSION: one INIT at a time */
+	struct fs_session *fs_session;	 /* [init_lock; written before ready] */
+	struct notifier *notifier;	 /* [written once] NULL without a channel */
+	_Atomic bool ready;		 /* [atomic] INIT was answered, DESTROY not seen */
+	uint32_t max_write;		 /* [written once] bytes */
+	/* What INIT agreed on [written before ready]. */
+	uint32_t major, minor;
+	uint64_t init_flags;
+	bool writeback, killpriv_v2, setxattr_ext;
+	struct wire_timeout entry_timeout, attr_timeout, negative_timeout;
+
+	_Atomic uint64_t unknown, malformed, notifies, notify_errors; /* [atomic] */
+	struct inflight_shard inflight[INFLIGHT_SHARDS];
+	struct stats_latency stats[PROTO_OPCODES];
+};
+
+/* A position in a request's iovecs. */
+struct cursor {
+	const struct iovec *iov;
+	int count;
+	size_t off;  /* into iov[0] */
+	size_t left; /* bytes that belong to the request */
+};
+
+/* Copy @len bytes out; false when fewer are left (nothing is taken then). */
+bool cursor_copy(struct cursor *c, void *dst, size_t len);
+/* The next @len bytes as at most @max iovecs; their number, or -1 when they are not there. */
+int cursor_slice(struct cursor *c, size_t len, struct iovec *iov, int max);
+
+/* Longest name the kernel sends; names over NAME_MAX_EXT4 are answered ENAMETOOLONG. */
+#define OP_NAME_MAX 1024
+#define NAME_MAX_EXT4 255
+/* Two names with their NULs, or a name and a symlink's target of PATH_MAX. */
+#define OP_TEXT_MAX (OP_NAME_MAX + 1 + 4096 + 1)
+
+struct op {
+	struct proto_req *req;
+	struct proto_session *s;
+	struct fs_ctx ctx;
+	uint64_t nodeid;
+	uint32_t opcode;
+	struct cursor in; /* what follows arguments and names */
+	struct fs_name name[2];
+	size_t arg_len;
+	union {
+		uint8_t bytes[112];
+		struct fuse_forget_in forget;
+		struct fuse_batch_forget_in batch_forget;
+		struct fuse_getattr_in getattr;
+		struct fuse_setattr_in setattr;
+		struct wire_statx_in statx;
+		struct fuse_mknod_in mknod;
+		struct fuse_mkdir_in mkdir;
+		struct fuse_rename_in rename;
+		struct fuse_rename2_in rename2;
+		struct fuse_link_in link;
+		struct fuse_open_in open;
+		struct fuse_create_in create;
+		struct fuse_release_in release;
+		struct fuse_flush_in flush;
+		struct fuse_read_in read;
+		struct fuse_write_in write;
+		struct fuse_fsync_in fsync;
+		struct fuse_setxattr_in setxattr;
+		struct fuse_getxattr_in getxattr;
+		struct fuse_lk_in lk;
+		struct fuse_init_in init;
+		struct fuse_interrupt_in interrupt;
+		struct fuse_bmap_in bmap;
+		struct fuse_ioctl_in ioctl;
+		struct fuse_fallocate_in fallocate;
+		struct fuse_lseek_in lseek;
+		struct fuse_copy_file_range_in copy;
+	} arg;
+	char text[OP_TEXT_MAX];
+};
+
+typedef void (*op_handler)(struct op *op);
+
+enum {
+	OP_PAYLOAD = 1u << 0,	 /* bytes may follow arguments and names */
+	OP_NO_REPLY = 1u << 1,	 /* ended by req_done(), even when malformed */
+	OP_EARLY = 1u << 2,	 /* served before INIT */
+	OP_DOT_NAMES = 1u << 3,	 /* "." and ".." are names here (handles for export) */
+	OP_SYMLINK = 1u << 4,	 /* the second text is a target, not a name */
+	OP_XATTR_NAME = 1u << 5, /* the text is an attribute's name: "/" is allowed */
+};
+
+struct op_def {
+	const char *name;
+	uint16_t arg_size; /* least bytes of the argument structure */
+	uint8_t names;
+	uint8_t flags;	    /* OP_* */
+	op_handler handler; /* NULL: ENOSYS on purpose */
+};
+
+const struct op_def *op_def_of(uint32_t opcode);
+
+/* Ending a request. @error is negative; with an error no data is sent. */
+void req_reply(struct proto_req *req, int error, const void *data, size_t len);
+void req_done(struct proto_req *req);
+
+static inline void op_error(struct op *op, int error)
+{
+	req_reply(op->req, error, NULL, 0);
+}
+
+/* The request's content contradicts itself: counted, EINVAL. */
+void op_malformed(struct op *op);
+
+/* Attributes on the wire. */
+void wire_attr(const struct fs_attr *attr, struct fuse_attr *ret_attr);
+void wire_entry(const struct proto_session *s, const struct fs_entry *entry,
+		struct fuse_entry_out *ret_out);
+struct wire_timeout wire_timeout(double seconds);
+void op_reply_attr(struct op *op, const struct fs_attr *attr);
+
+/* notify.c: the kernel's caches are told by a thread of their own. */
+MUST_USE int notifier_new(struct proto_session *s, struct notifier **ret_notifier);
+/* Stops the thread; what is queued is dropped, parked seeks are answered with EINTR. */
+void notifier_free(struct notifier *n);
+/*
+ * Park @req: have the kernel write its dirty pages of holes back, then answer where
+ * data or the next hole begins. -ENOMEM: not parked.
+ */
+struct notify_seek {
+	struct proto_req *req;
+	struct fs_ctx ctx;
+	uint64_t nodeid, off;
+	bool want_hole;
+};
+MUST_USE int notifier_seek(struct notifier *n, const struct notify_seek *seek);
+
+/* Handlers, by file. */
+void op_init(struct op *op);
+void op_destroy(struct op *op);
+
+void op_lookup(struct op *op);
+void op_forget(struct op *op);
+void op_batch_forget(struct op *op);
+void op_readlink(struct op *op);
+void op_symlink(struct op *op);
+void op_mknod(struct op *op);
+void op_mkdir(struct op *op);
+void op_unlink(struct op *op);
+void op_rmdir(struct op *op);
+void op_rename(struct op *op);
+void op_rename2(struct op *op);
+void op_link(struct op *op);
+void op_create(struct op *op);
+void op_tmpfile(struct op *op);
+
+void op_getattr(struct op *op);
+void op_setattr(struct op *op);
+void op_statx(struct op *op);
+void op_statfs(struct op *op);
+
+void op_opendir(struct op *op);
+void op_readdir(struct op *op);
+void op_readdirplus(struct op *op);
+void op_releasedir(struct op *op);
+
+void op_open(struct op *op);
+void op_release(struct op *op);
+void op_flush(struct op *op);
+void op_read(struct op *op);
+void op_write(struct op *op);
+void op_fsync(struct op *op);
+void op_syncfs(struct op *op);
+void op_fallocate(struct op *op);
+void op_lseek(struct op *op);
+void op_copy_file_range(struct op *op);
+void op_bmap(struct op *op);
+
+void op_setxattr(struct op *op);
+void op_getxattr(struct op *op);
+void op_listxattr(struct op *op);
+void op_removexattr(struct op *op);
+
+void op_getlk(struct op *op);
+void op_setlk(struct op *op);
+void op_interrupt(struct op *op);
+
+void op_ioctl(struct op *op);
+
+#endif
