@@ -9,6 +9,7 @@
 #define KFS_DEV_DEV_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "daemon/base/util.h"
@@ -21,19 +22,27 @@ struct proto_session;
 
 struct dev_opts {
 	const char *mountpoint;
-	const char *source;	 /* shown in /proc/mounts: the image's absolute path */
-	const char *mount_options; /* comma list for libfuse: allow_other,default_permissions,ro,... */
-	uint32_t threads_max;	 /* 0 = default */
+	const char *source; /* shown in /proc/mounts: the image's absolute path */
+	const char
+		*mount_options; /* comma list for libfuse: allow_other,default_permissions,ro,... */
+	uint32_t threads_max;	/* 0 = default */
 	bool clone_fd;
 	const struct proto_opts *proto;
+	/* Called once by dev_run(): the mount answers (0), or why it never will. */
+	void (*on_ready)(void *arg, int error);
+	void *on_ready_arg;
 };
 
 /* Mount; requests are answered once dev_run() runs. The error text says what and why. */
 MUST_USE int dev_mount(struct fs *fs, struct inval_bus *bus, const struct dev_opts *opts,
 		       struct dev **ret_dev, char *err, size_t err_len);
-/* Serve until unmounted or dev_stop(). Returns 0 on unmount. */
+/* Serve until unmounted. Returns 0 then; else why the device cannot be served any more. */
 MUST_USE int dev_run(struct dev *d);
-/* Ask dev_run() to return (signal handlers may call it). */
+/*
+ * Ask dev_run() to unmount and return; any thread and any signal handler may call it. The
+ * kernel's dirty pages are written first. A mount in use is detached and served until its
+ * last user has gone; a second call does not wait for them.
+ */
 void dev_stop(struct dev *d);
 /* Unmount if still mounted; free. */
 void dev_free(struct dev *d);
