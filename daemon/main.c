@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * kfs: puts the layers together and takes them apart again.
+ *
+ * Order up: words, background, image, privileges, store, bus, operations, mount. The
+ * mount answers; then the register, the control socket, and the caller is told. Order
+ * down is the reverse, and the image is closed whatever else went wrong.
+ *
+ * Signals are blocked in every thread and taken by one that does nothing else: SIGTERM and
+ * SIGINT unmount, SIGHUP opens the log file anew.
+ */
+#include <cap-ng.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/base/log.h"
+#include "daemon/base/rundir.h"
+#include "daemon/block/bdev.h"
+#include "daemon/ctl/ctl.h"
+#include "daemon/daemonize.h"
+#include "daemon/dev/dev.h"
+#include "daemon/fs/fs.h"
+#include "daemon/helper.h"
+#include "daemon/inval/inval.h"
+#include "daemon/options.h"
+#include "daemon/precheck.h"
+#include "daemon/proto/proto.h"
+#include "daemon/store/store.h"
+
+#define TIMEOUT_SHOWN_S 31536000.0 /* what proto takes for "default" */
+
+struct daemon_ctx {
+	struct options o;
+	bool readonly; /* as effective */
+	char *description, *kernel_words;
+	struct store *store; /* NULL once fs has it */
+	struct inval_bus *bus;
+	struct fs *fs;
+	struct dev *dev;
+	struct rundir_entry *entry;
+	struct ctl_server *ctl;
+	sigset_t signals;
+	pthread_t signal_thread;
+	bool signal_thread_runs;
+};
+
+static int fail(int status, const char *what, const char *why)
+{
+	char line[1024];
+
+	(void)snprintf(line, sizeof(line), "%s%s%s", what, *why ? ": " : "", why);
+	log_debug("%s", line);
+	daemonize_failed(status, line);
+	return status;
+}
+
+/* ---- signals ---- */
+
+static void reopen_log(const struct daemon_ctx *c)
+{
+	int err = c->o.log_path ? log_set_sink(LOG_SINK_FILE, c->o.log_path) : 0;
+
+	if (err)
+		log_error("%s: %s: the log goes on in the old file", c->o.log_path, strerror(-err));
+}
+
+static void *signal_loop(void *arg)
+{
+	struct daemon_ctx *c = arg;
+
+	for (;;) {
+		int sig = 0;
+
+		if (sigwait(&c->signals, &sig))
+			continue;
+		switch (sig) {
+		case SIGUSR1: return NULL; /* from stop_signals() */
+		case SIGHUP: reopen_log(c); break;
+		default:
+			log_info("%s: signal %d: unmounting", c->o.mountpoint, sig);
+			dev_stop(c->dev);
+		}
+	}
+}
+
+/* Before any thread, so that all of them inherit it. */
+static void block_signals(struct daemon_ctx *c)
+{
+	/* Valid signals and sets: none of these can fail. */
+	(void)sigemptyset(&c->signals);
+	(void)sigaddset(&c->signals, SIGTERM);
+	(void)sigaddset(&c->signals, SIGINT);
+	(void)sigaddset(&c->signals, SIGHUP);
+	(void)sigaddset(&c->signals, SIGUSR1);
+	(void)pthread_sigmask(SIG_BLOCK, &c->signals, NULL);
+	(void)signal(SIGPIPE, SIG_IGN);
+}
+
+static void start_signals(struct daemon_ctx *c)
+{
+	int err = pthread_create(&c->signal_thread, NULL, signal_loop, c);
+
+	c->signal_thread_runs = !err;
+	if (err)
+		log_warn("no thread for signals: %s: unmount with umount", strerror(err));
+}
+
+static void stop_signals(struct daemon_ctx *c)
+{
+	if (!c->signal_thread_runs)
+		return;
+	(void)pthread_kill(c->signal_thread, SIGUSR1); /* it runs: it waits for just this */
+	(void)pthread_join(c->signal_thread, NULL);
+	c->signal_thread_runs = false;
+}
+
+/* ---- up ---- */
+
+static int start_log(const struct daemon_ctx *c)
+{
+	enum log_sink sink = c->o.log_path   ? LOG_SINK_FILE :
+			     c->o.foreground ? LOG_SINK_STDERR :
+					       LOG_SINK_SYSLOG;
+	int err;
+
+	log_init("kfs", (enum log_level)c->o.log_level);
+	err = log_set_sink(sink, c->o.log_path);
+	if (err)
+		return fail(EXIT_SYSTEM, c->o.log_path, strerror(-err));
+	return EXIT_OK;
+}
+
+/*
+ * What is left: mounting and unmounting, and the way to a mount point in a private folder.
+ * The image, the log and the device are open; nothing else of the host is touched.
+ */
+static void drop_privileges(void)
+{
+	if (geteuid() != 0)
+		return;
+	capng_clear(CAPNG_SELECT_BOTH);
+	if (capng_updatev(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET,
+			  CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, -1) ||
+	    capng_apply(CAPNG_SELECT_BOTH))
+		log_debug("capabilities are kept: %s", strerror(errno));
+}
+
+static int open_store(struct daemon_ctx *c, bool bdev_readonly, int *ret_error,
+		      struct store_open_error *err)
+{
+	struct bdev_open_opts how = { .readonly = bdev_readonly, .offset = c->o.offset };
+	struct store_opts opts = options_store(&c->o);
+	struct bdev *bdev;
+	char why[512];
+
+	*ret_error = bdev_open_file(c->o.image, &how, &bdev);
+	if (*ret_error) {
+		precheck_image_error(c->o.image, *ret_error, c->o.readonly == ON, why, sizeof(why));
+		return fail(EXIT_MOUNT, why, "");
+	}
+	drop_privileges();
+	*ret_error = store_open(bdev, &opts, &c->store, err);
+	return EXIT_OK;
+}
+
+static int open_image(struct daemon_ctx *c)
+{
+	bool readonly = c->o.readonly == ON;
+	struct store_open_error err = { 0 };
+	char why[1024];
+	int error, status;
+
+	status = open_store(c, readonly, &error, &err);
+	if (status)
+		return status;
+	/* As ext4 does: a read-only mount still replays the journal, where the medium lets it. */
+	if (error == -EROFS && readonly && c->o.norecovery != ON && !access(c->o.image, W_OK)) {
+		status = open_store(c, false, &error, &err);
+		if (status)
+			return status;
+	}
+	if (error) {
+		(void)snprintf(why, sizeof(why), "%s: %s%s%s", c->o.image, err.what,
+			       *err.remedy ? ": " : "", err.remedy);
+		return fail(EXIT_MOUNT, why, "");
+	}
+	c->readonly = atomic_load(&c->store->readonly);
+	if (c->readonly && !readonly)
+		log_warn("%s: mounted read-only: %s", c->o.image,
+			 c->store->readonly_why ? c->store->readonly_why : "the store says so");
+	return EXIT_OK;
+}
+
+static int clean_orphans(struct daemon_ctx *c)
+{
+	uint32_t cleaned = 0;
+	int err = c->readonly ? 0 : store_orphan_cleanup(c->store, &cleaned);
+
+	if (err)
+		return fail(EXIT_MOUNT, c->o.image,
+			    "files deleted before a crash cannot be removed: run e2fsck -f");
+	if (cleaned)
+		log_info("%s: %" PRIu32 " deleted files of before a crash removed", c->o.image,
+			 cleaned);
+	return EXIT_OK;
+}
+
+static int open_fs(struct daemon_ctx *c)
+{
+	struct fs_opts opts = {
+		.atime = (enum fs_atime)c->o.atime,
+		.nodiratime = c->o.diratime == OFF,
+		.lazytime = c->o.lazytime == ON,
+		.posix_acl = c->o.acl != OFF,
+	};
+	int err = inval_new(&c->bus);
+
+	if (!err)
+		err = fs_open_store(c->store, c->bus, &opts, &c->fs);
+	if (err)
+		return fail(EXIT_SYSTEM, c->o.image, strerror(-err));
+	c->store = NULL; /* fs's from now on */
+	return EXIT_OK;
+}
+
+/* The mount answers (on dev_run()'s thread): tell everybody who waits for it. */
+static void on_ready(void *arg, int error)
+{
+	struct daemon_ctx *c = arg;
+	struct rundir_what what = { .image = c->o.image,
+				    .offset = c->o.offset,
+				    .mountpoint = c->o.mountpoint };
+	int err;
+
+	if (error) {
+		(void)fail(EXIT_MOUNT, c->o.mountpoint,
+			   error == -EPROTO ?
+				   "the kernel's FUSE protocol is too old: Linux 5.4 is needed" :
+				   strerror(-error));
+		return;
+	}
+	err = rundir_register(&what, &c->entry);
+	if (err) {
+		log_warn("no runtime directory: %s: kfsctl will not find this mount",
+			 strerror(-err));
+	} else {
+		struct ctl_env env = {
+			.fs = c->fs,
+			.bus = c->bus,
+			.dev = c->dev,
+			.id = rundir_id(c->entry),
+			.image = c->o.image,
+			.mountpoint = c->o.mountpoint,
+			.socket_path = rundir_socket_path(c->entry),
+			.version = KFS_VERSION,
+			.options = c->description,
+			.owner_uid = geteuid(),
+			.share = c->o.share == ON,
+			.entry_timeout_s = c->o.entry_timeout < 0 ? TIMEOUT_SHOWN_S :
+								    c->o.entry_timeout,
+			.attr_timeout_s = c->o.attr_timeout < 0 ? TIMEOUT_SHOWN_S :
+								  c->o.attr_timeout,
+			.negative_timeout_s = c->o.negative_timeout < 0 ? TIMEOUT_SHOWN_S :
+									  c->o.negative_timeout,
+		};
+
+		err = ctl_server_start(&env, &c->ctl);
+		if (err)
+			log_warn("%s: %s: kfsctl cannot talk to this mount", env.socket_path,
+				 strerror(-err));
+	}
+	log_info("%s: mounted at %s: %s", c->o.image, c->o.mountpoint, c->description);
+	daemonize_ready();
+}
+
+static int mount_it(struct daemon_ctx *c)
+{
+	struct fs_session_opts session = { .name = "host",
+					   .root_nodeid = 1,
+					   .readonly = c->readonly };
+	struct proto_opts proto = {
+		.share = c->o.share == ON,
+		.readonly = c->readonly,
+		.posix_acl = c->o.acl != OFF,
+		.dirsync = c->o.dirsync == ON || c->o.sync == ON,
+		.no_readdirplus = c->o.readdirplus == OFF,
+		.no_writeback = c->o.writeback == OFF,
+		.max_write = (uint32_t)c->o.max_write,
+		.max_readahead = (uint32_t)c->o.max_readahead,
+		.max_background = (uint32_t)c->o.max_background,
+		.entry_timeout = c->o.entry_timeout,
+		.attr_timeout = c->o.attr_timeout,
+		.negative_timeout = c->o.negative_timeout,
+		.session = &session,
+	};
+	struct dev_opts dev = {
+		.mountpoint = c->o.mountpoint,
+		.source = c->o.fsname ? c->o.fsname : c->o.image,
+		.threads_max = (uint32_t)c->o.threads_max,
+		.clone_fd = c->o.clone_fd == ON,
+		.proto = &proto,
+		.on_ready = on_ready,
+		.on_ready_arg = c,
+	};
+	char why[512];
+	int err;
+
+	c->kernel_words = options_kernel_words(&c->o, c->readonly);
+	c->description = options_describe(&c->o, c->readonly);
+	if (!c->kernel_words || !c->description)
+		return fail(EXIT_SYSTEM, c->o.mountpoint, "out of memory");
+	dev.mount_options = c->kernel_words;
+	err = dev_mount(c->fs, c->bus, &dev, &c->dev, why, sizeof(why));
+	if (err)
+		return fail(EXIT_MOUNT, c->o.mountpoint, why);
+	return EXIT_OK;
+}
+
+static int bring_up(struct daemon_ctx *c)
+{
+	char why[512];
+	int status = start_log(c);
+
+	if (!status && precheck_mountpoint(c->o.mountpoint, c->o.nonempty == ON, why, sizeof(why)))
+		status = fail(EXIT_MOUNT, why, "");
+	/* A mount for show opens nothing: replaying a journal would be a real change. */
+	if (status || c->o.fake)
+		return status;
+	status = open_image(c);
+	if (!status)
+		status = clean_orphans(c);
+	if (!status)
+		status = open_fs(c);
+	if (!status)
+		status = mount_it(c);
+	return status;
+}
+
+/* ---- down ---- */
+
+static int take_down(struct daemon_ctx *c)
+{
+	int err = 0;
+
+	ctl_server_stop(c->ctl);
+	stop_signals(c);
+	dev_free(c->dev);
+	if (c->fs)
+		err = fs_close(c->fs);
+	else if (c->store)
+		err = store_close(c->store);
+	if (c->bus)
+		inval_free(c->bus);
+	if (err)
+		log_error("%s: closing: %s: run e2fsck -f", c->o.image, strerror(-err));
+	else if (c->dev)
+		log_info("%s: closed", c->o.image);
+	/* The last thing: umount.fuse.kfs waits for it. */
+	rundir_unregister(c->entry);
+	return err;
+}
+
+static int run(struct daemon_ctx *c)
+{
+	int status, err;
+
+	err = daemonize_start(c->o.foreground);
+	if (err)
+		return fail(EXIT_SYSTEM, "fork", strerror(-err));
+	block_signals(c);
+	status = bring_up(c);
+	if (!status && c->o.fake) {
+		daemonize_ready();
+	} else if (!status) {
+		start_signals(c);
+		err = dev_run(c->dev);
+		if (err) {
+			log_error("%s: the mount ended: %s", c->o.mountpoint, strerror(-err));
+			status = EXIT_MOUNT;
+		}
+	}
+	if (take_down(c) && !status)
+		status = EXIT_SYSTEM;
+	free(c->kernel_words);
+	free(c->description);
+	return status;
+}
+
+static const char *program_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = argc > 0 ? program_name(argv[0]) : "kfs";
+	bool helper = !strcmp(name, "mount.fuse.kfs");
+	struct daemon_ctx c = { 0 };
+	struct options_error err;
+	int status;
+
+	if (!strcmp(name, "umount.fuse.kfs"))
+		return umount_helper_main(argc, argv);
+	status = options_parse(argc, argv, helper, &c.o, &err);
+	if (status) {
+		fprintf(stderr, "kfs: %s\n", err.text);
+		return status;
+	}
+	if (c.o.help)
+		options_usage(name);
+	else if (c.o.version)
+		printf("kfs %s\n", KFS_VERSION);
+	else
+		status = run(&c);
+	options_fini(&c.o);
+	return status;
+}
