@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* kfsctl status: a page about one mount, its most important lines first. */
+#include <inttypes.h>
+#include <pwd.h>
+#include <sys/ioctl.h>
+
+#include "ctl/format.h"
+#include "ctl/kfsctl.h"
+
+#define LABEL_WIDTH 14
+#define LINE_WIDTH_DEFAULT 80
+
+static void label(const char *name)
+{
+	printf("  %-*s", LABEL_WIDTH, name);
+}
+
+static int line_width(void)
+{
+	struct winsize size;
+
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 40)
+		return size.ws_col;
+	return LINE_WIDTH_DEFAULT;
+}
+
+/* The words of an array, broken into lines under the label. */
+static void print_words(const char *name, const json_t *words)
+{
+	int width = line_width(), column = LABEL_WIDTH + 2;
+	const json_t *word;
+	size_t i;
+
+	label(name);
+	json_array_foreach((json_t *)words, i, word)
+	{
+		const char *text = json_string_value(word);
+		int len = text ? (int)strlen(text) : 0;
+
+		if (i && column + 1 + len > width) {
+			printf("\n  %-*s", LABEL_WIDTH, "");
+			column = LABEL_WIDTH + 2;
+		} else if (i) {
+			putchar(' ');
+			column++;
+		}
+		fputs(text ? text : "", stdout);
+		column += len;
+	}
+	if (json_array_size(words) == 0)
+		fputs("none", stdout);
+	putchar('\n');
+}
+
+static void print_mounted(const json_t *o)
+{
+	uid_t uid = (uid_t)get_count(o, "owner_uid");
+	const struct passwd *owner = getpwuid(uid);
+
+	label("mounted");
+	printf("%s ago, %s%s, pid %" PRIu64 ", by ", fmt_age(get_count(o, "uptime_seconds")),
+	       get_bool(o, "readonly") ? "read-only" : "read-write",
+	       get_bool(o, "frozen") ? ", frozen (changes wait for 'kfsctl thaw')" : "",
+	       get_count(o, "worker_pid"));
+	if (owner)
+		printf("%s\n", owner->pw_name);
+	else
+		printf("uid %u\n", (unsigned int)uid);
+	if (get_bool(o, "readonly")) {
+		label("");
+		printf("because: %s\n", get_text(o, "readonly_reason"));
+	}
+}
+
+static void print_space(const json_t *o)
+{
+	const json_t *space = json_object_get(o, "space");
+
+	label("space");
+	printf("%s, %s free (%s), %s for users; blocks of %" PRIu64 " bytes\n",
+	       fmt_bytes(get_count(space, "usable_bytes")),
+	       fmt_bytes(get_count(space, "free_bytes")),
+	       fmt_percent(get_count(space, "free_bytes"), get_count(space, "usable_bytes")),
+	       fmt_bytes(get_count(space, "available_bytes")), get_count(space, "block_bytes"));
+	label("inodes");
+	printf("%s, %s free (%s), of %" PRIu64 " bytes\n", fmt_count(get_count(space, "inodes")),
+	       fmt_count(get_count(space, "inodes_free")),
+	       fmt_percent(get_count(space, "inodes_free"), get_count(space, "inodes")),
+	       get_count(space, "inode_bytes"));
+	label("groups");
+	printf("%s of %s blocks and %s inodes\n", fmt_count(get_count(space, "groups")),
+	       fmt_count(get_count(space, "blocks_per_group")),
+	       fmt_count(get_count(space, "inodes_per_group")));
+}
+
+static void print_journal(const json_t *o)
+{
+	const json_t *journal = json_object_get(o, "journal");
+
+	label("journal");
+	if (get_bool(journal, "present"))
+		printf("%s, %s free; ", fmt_bytes(get_count(journal, "bytes")),
+		       fmt_bytes(get_count(journal, "free_bytes")));
+	else
+		printf("none: a crash needs e2fsck; ");
+	printf("transaction %" PRIu64 " runs, %" PRIu64 " committed; every %" PRIu64 " s%s\n",
+	       get_count(journal, "tid_running"), get_count(journal, "tid_committed"),
+	       get_count(journal, "commit_interval_seconds"),
+	       get_bool(journal, "barrier") ? "" : "; nobarrier: a power cut may lose it");
+}
+
+static void print_errors(const json_t *o)
+{
+	const json_t *errors = json_object_get(o, "errors");
+	const json_t *journal = json_object_get(o, "journal");
+	uint64_t corruptions = get_count(errors, "corruptions");
+	bool any = corruptions || get_bool(errors, "recorded");
+
+	label("errors");
+	if (any)
+		printf("%s corruptions met: unmount and run e2fsck; ", fmt_count(corruptions));
+	if (get_bool(errors, "journal_aborted")) {
+		printf("the journal is aborted (%s): unmount, see the medium, run e2fsck; ",
+		       get_text(journal, "error"));
+		any = true;
+	}
+	if (get_bool(errors, "foreign_write")) {
+		printf("another program wrote to the image; ");
+		any = true;
+	}
+	printf("%serrors=%s\n", any ? "" : "none; ", get_text(errors, "policy"));
+}
+
+static void print_status(const json_t *o)
+{
+	const char *mountpoint = get_text(o, "mountpoint");
+	const char *volume = get_text(o, "label");
+	const json_t *timeouts = json_object_get(o, "timeouts");
+
+	printf("%s\n", *mountpoint ? mountpoint : get_text(o, "image"));
+	label("image");
+	printf("%s\n", get_text(o, "image"));
+	label("id");
+	printf("%s\n", get_text(o, "id"));
+	label("volume");
+	printf("%s, uuid %s\n", *volume ? volume : "no label", get_text(o, "uuid"));
+	print_mounted(o);
+	label("tier");
+	printf("%s: %s\n", get_text(o, "tier"), get_text(o, "tier_reason"));
+	label("timeouts");
+	printf("names %g s, attributes %g s, absent names %g s\n",
+	       get_real(timeouts, "entry_seconds"), get_real(timeouts, "attr_seconds"),
+	       get_real(timeouts, "negative_seconds"));
+	label("recover");
+	printf("%s\n", get_text(o, "recover"));
+	print_words("options", json_object_get(o, "options"));
+	print_words("features", json_object_get(o, "features"));
+	print_space(o);
+	print_journal(o);
+	print_errors(o);
+	label("version");
+	printf("%s\n", get_text(o, "version"));
+}
+
+int cmd_status(const struct words *w)
+{
+	json_t *result;
+	int ret;
+
+	ret = ask_target(w, w->count ? w->word[0] : NULL, "status", NULL, &result);
+	if (ret)
+		return ret;
+	if (w->json)
+		ret = print_json(result);
+	else
+		print_status(result);
+	json_decref(result);
+	return ret;
+}
