@@ -359,15 +359,17 @@ int dir_init(struct handle *h, struct inode *dir, uint32_t parent_ino)
 	uint32_t lblk;
 	int err;
 
-	if (dir_is_inline(dir)) {
-		err = dir_inline_init(h, dir, parent_ino);
+	if (store_has_incompat(dir->store, EXT4_FEATURE_INCOMPAT_INLINE_DATA)) {
+		err = dir_is_inline(dir) ? 0 : inline_init(h, dir);
+		if (err == 0)
+			err = dir_inline_init(h, dir, parent_ino);
 		if (err == 0)
 			dir->links_parent = parent_ino;
 		if (err != -ENOSPC)
 			return err;
-		dir->flags &= ~EXT4_INLINE_DATA_FL;
-		map_init(dir);
 	}
+	dir->flags &= ~EXT4_INLINE_DATA_FL;
+	map_init(dir);
 	dir->size = 0;
 	err = dir_append(h, dir, &lblk, &b);
 	if (err)

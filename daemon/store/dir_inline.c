@@ -336,6 +336,8 @@ out_restore:
 	dir->flags = old_flags;
 	dir->size = old_size;
 	memcpy(dir->i_block, old_block, sizeof(old_block));
+	/* A mapping that failed half way has written the inode as it was in between. */
+	(void)inode_write_data(h, dir);
 	free(from.base);
 	return err;
 }

@@ -37,6 +37,11 @@ uint32_t xattr_credits(const struct store *s, size_t value_len);
 /* Free xattr block and ea_inodes of an inode being deleted. Inside inode_delete()'s handle; may restart it. */
 MUST_USE int xattr_delete_all(struct handle *h, struct inode *i);
 
+/* Memory of blocks that inodes with equal attributes share; store_open() and _close() call these. */
+struct xattr_cache;
+MUST_USE int xattr_cache_new(struct xattr_cache **ret_cache);
+void xattr_cache_free(struct xattr_cache *c);
+
 /* acl.c */
 struct acl_entry {
 	uint16_t tag, perm; /* ACL_USER_OBJ ... as <linux/posix_acl.h> */
