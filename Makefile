@@ -176,7 +176,8 @@ PKG_LIBS = $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
 define link
 	$(call msg,LINK,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(KFS_LDFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(PKG_LIBS) $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(KFS_LDFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) \
+		$(filter $(LIBDAEMON) $(LIBCTL),$^) $(filter-out $(LIBDAEMON) $(LIBCTL),$(filter %.a,$^)) $(PKG_LIBS) $(LDLIBS)
 endef
 
 $(BUILD)/bin/kfs: $(BUILD)/obj/daemon/main.o $(LIBDAEMON) $(LIBKFS)
@@ -270,11 +271,12 @@ install: programs
 		if [ -h $(BUILD)/bin/$$name ]; then ln -sf $(PREFIX)/bin/kfs $(DESTDIR)/sbin/$$name; \
 		else install -m 755 $(BUILD)/bin/$$name $(DESTDIR)/sbin/$$name; fi; done
 	$(Q)set -e; for page in $(MANPAGES); do install -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man8/; done
+	$(Q)install -D -m 644 ctl/kfsctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kfsctl
 
 uninstall:
 	$(call msg,REMOVE,$(DESTDIR)$(PREFIX))
 	$(Q)rm -f $(foreach n,$(INSTALL_BIN),$(DESTDIR)$(PREFIX)/bin/$(n) $(DESTDIR)$(PREFIX)/sbin/$(n)) \
-		$(SBIN_MOUNT:%=$(DESTDIR)/sbin/%) $(foreach p,$(MANPAGES),$(DESTDIR)$(PREFIX)/share/man/man8/$(notdir $(p)))
+		$(SBIN_MOUNT:%=$(DESTDIR)/sbin/%) $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kfsctl $(foreach p,$(MANPAGES),$(DESTDIR)$(PREFIX)/share/man/man8/$(notdir $(p)))
 
 clean:
 	$(call msg,RM,$(BUILD))

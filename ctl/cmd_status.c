@@ -131,6 +131,15 @@ static void print_errors(const json_t *o)
 	printf("%serrors=%s\n", any ? "" : "none; ", get_text(errors, "policy"));
 }
 
+/* A year stands for "no limit": the kernel is told when something changes. */
+static void print_timeout(const char *what, double seconds, const char *end)
+{
+	if (seconds >= 31536000)
+		printf("%s until changed%s", what, end);
+	else
+		printf("%s %g s%s", what, seconds, end);
+}
+
 static void print_status(const json_t *o)
 {
 	const char *mountpoint = get_text(o, "mountpoint");
@@ -148,9 +157,9 @@ static void print_status(const json_t *o)
 	label("tier");
 	printf("%s: %s\n", get_text(o, "tier"), get_text(o, "tier_reason"));
 	label("timeouts");
-	printf("names %g s, attributes %g s, absent names %g s\n",
-	       get_real(timeouts, "entry_seconds"), get_real(timeouts, "attr_seconds"),
-	       get_real(timeouts, "negative_seconds"));
+	print_timeout("names", get_real(timeouts, "entry_seconds"), ", ");
+	print_timeout("attributes", get_real(timeouts, "attr_seconds"), ", ");
+	print_timeout("absent names", get_real(timeouts, "negative_seconds"), "\n");
 	label("recover");
 	printf("%s\n", get_text(o, "recover"));
 	print_words("options", json_object_get(o, "options"));

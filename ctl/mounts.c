@@ -6,42 +6,17 @@
 #include <stdio.h>
 #include <string.h>
 
-/* "\040" and its like, in place. */
-static void unescape(char *text)
+static void options_take(struct mount *m, const char *options)
 {
-	char *out = text;
+	static const char owner[] = "user_id=";
 
-	while (*text) {
-		if (text[0] == '\\' && text[1] >= '0' && text[1] <= '3' && text[2] >= '0' &&
-		    text[2] <= '7' && text[3] >= '0' && text[3] <= '7') {
-			*out++ = (char)((text[1] - '0') << 6 | (text[2] - '0') << 3 |
-					(text[3] - '0'));
-			text += 4;
-		} else {
-			*out++ = *text++;
-		}
-	}
-	*out = '\0';
-}
-
-static void options_take(struct mount *m, char *options)
-{
-	char *option;
-
-	while ((option = strsep(&options, ","))) {
-		if (strncmp(option, "user_id=", 8) == 0) {
+	for (; options; options = strchr(options, ',')) {
+		options += *options == ',';
+		if (strncmp(options, owner, sizeof(owner) - 1) == 0) {
 			m->has_owner = true;
-			m->owner_uid = (uid_t)strtoul(option + 8, NULL, 10);
+			m->owner_uid = (uid_t)strtoul(options + sizeof(owner) - 1, NULL, 10);
 		}
 	}
-}
-
-static bool copy_unescaped(char **ret_copy, const char *text)
-{
-	*ret_copy = strdup(text);
-	if (*ret_copy)
-		unescape(*ret_copy);
-	return *ret_copy != NULL;
 }
 
 static void mount_fini(struct mount *m)
@@ -51,77 +26,42 @@ static void mount_fini(struct mount *m)
 	free(m->source);
 }
 
-/* "36 35 98:0 /root /mnt rw,noatime shared:1 - fuse.kfs /img rw,user_id=0": 1 taken, 0 not a mount, -ENOMEM. */
-static int line_parse(char *line, struct mount *m)
+int mount_list_add(struct mount_list *list, const struct mountinfo *line)
 {
-	char *field[5], *rest = line, *fstype, *source;
-	unsigned int i;
+	struct mount *more = reallocarray(list->mounts, list->count + 1, sizeof(*more));
+	struct mount *m;
 
-	*m = (struct mount){ .mountpoint = NULL };
-	for (i = 0; i < 5; i++) {
-		field[i] = strsep(&rest, " ");
-		if (!field[i])
-			return 0;
-	}
-	rest = rest ? strstr(rest, " - ") : NULL;
-	if (!rest)
-		return 0;
-	rest += 3;
-	fstype = strsep(&rest, " ");
-	source = rest ? strsep(&rest, " ") : NULL;
-	if (!fstype || !source)
-		return 0;
-	if (rest)
-		options_take(m, rest);
-	if (copy_unescaped(&m->mountpoint, field[4]) && copy_unescaped(&m->fstype, fstype) &&
-	    copy_unescaped(&m->source, source))
-		return 1;
-	mount_fini(m);
-	return -ENOMEM;
-}
-
-int mount_list_parse(const char *text, struct mount_list *ret_list)
-{
-	struct mount_list list = { .mounts = NULL };
-	_cleanup_free_ char *copy = strdup(text);
-	char *line, *rest = copy;
-	size_t lines = 1;
-
-	for (; *text; text++)
-		lines += *text == '\n';
-	list.mounts = calloc(lines, sizeof(*list.mounts));
-	if (!copy || !list.mounts) {
-		free(list.mounts);
+	if (!more)
+		return -ENOMEM;
+	list->mounts = more;
+	m = &more[list->count];
+	*m = (struct mount){ .mountpoint = strdup(line->mountpoint),
+			     .fstype = strdup(line->type),
+			     .source = strdup(line->source) };
+	if (!m->mountpoint || !m->fstype || !m->source) {
+		mount_fini(m);
 		return -ENOMEM;
 	}
-	while ((line = strsep(&rest, "\n"))) {
-		int taken = line_parse(line, &list.mounts[list.count]);
-
-		if (taken < 0) {
-			mount_list_fini(&list);
-			return taken;
-		}
-		list.count += (size_t)taken;
-	}
-	*ret_list = list;
+	options_take(m, line->options);
+	list->count++;
 	return 0;
+}
+
+static int add_line(void *arg, const struct mountinfo *line)
+{
+	return mount_list_add(arg, line);
 }
 
 int mount_list_load(struct mount_list *ret_list)
 {
-	FILE *file = fopen("/proc/self/mountinfo", "re");
-	_cleanup_free_ char *text = NULL;
-	size_t size = 0;
-	ssize_t len;
+	struct mount_list list = { .mounts = NULL };
+	int ret = mountinfo_each(add_line, &list);
 
-	if (!file)
-		return -errno;
-	/* No zero byte is in it: this reads all. */
-	len = getdelim(&text, &size, '\0', file);
-	fclose(file);
-	if (len < 0)
-		return -EIO;
-	return mount_list_parse(text, ret_list);
+	if (ret)
+		mount_list_fini(&list);
+	else
+		*ret_list = list;
+	return ret;
 }
 
 void mount_list_fini(struct mount_list *list)

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "daemon/base/mountinfo.h"
 #include "daemon/base/util.h"
 
 struct mount {
@@ -23,8 +24,8 @@ struct mount_list {
 	size_t count;
 };
 
-/* Lines that do not parse are left out. */
-MUST_USE int mount_list_parse(const char *text, struct mount_list *ret_list);
+/* Adds one mount; -ENOMEM. */
+MUST_USE int mount_list_add(struct mount_list *list, const struct mountinfo *line);
 MUST_USE int mount_list_load(struct mount_list *ret_list);
 void mount_list_fini(struct mount_list *list);
 

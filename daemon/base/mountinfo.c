@@ -78,6 +78,7 @@ bool mountinfo_parse(char *line, struct mountinfo *ret_info)
 		.mountpoint = words[4],
 		.type = type,
 		.source = source,
+		.options = options,
 		.readonly = has_option(options, "ro"),
 	};
 	return true;

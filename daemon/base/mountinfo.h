@@ -10,9 +10,9 @@
 
 struct mountinfo {
 	unsigned int major, minor;
-	const char *root, *mountpoint; /* absolute */
-	const char *type, *source;
-	bool readonly; /* the filesystem, not this mount of it */
+	const char *root, *mountpoint;	     /* absolute */
+	const char *type, *source, *options; /* the options are the filesystem's */
+	bool readonly;			     /* the filesystem, not this mount of it */
 };
 
 /* Not 0: stop, and return it. The strings live during the call only. */

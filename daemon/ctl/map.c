@@ -73,6 +73,24 @@ static const char *kind(const struct inode *i)
 	return i->flags & EXT4_EXTENTS_FL ? "extents" : "blocks";
 }
 
+/* Deleted while we waited for its lock, or never usable? Caller holds the lock. */
+static int check_alive(const struct inode *i)
+{
+	uint32_t state = atomic_load(&i->state);
+
+	if (state & INODE_BAD)
+		return -EUCLEAN;
+	return i->mode && (i->links || (state & INODE_UNLINKED)) ? 0 : -ESTALE;
+}
+
+static int fail_inode(struct ctl_call *call, int error)
+{
+	return ctl_fail(call, error, "map",
+			error == -ESTALE ? "the inode is not in use" :
+					   "the inode is corrupt or unreadable",
+			error == -ESTALE ? "" : "unmount and run e2fsck");
+}
+
 /* Caller holds the inode lock shared. */
 static int describe(struct ctl_call *call, struct inode *i)
 {
@@ -109,12 +127,10 @@ int ctl_map(struct ctl_call *call)
 		return ctl_fail(call, -EINVAL, "map", "no such inode number", "");
 	ret = inode_get(s, (uint32_t)ino, &i);
 	if (ret)
-		return ctl_fail(call, ret, "map",
-				ret == -ESTALE ? "the inode is not in use" :
-						 "the inode is corrupt or unreadable",
-				"");
+		return fail_inode(call, ret);
 	rwlock_read(&i->lock);
-	ret = describe(call, i);
+	ret = check_alive(i);
+	ret = ret ? fail_inode(call, ret) : describe(call, i);
 	rwlock_unread(&i->lock);
 	inode_put(i);
 	return ret;

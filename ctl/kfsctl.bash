@@ -1,0 +1,46 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Completion for kfsctl: commands, their options, and as TARGET mount points and ids.
+
+_kfsctl() {
+	local word=${COMP_WORDS[COMP_CWORD]} command='' i
+	COMPREPLY=()
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		case ${COMP_WORDS[i]} in
+		-*) ;;
+		*) command=${COMP_WORDS[i]} && break ;;
+		esac
+	done
+	local options='--json --timeout= --help --version'
+	case $command in
+	stats) options+=' --watch --watch=' ;;
+	metrics) options='--all --timeout= --help' ;;
+	map) options+=' --no-sync' ;;
+	trim) options+=' --min=' ;;
+	esac
+	case $word in
+	-*)
+		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word")
+		[[ ${COMPREPLY[0]-} != *= ]] || compopt -o nospace
+		return
+		;;
+	esac
+	case $command in
+	'') mapfile -t COMPREPLY < <(compgen -W 'list status stats metrics map sync freeze thaw trim trace' -- "$word") ;;
+	list) ;;
+	map) compopt -o default ;;
+	trace)
+		if ((i + 1 == COMP_CWORD)); then
+			mapfile -t COMPREPLY < <(compgen -W 'on off' -- "$word")
+			return
+		fi
+		;;&
+	*)
+		local targets
+		targets=$(kfsctl list --timeout=1 2>/dev/null | awk 'NR > 1 { print $1 }')
+		mapfile -t COMPREPLY < <(compgen -W "$targets" -- "$word")
+		compopt -o default
+		;;
+	esac
+}
+complete -F _kfsctl kfsctl
