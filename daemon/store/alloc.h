@@ -81,7 +81,7 @@ bool balloc_may_use_reserved(const struct store *s, uint32_t uid, uint32_t gid, 
 
 /* ialloc.c */
 MUST_USE int ialloc(struct handle *h, struct inode *dir, bool is_dir, uint32_t *ret_ino);
-MUST_USE int ialloc_free(struct handle *h, uint32_t ino, bool is_dir);
+MUST_USE int ialloc_free(struct handle *h, struct store *s, uint32_t ino, bool is_dir);
 /* Is the number marked used in its bitmap (NFS handles, lookup of corrupt names)? */
 MUST_USE int ialloc_in_use(struct store *s, uint32_t ino, bool *ret_used);
 
@@ -95,6 +95,7 @@ bool orphan_file_in_use(struct store *s);
 
 /* mmp.c: multiple mount protection. Checks, claims (may wait seconds), refreshes from its own thread, releases. */
 MUST_USE int mmp_start(struct store *s, struct store_open_error *err);
-void mmp_stop(struct store *s);
+/* @release: the block says "clean" afterwards, else as after a crash. */
+void mmp_stop(struct store *s, bool release);
 
 #endif

@@ -391,6 +391,12 @@ static void decode_rest(struct decode *d)
 	}
 	if (store_has_compat(s, EXT4_FEATURE_COMPAT_HAS_JOURNAL))
 		s->journal_ino = le32_to_cpu(sb->s_journal_inum);
+	if (store_has_compat(s, EXT4_FEATURE_COMPAT_ORPHAN_FILE))
+		s->orphan_file_ino = le32_to_cpu(sb->s_orphan_file_inum);
+	if (store_has_incompat(s, EXT4_FEATURE_INCOMPAT_MMP)) {
+		s->mmp_block = le64_to_cpu(sb->s_mmp_block);
+		s->mmp_update_interval = le16_to_cpu(sb->s_mmp_update_interval);
+	}
 	s->overhead_blocks = geometry_overhead(s);
 	if (s->cluster_bits)
 		s->overhead_blocks = (uint64_t)le32_to_cpu(sb->s_overhead_clusters)

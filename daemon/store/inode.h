@@ -160,5 +160,11 @@ MUST_USE int inode_create(struct handle *h, struct inode *dir, const struct inod
  * the last reference; it drops the lock and the reference.
  */
 MUST_USE int inode_delete(struct inode *i);
+/*
+ * Its last step, for EA inodes, too: inside @h the slot says deleted, the object leaves
+ * the cache, then the number is free. In that order: whoever looks in between finds
+ * nothing. Caller holds the lock exclusively. CREDITS_INODE + CREDITS_ALLOC.
+ */
+MUST_USE int inode_release_number(struct handle *h, struct inode *i);
 
 #endif

@@ -363,6 +363,8 @@ int inode_disk_encode(struct inode *i, uint8_t *raw, uint32_t dtime)
 	const struct store *s = i->store;
 	struct ext4_inode *d = (void *)raw;
 	uint32_t state = atomic_load(&i->state);
+	bool listed = (state & INODE_ORPHAN) && i->orphan_pos == 0;
+	uint32_t next_orphan = le32_to_cpu(d->i_dtime);
 	int ret;
 
 	if (state & INODE_NEW)
@@ -388,8 +390,7 @@ int inode_disk_encode(struct inode *i, uint8_t *raw, uint32_t dtime)
 	encode_extra(i, raw);
 	encode_times(i, d);
 	encode_i_block(i, d);
-	if (!(state & INODE_ORPHAN) || i->orphan_pos)
-		d->i_dtime = cpu_to_le32(dtime);
+	d->i_dtime = cpu_to_le32(listed ? next_orphan : dtime);
 	inode_disk_set_csum(s, i->ino, raw);
 	atomic_fetch_and(&i->state, ~(uint32_t)INODE_NEW);
 	return 0;

@@ -38,6 +38,9 @@ static int hook_precommit(void *arg, struct handle *h)
 	struct store *s = arg;
 	int ret = super_check_foreign(s);
 
+	/* Also set by mmp, which knows of other machines. */
+	if (atomic_load(&s->error_state) & STORE_ERR_FOREIGN)
+		ret = -EROFS;
 	return ret ? ret : store_fold_counters(s, h);
 }
 
@@ -249,6 +252,31 @@ static int open_steps(struct store *s, struct store_open_error *err)
 	return ret;
 }
 
+static void free_all(struct store *s)
+{
+	balloc_close(s);
+	groups_free(s);
+	zones_free(s);
+	xattr_cache_free(s->xattr_cache);
+	if (s->sb_buf)
+		buf_put(s->sb_buf);
+	cache_free(s->cache);
+	free(s->journal_runs);
+	super_state_free(s);
+	bdev_close(s->bdev);
+	free(s);
+}
+
+static void drop(struct store *s, bool release_mmp)
+{
+	icache_free(s->icache);
+	journal_destroy(s->journal);
+	s->journal = NULL;
+	orphan_close(s);
+	mmp_stop(s, release_mmp);
+	free_all(s);
+}
+
 int store_open(struct bdev *bdev, const struct store_opts *opts, struct store **ret_store,
 	       struct store_open_error *err)
 {
@@ -269,7 +297,7 @@ int store_open(struct bdev *bdev, const struct store_opts *opts, struct store **
 		ret = open_steps(s, err);
 	s->opts.mountpoint = NULL; /* the caller's memory */
 	if (ret) {
-		store_destroy(s);
+		drop(s, true);
 		return ret;
 	}
 	*ret_store = s;
@@ -277,22 +305,6 @@ int store_open(struct bdev *bdev, const struct store_opts *opts, struct store **
 }
 
 /* ---- closing -------------------------------------------------------------- */
-
-static void free_all(struct store *s)
-{
-	mmp_stop(s);
-	balloc_close(s);
-	groups_free(s);
-	zones_free(s);
-	xattr_cache_free(s->xattr_cache);
-	if (s->sb_buf)
-		buf_put(s->sb_buf);
-	cache_free(s->cache);
-	free(s->journal_runs);
-	super_state_free(s);
-	bdev_close(s->bdev);
-	free(s);
-}
 
 int store_close(struct store *s)
 {
@@ -305,17 +317,14 @@ int store_close(struct store *s)
 	if (!ret && !(atomic_load(&s->error_state) & (STORE_ERR_ABORTED | STORE_ERR_FOREIGN)))
 		mark_ret = super_mark_closed(s);
 	orphan_close(s);
+	mmp_stop(s, true);
 	free_all(s);
 	return ret ? ret : mark_ret;
 }
 
 void store_destroy(struct store *s)
 {
-	icache_free(s->icache);
-	journal_destroy(s->journal);
-	s->journal = NULL;
-	orphan_close(s);
-	free_all(s);
+	drop(s, false);
 }
 
 int store_sync(struct store *s)

@@ -122,7 +122,9 @@ struct store {
 	char label[17];
 	uint64_t reserved_blocks; /* s_r_blocks_count */
 	uint32_t resuid, resgid;
-	uint32_t journal_ino;
+	uint32_t journal_ino, orphan_file_ino;
+	uint64_t mmp_block;
+	uint32_t mmp_update_interval; /* seconds */
 	struct block_run *journal_runs; /* [written once] the log's blocks in order */
 	uint32_t journal_run_count, journal_blocks;
 	int log_errno; /* [written once] why the journal was aborted last time, 0 = it was not */

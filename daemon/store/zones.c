@@ -55,8 +55,7 @@ static int zone_flush(struct zones *z, struct block_run *last)
 static int collect(struct store *s, struct zones *z)
 {
 	struct block_run last[ZONE_KINDS] = { 0 };
-	const struct ext4_super_block *sb = store_sb(s);
-	struct block_run mmp = { 0 };
+	struct block_run mmp = { .pblk = s->mmp_block, .count = 1 };
 	uint32_t g, k;
 	int ret = 0;
 
@@ -81,10 +80,8 @@ static int collect(struct store *s, struct zones *z)
 
 		ret = zone_flush(z, &run);
 	}
-	if (!ret && store_has_incompat(s, EXT4_FEATURE_INCOMPAT_MMP)) {
-		mmp = (struct block_run){ .pblk = le64_to_cpu(sb->s_mmp_block), .count = 1 };
+	if (!ret && s->mmp_block)
 		ret = zone_flush(z, &mmp);
-	}
 	return ret;
 }
 
