@@ -90,6 +90,8 @@ static int format(struct mkfs *m, struct target *t)
 
 	if (r < 0)
 		return r;
+	if (!m->opts->quiet)
+		show(m);
 	m->zeroed = t->zeros;
 	r = write_prepare(m);
 	if (r == 0)
@@ -131,9 +133,9 @@ static int run(const struct mkfs_options *o)
 		r = layout_place(&m);
 	if (r == 0) {
 		identity_choose(&m);
-		if (!o->quiet || o->dry_run)
+		if (o->dry_run)
 			show(&m);
-		if (!o->dry_run)
+		else
 			r = format(&m, &t);
 	}
 	if (r == 0 && !o->dry_run && !o->quiet)

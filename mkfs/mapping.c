@@ -73,7 +73,7 @@ static int run_take(struct mkfs *m, uint64_t goal, uint64_t want, uint64_t *ret_
 	int r;
 
 	if (!space_find_run(&m->space, goal, want, ret_pblk, ret_len))
-		return fail(-ENOSPC, "the filesystem of %llu blocks is full",
+		return fail(-ENOSPC, "the filesystem of %llu blocks is full: give a larger SIZE",
 			    (unsigned long long)m->geo.blocks);
 	r = space_mark(&m->space, *ret_pblk, *ret_len);
 	return r < 0 ? fail(r, "block allocation") : 0;

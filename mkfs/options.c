@@ -312,22 +312,22 @@ static bool numeric_option(int letter, const char *text, struct mkfs_options *o)
 
 	switch (letter) {
 	case 'b':
-		if (!option_number('b', text, 1024, 4096, &n) || !power_of_two(n)) {
+		if (!number_parse(text, 1024, 4096, &n) || !power_of_two(n)) {
 			warn("-b %s: block sizes are 1024, 2048 and 4096", text);
 			return false;
 		}
 		o->block_size = (uint32_t)n;
 		return true;
 	case 'g':
-		if (!option_number('g', text, 256, 65528, &n) || n % 8) {
-			warn("-g %s: blocks per group are a multiple of 8", text);
+		if (!number_parse(text, 256, 65528, &n) || n % 8) {
+			warn("-g %s: not a multiple of 8 from 256 to 65528", text);
 			return false;
 		}
 		o->blocks_per_group = (uint32_t)n;
 		return true;
 	case 'G':
-		if (!option_number('G', text, 1, 1u << 30, &n) || !power_of_two(n)) {
-			warn("-G %s: not a power of two", text);
+		if (!number_parse(text, 1, 1u << 30, &n) || !power_of_two(n)) {
+			warn("-G %s: not a power of two from 1 to 2^30", text);
 			return false;
 		}
 		o->flex_size = (uint32_t)n;
@@ -338,8 +338,8 @@ static bool numeric_option(int letter, const char *text, struct mkfs_options *o)
 		o->inode_ratio = (uint32_t)n;
 		return true;
 	case 'I':
-		if (!option_number('I', text, 128, 4096, &n) || !power_of_two(n)) {
-			warn("-I %s: inode sizes are powers of two", text);
+		if (!number_parse(text, 128, 4096, &n) || !power_of_two(n)) {
+			warn("-I %s: inode sizes are powers of two from 128 to 4096", text);
 			return false;
 		}
 		o->inode_size = (uint32_t)n;

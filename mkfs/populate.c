@@ -34,6 +34,7 @@
 #define COPY_BYTES (1u << 20)
 #define SYMLINK_MAX_BYTES 4096
 #define LINKS_BUCKETS_MIN 1024
+#define LOST_FOUND_BYTES 16384u /* room made in advance, in direct blocks only */
 
 /* A directory of the new filesystem, waiting or done. */
 struct node {
@@ -329,7 +330,7 @@ static void device_set(struct inode_image *img, dev_t dev)
 						    (min & ~0xffu) << 12);
 }
 
-static int attributes_copy(struct copy *c, int dir_fd, const char *name, uint32_t ino,
+static int attributes_copy(struct copy *c, int dir_fd, const char *name,
 			   struct inode_image *img)
 {
 	char path[64 + EXT4_NAME_LEN];
@@ -342,7 +343,7 @@ static int attributes_copy(struct copy *c, int dir_fd, const char *name, uint32_
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir_fd, name);
 	r = xattrs_read(&x, -1, path);
 	if (r == 0)
-		r = xattrs_write(c->m, ino, img, &x);
+		r = xattrs_write(c->m, name, img, &x);
 	xattrs_fini(&x);
 	return r;
 }
@@ -363,7 +364,7 @@ static int file_make(struct copy *c, int dir_fd, const char *name, const struct 
 	else if (S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode))
 		device_set(&img, st->st_rdev);
 	if (r == 0)
-		r = attributes_copy(c, dir_fd, name, *ret_ino, &img);
+		r = attributes_copy(c, dir_fd, name, &img);
 	if (r == 0)
 		r = inode_write(c->m, *ret_ino, &img);
 	if (r == 0 && st->st_nlink > 1)
@@ -572,7 +573,7 @@ static int node_make(struct copy *c, struct node *node)
 
 	node_image(m, node, &img);
 	if (node->ino == m->lost_found_ino)
-		d.blocks_min = MAX(16384 / m->geo.block_size, 2u);
+		d.blocks_min = MIN(LOST_FOUND_BYTES / m->geo.block_size, (uint32_t)EXT4_NDIR_BLOCKS);
 	if (node->has_source)
 		r = source_copy(c, node, &d, &x, &subdirs);
 	if (r == 0 && is_root)
@@ -582,7 +583,7 @@ static int node_make(struct copy *c, struct node *node)
 	if (r == 0)
 		r = dir_write(m, &d, &img);
 	if (r == 0)
-		r = xattrs_write(m, node->ino, &img, &x);
+		r = xattrs_write(m, node->name, &img, &x);
 	if (r == 0)
 		r = inode_write(m, node->ino, &img);
 	xattrs_fini(&x);

@@ -129,7 +129,7 @@ bool space_next_used(const struct space *s, uint64_t block, uint64_t end, uint64
 {
 	size_t i = range_after(s, block);
 
-	if (i == s->count || s->ranges[i].start >= end)
+	if (block >= end || i == s->count || s->ranges[i].start >= end)
 		return false;
 	*ret_start = MAX(s->ranges[i].start, block);
 	*ret_end = MIN(s->ranges[i].end, end);

@@ -84,12 +84,36 @@ static int resize_make(struct mkfs *m)
 	return r < 0 ? r : inode_write(m, EXT4_RESIZE_INO, &img);
 }
 
-/* The middle of the filesystem, at the start of a flex group: seeks to it are shortest. */
+static uint64_t group_free(const struct mkfs *m, uint32_t group)
+{
+	uint64_t start = geometry_group_start(&m->geo, group);
+	uint32_t blocks = geometry_group_blocks(&m->geo, group);
+
+	return blocks - space_used_in(&m->space, start, start + blocks);
+}
+
+/*
+ * Near the middle of the filesystem, where seeks to it are shortest: of the groups around it
+ * (in a large filesystem, of the flex group it falls into) the one with most room.
+ */
 static uint64_t middle(const struct mkfs *m)
 {
-	uint32_t group = (m->geo.groups / 2) >> m->geo.flex_log << m->geo.flex_log;
+	const struct geometry *g = &m->geo;
+	uint32_t group = g->groups / 2, flex = 1u << g->flex_log;
+	uint32_t first, last, best;
 
-	return geometry_group_start(&m->geo, group);
+	if (g->flex_log && group > flex) {
+		group = group / flex * flex;
+		first = group;
+	} else {
+		first = group > 0 ? group - 1 : group;
+	}
+	last = MIN(group + 1, g->groups - 1);
+	best = first;
+	for (uint32_t i = first + 1; i <= last; i++)
+		if (group_free(m, i) > group_free(m, best))
+			best = i;
+	return geometry_group_start(g, best);
 }
 
 static int journal_super_write(struct mkfs *m, uint64_t pblk)

@@ -101,9 +101,10 @@ static int signatures_handle(const struct mkfs_options *o, blkid_probe pr)
 		if (!type && !table)
 			continue;
 		if (!o->force)
-			return refuse("%s: holds a %s %s: use -F to overwrite it", o->target,
-				      type ? type : table,
-				      type ? "filesystem" : "partition table");
+			return refuse("%s: holds a %s of type %s: use -F to overwrite it",
+				      o->target, type ? "filesystem or the like" :
+							"partition table",
+				      type ? type : table);
 		if (blkid_do_wipe(pr, 0) < 0)
 			return fail(errno ? -errno : -EIO, "%s: wiping the old %s", o->target,
 				    type ? type : table);
@@ -139,8 +140,8 @@ static int image_open(const struct mkfs_options *o, struct bdev **ret_bdev)
 	int r = bdev_open_file(o->target, &opts, ret_bdev);
 
 	if (r == -EBUSY)
-		return fail(r, "%s: in use: mounted, attached to a loop device, or held by another "
-			    "program; unmount it first", o->target);
+		return refuse("%s: in use: mounted, attached to a loop device, or held by another "
+			      "program: unmount it first", o->target);
 	return r < 0 ? fail(r, "%s", o->target) : 0;
 }
 

@@ -333,7 +333,7 @@ static struct area ibody_area(const struct mkfs *m, struct inode_image *img)
 	return area;
 }
 
-int xattrs_write(struct mkfs *m, uint32_t ino, struct inode_image *img, struct xattrs *x)
+int xattrs_write(struct mkfs *m, const char *name, struct inode_image *img, struct xattrs *x)
 {
 	uint32_t bs = m->geo.block_size;
 	_cleanup_free_ uint8_t *block = calloc(1, bs);
@@ -356,6 +356,9 @@ int xattrs_write(struct mkfs *m, uint32_t ino, struct inode_image *img, struct x
 		a->hash = entry_hash(a, a->value, a->size);
 		if (!area_fits(&ibody, a) && !area_fits(&outer, a) && ea_inode && a->size)
 			r = value_inode_make(m, a);
+		/* Its blocks are on the bill of the file that owns the attribute. */
+		if (r == 0 && a->value_ino)
+			r = inode_add_blocks(m, img, DIV_ROUND_UP(a->size, bs));
 		if (r < 0)
 			return r;
 		if (area_fits(&ibody, a))
@@ -363,8 +366,8 @@ int xattrs_write(struct mkfs *m, uint32_t ino, struct inode_image *img, struct x
 		else if (area_fits(&outer, a))
 			area_put(&outer, a);
 		else
-			return fail(-ENOSPC, "inode %u: its attributes do not fit in a block of %u "
-				    "bytes: use -O ea_inode or larger inodes (-I)", ino, bs);
+			return fail(-ENOSPC, "%s: its attributes do not fit in a block of %u bytes: "
+				    "use -O ea_inode or larger inodes (-I)", name, bs);
 	}
 	if (ibody.entry_at) {
 		struct ext4_xattr_ibody_header *h =

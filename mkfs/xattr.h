@@ -35,8 +35,11 @@ struct xattrs {
  */
 MUST_USE int xattrs_read(struct xattrs *x, int fd, const char *path);
 void xattrs_fini(struct xattrs *x);
-/* Store them in @img (which must have no data after i_extra_isize) and in blocks. */
-MUST_USE int xattrs_write(struct mkfs *m, uint32_t ino, struct inode_image *img,
+/*
+ * Store them in @img (which must have no data after i_extra_isize) and in blocks. @name is the
+ * file's, for the message when they do not fit.
+ */
+MUST_USE int xattrs_write(struct mkfs *m, const char *name, struct inode_image *img,
 			  struct xattrs *x);
 
 #endif
