@@ -245,8 +245,8 @@ struct fs_flock {
 MUST_USE int fs_getlk(struct fs *fs, const struct fs_ctx *ctx, struct fs_flock *lock);
 /*
  * 0 granted; -EAGAIN conflict (@wait NULL); -EDEADLK. With @wait, a conflict parks
- * it: returns -EINPROGRESS and later calls wait->done(wait, 0 | -EINTR) exactly once,
- * from whatever thread unlocks, with no lock held.
+ * it: returns -EINPROGRESS and later calls wait->done(wait, 0 | -EINTR | -EDEADLK)
+ * exactly once, from whatever thread unlocks, with no lock held.
  */
 struct fs_lock_wait {
 	void (*done)(struct fs_lock_wait *w, int error);

@@ -30,7 +30,7 @@ struct inval_bus {
 	_Atomic uint32_t count;	 /* [atomic] used entries of subs */
 	struct mutex lock;	 /* LOCK_LEAF: changes of the array */
 	_Atomic(struct inval_subscriber *) subs[SUBSCRIBERS_MAX]; /* [atomic] */
-	struct count_shard counts[COUNT_SHARDS]; /* [atomic] */
+	struct count_shard counts[COUNT_SHARDS];		  /* [atomic] */
 };
 
 static _Atomic uint32_t threads_seen;
