@@ -15,7 +15,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -33,9 +32,9 @@
 struct wire_timeout wire_timeout(double seconds)
 {
 	double s = seconds < 0 ? 0 : seconds > TIMEOUT_MAX_S ? TIMEOUT_MAX_S : seconds;
-	double whole = floor(s);
+	uint64_t whole = (uint64_t)s; /* s >= 0: cut is rounded down */
 
-	return (struct wire_timeout){ .s = (uint64_t)whole, .ns = (uint32_t)((s - whole) * 1e9) };
+	return (struct wire_timeout){ .s = whole, .ns = (uint32_t)((s - (double)whole) * 1e9) };
 }
 
 static struct wire_timeout timeout_or_default(double seconds)
