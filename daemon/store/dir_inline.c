@@ -264,7 +264,7 @@ int dir_inline_expand(struct inode *dir, struct dir_area *ret_area)
 {
 	struct store *s = dir->store;
 	struct dir_area a = { .end = s->block_size - dir_tail_len(s) };
-	uint32_t parent, used, last = 0, len;
+	uint32_t parent = 0, used, last = 0, len;
 	struct inline_dir d;
 	int err = dir_inline_parent(dir, &parent);
 

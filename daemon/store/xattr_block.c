@@ -413,7 +413,7 @@ int xattr_block_store(struct handle *h, struct inode *i, struct xattr_vec *v, bo
 {
 	_cleanup_put_buffer_ struct buf *old = NULL;
 	_cleanup_free_ uint8_t *data = NULL;
-	uint64_t pblk;
+	uint64_t pblk = 0;
 	int err;
 
 	*ret_kept = false;
