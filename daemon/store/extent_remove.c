@@ -271,7 +271,8 @@ int extent_shift_up(struct handle *h, struct inode *i, uint32_t from, uint32_t d
 		r = extent_path_find(i, lblk, &p);
 		if (r < 0)
 			return r;
-		if (p.node[p.depth].entries == 0) {
+		if (p.node[p.depth].pos <
+		    0) { /* all that is left begins behind @lblk: done before */
 			extent_path_put(&p);
 			return 0;
 		}

@@ -184,6 +184,7 @@ int inline_convert(struct handle *h, struct inode *i)
 	if (r == 0)
 		r = map_insert(h, i, &run); /* into an empty map: needs no further block */
 	if (r < 0)
-		(void)balloc_undo(h, i->store, run.pblk, 1); /* the first error is the one to tell */
+		(void)balloc_undo(h, i->store, run.pblk,
+				  1); /* the first error is the one to tell */
 	return r;
 }

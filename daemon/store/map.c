@@ -237,7 +237,8 @@ int map_allocate(struct handle *h, struct inode *i, uint32_t lblk, uint32_t coun
 	run.flags = unwritten ? MAP_UNWRITTEN : 0;
 	r = map_insert(h, i, &run);
 	if (r < 0) {
-		(void)balloc_undo(h, i->store, run.pblk, run.count); /* the first error is the one to tell */
+		(void)balloc_undo(h, i->store, run.pblk,
+				  run.count); /* the first error is the one to tell */
 		return r;
 	}
 	*ret_run = run;
