@@ -279,13 +279,29 @@ static int on_revoke(struct recovery *r, struct walk *w, const uint8_t *block)
 
 /* ---- commit blocks -------------------------------------------------------- */
 
+/*
+ * A commit block is zero behind its fields. When power was lost while it was
+ * written, its first sector may be new and the others old; what the fields say
+ * is true all the same, because all else was flushed before.
+ */
+static bool commit_block_ok(const struct recovery *r, const struct jbd2_commit_block *commit)
+{
+	uint32_t found = be32_to_cpu(commit->h_chksum[0]);
+
+	if (found == log_commit_checksum(r->log, commit))
+		return true;
+	memset(r->block, 0, r->log->block_size);
+	memcpy(r->block, commit, sizeof(*commit));
+	return found == log_commit_checksum(r->log, r->block);
+}
+
 static bool commit_checksum_ok(const struct recovery *r, const struct walk *w,
 			       const struct jbd2_commit_block *commit)
 {
 	uint32_t found = be32_to_cpu(commit->h_chksum[0]);
 
 	if (r->log->tail_bytes)
-		return !w->bad_data && found == log_commit_checksum(r->log, commit);
+		return !w->bad_data && commit_block_ok(r, commit);
 	if (!r->log->csum_v1)
 		return true;
 	if (commit->h_chksum_type == 0 && commit->h_chksum_size == 0 && found == 0)
@@ -497,6 +513,7 @@ static int recover_log(struct log *log, bool check_only, struct journal_recovery
 	*info = r.info;
 	if (!r.info.replayed || check_only)
 		return 0;
+	info->replayed = false;
 	if (log->bdev->readonly) {
 		*ret_what = "journal: must be replayed, but the image is read-only";
 		return -EROFS;

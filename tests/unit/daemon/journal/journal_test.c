@@ -74,21 +74,21 @@ TEST(test_journal__commit_is_durable_and_close_brings_home)
 {
 	struct journal_opts opts = opts_default();
 	struct env e = env_new(&opts, true);
-	uint32_t tid = write_block(&e, 5000, 77);
+	uint32_t tid = write_block(&e, 1500, 77);
 
 	CHECK(!journal_tid_committed(e.j, tid));
 	CHECK_OK(journal_commit_wait(e.j, tid));
 	CHECK(journal_tid_committed(e.j, tid));
-	CHECK_EQ(device_word(&e, 5000), 0); /* home waits for the checkpoint */
+	CHECK_EQ(device_word(&e, 1500), 0); /* home waits for the checkpoint */
 	CHECK_NE(be32_to_cpu(jtest_super(e.bdev, format).s_start), 0);
 	crash_bdev_crash(e.bdev);
 	journal_destroy(e.j);
 	CHECK_EQ(jtest_recover(e.bdev, format).transactions, 1);
-	CHECK_EQ(device_word(&e, 5000), 77);
+	CHECK_EQ(device_word(&e, 1500), 77);
 	CHECK_OK(journal_open(e.cache, &jmap, format->log_blocks, &opts, &e.j));
-	write_block(&e, 5000, 78);
+	write_block(&e, 1500, 78);
 	CHECK_OK(journal_close(e.j));
-	CHECK_EQ(device_word(&e, 5000), 78);
+	CHECK_EQ(device_word(&e, 1500), 78);
 	CHECK_EQ(be32_to_cpu(jtest_super(e.bdev, format).s_start), 0);
 	CHECK(!jtest_recover(e.bdev, format).replayed);
 	env_free(&e);
@@ -99,7 +99,7 @@ TEST(test_journal_open__refuses_a_log_that_needs_recovery)
 	struct journal_opts opts = opts_default();
 	struct env e = env_new(&opts, true);
 
-	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 5000, 1)));
+	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 1500, 1)));
 	journal_destroy(e.j);
 	CHECK_ERR(journal_open(e.cache, &jmap, format->log_blocks, &opts, &e.j), -EUCLEAN);
 	env_free(&e);
@@ -126,15 +126,15 @@ TEST(test_journal__escaped_block_keeps_its_first_word)
 
 	memcpy(&word, &magic, sizeof(magic));
 	word |= 0x1234567800000000ULL;
-	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 6000, word)));
+	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 1600, word)));
 	crash_bdev_crash(e.bdev);
 	journal_destroy(e.j);
 	jtest_recover(e.bdev, format);
-	CHECK_EQ(device_word(&e, 6000), word);
+	CHECK_EQ(device_word(&e, 1600), word);
 	CHECK_OK(journal_open(e.cache, &jmap, format->log_blocks, &opts, &e.j));
-	write_block(&e, 6001, word);
+	write_block(&e, 1601, word);
 	CHECK_OK(journal_close(e.j));
-	CHECK_EQ(device_word(&e, 6001), word);
+	CHECK_EQ(device_word(&e, 1601), word);
 	env_free(&e);
 }
 
@@ -173,14 +173,14 @@ TEST(test_journal__credits_come_back)
 
 	for (i = 0; i < 1000; i++) {
 		CHECK_OK(journal_start(e.j, journal_credits_max(e.j) / 4, &h));
-		set_word(&h, e.cache, 5000 + i % 3, (uint64_t)i);
+		set_word(&h, e.cache, 1500 + i % 3, (uint64_t)i);
 		CHECK_OK(journal_stop(&h));
 	}
 	journal_get_stats(e.j, &stats);
 	CHECK_EQ(stats.handles, 1000);
 	CHECK_EQ(stats.commits, 0);
 	CHECK_OK(journal_close(e.j));
-	CHECK_EQ(device_word(&e, 5000), 999);
+	CHECK_EQ(device_word(&e, 1500), 999);
 	env_free(&e);
 }
 
@@ -192,9 +192,9 @@ TEST(test_journal__overdrawn_credits_are_counted)
 	struct handle h;
 
 	CHECK_OK(journal_start(e.j, 1, &h));
-	set_word(&h, e.cache, 5000, 1);
-	set_word(&h, e.cache, 5001, 1);
-	set_word(&h, e.cache, 5001, 2);
+	set_word(&h, e.cache, 1500, 1);
+	set_word(&h, e.cache, 1501, 1);
+	set_word(&h, e.cache, 1501, 2);
 	CHECK_OK(journal_stop(&h));
 	CHECK_OK(journal_sync(e.j));
 	journal_get_stats(e.j, &stats);
@@ -212,7 +212,7 @@ TEST(test_journal_dirty__keeps_the_union_of_ranges)
 	struct buf *b;
 
 	CHECK_OK(journal_start(e.j, 1, &h));
-	CHECK_OK(buf_get_new(e.cache, 5000, &b));
+	CHECK_OK(buf_get_new(e.cache, 1500, &b));
 	CHECK_OK(journal_get_create(&h, b));
 	journal_dirty(&h, b, 100, 20);
 	CHECK_EQ(atomic_load(&b->txn_dirty), 100ULL << 32 | 120);
@@ -255,7 +255,7 @@ TEST(test_journal_on_commit__runs_in_order_before_waiters_wake)
 	CHECK_OK(journal_start(e.j, 1, &h));
 	for (i = 0; i < 3; i++)
 		journal_on_commit(&h, &cbs[i].cb);
-	set_word(&h, e.cache, 5000, 1);
+	set_word(&h, e.cache, 1500, 1);
 	CHECK_OK(journal_stop(&h));
 	CHECK_EQ(cbs[0].order, 0);
 	CHECK_OK(journal_commit_wait(e.j, handle_tid(&h)));
@@ -271,7 +271,7 @@ static int count_blocks(void *arg, struct handle *h)
 {
 	struct env *e = arg;
 
-	set_word(h, e->cache, 7000, device_word(e, 7000) + 1);
+	set_word(h, e->cache, 1700, device_word(e, 1700) + 1);
 	return 0;
 }
 
@@ -283,11 +283,11 @@ TEST(test_journal__precommit_joins_the_closing_transaction)
 	opts.precommit = count_blocks;
 	opts.arg = &e;
 	e = env_new(&opts, true);
-	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 5000, 1)));
+	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 1500, 1)));
 	crash_bdev_crash(e.bdev);
 	journal_destroy(e.j);
 	CHECK_EQ(jtest_recover(e.bdev, format).blocks, 2);
-	CHECK_EQ(device_word(&e, 7000), 1);
+	CHECK_EQ(device_word(&e, 1700), 1);
 	env_free(&e);
 }
 
@@ -312,7 +312,7 @@ TEST(test_journal_abort__reaches_everybody_once)
 	opts.aborted = note_abort;
 	e = env_new(&opts, true);
 	CHECK_OK(journal_start(e.j, 1, &h));
-	set_word(&h, e.cache, 5000, 1);
+	set_word(&h, e.cache, 1500, 1);
 	journal_on_commit(&h, &lost.cb);
 	CHECK_OK(journal_stop(&h));
 	crash_bdev_limit(e.bdev, 2);
@@ -340,10 +340,10 @@ TEST(test_journal_abort__open_handle_learns_at_its_end)
 
 	CHECK_OK(journal_start(e.j, 4, &h));
 	journal_on_commit(&h, &cb.cb);
-	set_word(&h, e.cache, 5000, 1);
+	set_word(&h, e.cache, 1500, 1);
 	journal_abort(e.j, -EUCLEAN);
 	journal_abort(e.j, -EIO);
-	CHECK_OK(buf_read(e.cache, 5001, &b));
+	CHECK_OK(buf_read(e.cache, 1501, &b));
 	CHECK_ERR(journal_get_write(&h, b), -EROFS);
 	buf_put(b);
 	CHECK_ERR(journal_stop(&h), -EROFS);
@@ -351,7 +351,7 @@ TEST(test_journal_abort__open_handle_learns_at_its_end)
 	CHECK_EQ(cb.error, -EUCLEAN);
 	CHECK_EQ((int32_t)be32_to_cpu(jtest_super(e.bdev, format).s_errno), -EUCLEAN);
 	CHECK_EQ(jtest_recover(e.bdev, format).log_errno, -EUCLEAN);
-	CHECK_EQ(device_word(&e, 5000), 0);
+	CHECK_EQ(device_word(&e, 1500), 0);
 	env_free(&e);
 }
 
@@ -386,8 +386,8 @@ TEST(test_journal__failure_sweep)
 			err = journal_start(e.j, 2, &h);
 			if (err)
 				break;
-			set_word(&h, e.cache, 5000, word);
-			set_word(&h, e.cache, 5001, word);
+			set_word(&h, e.cache, 1500, word);
+			set_word(&h, e.cache, 1501, word);
 			err = journal_stop(&h);
 			if (!err)
 				err = journal_commit_wait(e.j, handle_tid(&h));
@@ -398,9 +398,9 @@ TEST(test_journal__failure_sweep)
 		cache_free(e.cache);
 		crash_bdev_crash(e.bdev);
 		jtest_recover(e.bdev, format);
-		CHECK_EQ(device_word(&e, 5000), device_word(&e, 5001));
-		CHECK_GE(device_word(&e, 5000), acked);
-		CHECK_LE(device_word(&e, 5000), acked + 1);
+		CHECK_EQ(device_word(&e, 1500), device_word(&e, 1501));
+		CHECK_GE(device_word(&e, 1500), acked);
+		CHECK_LE(device_word(&e, 1500), acked + 1);
 		bdev_close(e.bdev);
 		if (!err)
 			break;
@@ -417,19 +417,19 @@ TEST(test_journal_forget__freed_block_is_never_written_again)
 	const uint64_t data = 0xda7ada7a;
 	struct handle h;
 
-	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 5000, 1)));
+	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 1500, 1)));
 	CHECK_OK(journal_start(e.j, 1, &h));
-	CHECK_OK(journal_forget(&h, 5000, 1));
+	CHECK_OK(journal_forget(&h, 1500, 1));
 	CHECK_OK(journal_stop(&h));
 	CHECK_OK(journal_commit_wait(e.j, handle_tid(&h)));
 	/* Its next owner writes file data. */
-	CHECK_OK(bdev_write(e.bdev, &data, sizeof(data), 5000ULL * format->block_size));
+	CHECK_OK(bdev_write(e.bdev, &data, sizeof(data), 1500ULL * format->block_size));
 	CHECK_OK(journal_sync(e.j));
-	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 5001, 1)));
+	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 1501, 1)));
 	crash_bdev_crash(e.bdev);
 	journal_destroy(e.j);
 	CHECK_EQ(jtest_recover(e.bdev, format).revoked, 1);
-	CHECK_EQ(device_word(&e, 5000), data);
+	CHECK_EQ(device_word(&e, 1500), data);
 	env_free(&e);
 }
 
@@ -440,17 +440,17 @@ TEST(test_journal_forget__checkpoint_leaves_it_alone)
 	const uint64_t data = 0xda7ada7a;
 	struct handle h;
 
-	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 5000, 1)));
+	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 1500, 1)));
 	CHECK_OK(journal_start(e.j, 2, &h));
-	set_word(&h, e.cache, 5000, 2);
-	set_word(&h, e.cache, 5002, 2);
-	CHECK_OK(journal_forget(&h, 5000, 2));
+	set_word(&h, e.cache, 1500, 2);
+	set_word(&h, e.cache, 1502, 2);
+	CHECK_OK(journal_forget(&h, 1500, 2));
 	CHECK_OK(journal_stop(&h));
 	CHECK_OK(journal_commit_wait(e.j, handle_tid(&h)));
-	CHECK_OK(bdev_write(e.bdev, &data, sizeof(data), 5000ULL * format->block_size));
+	CHECK_OK(bdev_write(e.bdev, &data, sizeof(data), 1500ULL * format->block_size));
 	CHECK_OK(journal_close(e.j));
-	CHECK_EQ(device_word(&e, 5000), data);
-	CHECK_EQ(device_word(&e, 5002), 2);
+	CHECK_EQ(device_word(&e, 1500), data);
+	CHECK_EQ(device_word(&e, 1502), 2);
 	env_free(&e);
 }
 
@@ -462,10 +462,10 @@ TEST(test_journal_forget__creation_cancels_the_revoke)
 	struct handle h;
 	struct buf *b;
 
-	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 5000, 1)));
+	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 1500, 1)));
 	CHECK_OK(journal_start(e.j, 2, &h));
-	CHECK_OK(journal_forget(&h, 5000, 1));
-	CHECK_OK(buf_get_new(e.cache, 5000, &b));
+	CHECK_OK(journal_forget(&h, 1500, 1));
+	CHECK_OK(buf_get_new(e.cache, 1500, &b));
 	CHECK_OK(journal_get_create(&h, b));
 	b->data[0] = 9;
 	journal_dirty(&h, b, 0, 1);
@@ -477,7 +477,7 @@ TEST(test_journal_forget__creation_cancels_the_revoke)
 	crash_bdev_crash(e.bdev);
 	journal_destroy(e.j);
 	CHECK_EQ(jtest_recover(e.bdev, format).revoked, 0);
-	CHECK_EQ(device_word(&e, 5000), 9);
+	CHECK_EQ(device_word(&e, 1500), 9);
 	env_free(&e);
 }
 
@@ -506,19 +506,19 @@ TEST(test_journal__without_log_commit_goes_home)
 
 	CHECK(!journal_has_log(e.j));
 	CHECK_OK(journal_start(e.j, 2, &h));
-	set_word(&h, e.cache, 5000, 5);
-	set_word(&h, e.cache, 5001, 6);
+	set_word(&h, e.cache, 1500, 5);
+	set_word(&h, e.cache, 1501, 6);
 	journal_on_commit(&h, &cb.cb);
-	CHECK_OK(journal_forget(&h, 5001, 1));
+	CHECK_OK(journal_forget(&h, 1501, 1));
 	CHECK_OK(journal_stop(&h));
 	CHECK_OK(journal_commit_wait(e.j, handle_tid(&h)));
 	CHECK_EQ(cb.error, 0);
 	crash_bdev_crash(e.bdev);
-	CHECK_EQ(device_word(&e, 5000), 5);
-	CHECK_EQ(device_word(&e, 5001), 0);
-	write_block(&e, 5002, 7);
+	CHECK_EQ(device_word(&e, 1500), 5);
+	CHECK_EQ(device_word(&e, 1501), 0);
+	write_block(&e, 1502, 7);
 	CHECK_OK(journal_close(e.j));
-	CHECK_EQ(device_word(&e, 5002), 7);
+	CHECK_EQ(device_word(&e, 1502), 7);
 	env_free(&e);
 }
 
@@ -527,15 +527,15 @@ TEST(test_journal_checkpoint_all__makes_the_image_self_contained)
 	struct journal_opts opts = opts_default();
 	struct env e = env_new(&opts, true);
 
-	write_block(&e, 5000, 5);
+	write_block(&e, 1500, 5);
 	CHECK_OK(journal_checkpoint_all(e.j));
 	CHECK_EQ(be32_to_cpu(jtest_super(e.bdev, format).s_start), 0);
-	CHECK_EQ(device_word(&e, 5000), 5);
-	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 5000, 6)));
+	CHECK_EQ(device_word(&e, 1500), 5);
+	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 1500, 6)));
 	crash_bdev_crash(e.bdev);
 	journal_destroy(e.j);
 	CHECK_EQ(jtest_recover(e.bdev, format).transactions, 1);
-	CHECK_EQ(device_word(&e, 5000), 6);
+	CHECK_EQ(device_word(&e, 1500), 6);
 	env_free(&e);
 }
 
@@ -547,7 +547,7 @@ TEST(test_journal__commits_by_itself_after_the_interval)
 
 	opts.commit_interval_ms = 20;
 	e = env_new(&opts, true);
-	tid = write_block(&e, 5000, 5);
+	tid = write_block(&e, 1500, 5);
 	while (!journal_tid_committed(e.j, tid))
 		usleep(1000);
 	CHECK_OK(journal_close(e.j));

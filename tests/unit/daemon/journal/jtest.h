@@ -30,7 +30,7 @@ uint64_t crash_bdev_count(struct bdev *b);
 void crash_bdev_crash(struct bdev *b);
 
 #define LOG_START 40 /* first block of the log on the bare image */
-#define IMAGE_BLOCKS 8192u
+#define IMAGE_BLOCKS 2048u
 
 struct jformat {
 	const char *name;
