@@ -13,8 +13,10 @@
 #include "daemon/fs/fs_priv.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "daemon/base/check.h"
+#include "daemon/base/log.h"
 #include "daemon/store/alloc.h"
 
 static _Atomic uint32_t gate_threads;
@@ -183,10 +185,9 @@ int fs_freeze(struct fs *fs)
 		cond_wait(&g->changed, &g->lock);
 	mutex_unlock(&g->lock);
 
+	/* The superblock says clean: who copies the image meanwhile copies an unmounted one. */
 	if (!atomic_load(&fs->store->readonly))
-		error = journal_checkpoint_all(fs->store->journal);
-	if (!error && !atomic_load(&fs->store->readonly))
-		error = store_sync(fs->store);
+		error = store_freeze(fs->store);
 	if (error)
 		fs_thaw(fs);
 	return error;
@@ -195,7 +196,16 @@ int fs_freeze(struct fs *fs)
 void fs_thaw(struct fs *fs)
 {
 	struct gate *g = &fs->gate;
+	int error = 0;
 
+	if (!atomic_load(&fs->store->readonly))
+		error = store_thaw(fs->store);
+	if (error) {
+		/* Changes behind a superblock that says clean would not be replayed after a crash. */
+		log_error("thaw: the superblock cannot be written: %s: now read-only",
+			  strerror(-error));
+		journal_abort(fs->store->journal, error);
+	}
 	mutex_lock(&g->lock);
 	atomic_store(&g->closed, false);
 	cond_wake_all(&g->changed);
