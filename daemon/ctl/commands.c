@@ -99,6 +99,9 @@ int ctl_trim(struct ctl_call *call)
 	if (ret)
 		return ret;
 	ret = fs_trim(call->server->env.fs, 0, UINT64_MAX, min_bytes, &trimmed);
+	/* As the kernel's FITRIM has it. */
+	if (ret == -EINVAL)
+		return ctl_fail(call, ret, "trim", "--min is more than a block group holds", "");
 	if (ret)
 		return fail_errno(call, ret, "trim",
 				  ret == -EOPNOTSUPP ?

@@ -10,6 +10,7 @@
 #include "daemon/store/store.h"
 
 #define FEATURE_NAMES_MAX 1024
+#define COMMIT_INTERVAL_DEFAULT_MS 5000 /* what the journal takes 0 for */
 
 static void put_text(json_t *object, const char *key, const char *text)
 {
@@ -84,11 +85,13 @@ static json_t *space(struct fs *fs, const struct store *s)
 
 static json_t *journal(const struct store *s)
 {
+	uint32_t interval_ms = s->opts.commit_interval_ms;
 	struct journal_stats stats;
 	json_t *o = json_object();
 
 	ctl_put(o, "present", json_boolean(journal_has_log(s->journal)));
-	ctl_put_count(o, "commit_interval_seconds", s->opts.commit_interval_ms / 1000);
+	ctl_put_count(o, "commit_interval_seconds",
+		      (interval_ms ? interval_ms : COMMIT_INTERVAL_DEFAULT_MS) / 1000);
 	ctl_put(o, "barrier", json_boolean(!s->opts.no_barrier));
 	journal_get_stats(s->journal, &stats);
 	if (journal_has_log(s->journal)) {
