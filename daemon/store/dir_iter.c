@@ -225,7 +225,8 @@ static int batch_emit(struct iter *it, struct batch *b, const struct dir_area *s
 	uint32_t lblk = UINT32_MAX, rank = 0;
 	struct dir_area a = { 0 };
 
-	qsort(b->e, b->count, sizeof(*b->e), batch_order);
+	if (b->count > 1)
+		qsort(b->e, b->count, sizeof(*b->e), batch_order);
 	if (single)
 		a = *single;
 	for (uint32_t k = 0; k < b->count; k++) {

@@ -9,13 +9,15 @@
  * Contents go through buffers and journal like other metadata, and are revoked when
  * freed (map_data_free() knows the flag).
  *
- * Lock order: the inode that owns the attribute, then one EA inode, never two. A number
- * from disk is taken for an EA inode only after its flag says so: locking whatever it
- * names could wait for ourselves.
+ * Locks: the inode that owns the attribute, perhaps a handle, then one EA inode, never
+ * two. An inode lock inside a handle is out of order; it is safe because who holds it
+ * waits for nothing but blocks. A number from disk is taken for an EA inode only after
+ * its flag says so: locking whatever it names could wait for ourselves.
  *
  * Fails with -EUCLEAN (reported) when entry, inode and value do not belong together.
  */
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 
 #include "daemon/base/check.h"
@@ -52,6 +54,13 @@ static int ea_get(struct inode *parent, uint32_t inum, struct inode **ret_ea)
 	}
 	*ret_ea = ea;
 	return 0;
+}
+
+/* Also to read: there is no contention worth a second kind of lock. */
+static void ea_lock(struct inode *ea)
+{
+	while (!rwlock_trywrite(&ea->lock))
+		(void)sched_yield();
 }
 
 static uint64_t ea_refs(struct inode *ea)
@@ -122,14 +131,14 @@ int ea_inode_read(struct inode *parent, const struct xattr_entry *e, uint8_t *bu
 
 	if (err)
 		return err;
-	rwlock_read(&ea->lock);
+	ea_lock(ea);
 	if (ea->size != e->value_len || ea->file_acl || (ea->flags & EXT4_INLINE_DATA_FL))
 		err = ea_bad(parent, "attribute: size of its value's inode");
 	if (err == 0)
 		err = read_blocks(ea, buf, e->value_len);
 	if (err == 0)
 		err = verify(parent, ea, e, buf);
-	rwlock_unread(&ea->lock);
+	rwlock_unwrite(&ea->lock);
 	inode_put(ea);
 	return err;
 }
@@ -248,7 +257,7 @@ int ea_inode_ref(struct handle *h, struct inode *parent, uint32_t inum)
 
 	if (err)
 		return err;
-	rwlock_write(&ea->lock);
+	ea_lock(ea);
 	if (ea_refs(ea) == 0 || ea_refs(ea) == UINT64_MAX) {
 		err = ea_bad(parent, "attribute: references of its value's inode");
 	} else {
@@ -260,14 +269,33 @@ int ea_inode_ref(struct handle *h, struct inode *parent, uint32_t inum)
 	return err;
 }
 
+/*
+ * Deleting an EA inode: orphan list twice, one step of removing its blocks, which may lie
+ * in pieces of one, and its number. Room is made before the inode is locked.
+ */
+static int ensure_delete_credits(struct handle *h, const struct store *s)
+{
+	uint32_t pieces = XATTR_VALUE_LEN_MAX / s->block_size;
+	uint32_t want = 2 * CREDITS_ORPHAN + 2 * CREDITS_MAP + pieces * CREDITS_ALLOC +
+			CREDITS_INODE + CREDITS_ALLOC;
+	int ret;
+
+	if (h->credits >= want)
+		return 0;
+	ret = journal_extend(h, MIN(want, journal_credits_max(h->journal)));
+	return ret < 0 ? ret : 0;
+}
+
 int ea_inode_unref(struct handle *h, struct inode *parent, uint32_t inum)
 {
 	struct inode *ea;
-	int err = ea_get(parent, inum, &ea);
+	int err = ensure_delete_credits(h, parent->store);
 
+	if (err == 0)
+		err = ea_get(parent, inum, &ea);
 	if (err)
 		return err;
-	rwlock_write(&ea->lock);
+	ea_lock(ea);
 	/* The older form (see verify()) keeps no count: its owner is the only one. */
 	if (ea_refs(ea) <= 1 ||
 	    ((uint32_t)ea->mtime_s == parent->ino && ea->generation == parent->generation))

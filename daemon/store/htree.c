@@ -416,7 +416,8 @@ static int leaf_map_load(const struct htree_path *path, const struct dir_area *a
 		}
 		off += dirent_rec_len(de);
 	}
-	qsort(m->e, m->count, sizeof(*m->e), leaf_entry_order);
+	if (m->count > 1)
+		qsort(m->e, m->count, sizeof(*m->e), leaf_entry_order);
 	return 0;
 }
 

@@ -546,6 +546,22 @@ static int place_value(struct handle *h, struct inode *i, struct xattrs *x,
 	return err == -ENOSPC ? place_in_ea_inode(h, i, x, &add) : err;
 }
 
+/* ext4 counts the blocks of values in EA inodes as the owner's, once for each entry. */
+static int64_t ea_blocks(const struct inode *i, const struct xattrs *x)
+{
+	int64_t n = 0;
+
+	for (uint32_t k = 0; k < x->in.count; k++) {
+		if (x->in.e[k].value_inum)
+			n += DIV_ROUND_UP(x->in.e[k].value_len, i->store->block_size);
+	}
+	for (uint32_t k = 0; k < x->out.count; k++) {
+		if (x->out.e[k].value_inum)
+			n += DIV_ROUND_UP(x->out.e[k].value_len, i->store->block_size);
+	}
+	return n;
+}
+
 static bool value_same(const struct xattr_entry *e, const struct xattr_set_raw *set)
 {
 	return set->value && e->value && e->value_len == set->len &&
@@ -568,6 +584,7 @@ static int change(struct handle *h, struct inode *i, struct xattrs *x,
 		  const struct xattr_set_raw *set)
 {
 	struct xattr_entry old = { 0 };
+	int64_t blocks = ea_blocks(i, x);
 	bool had = take_out(x, &set->key, &old), kept;
 	int err;
 
@@ -588,7 +605,10 @@ static int change(struct handle *h, struct inode *i, struct xattrs *x,
 		}
 	}
 	err = xattrs_store(h, i, x, &kept);
-	return err || !had ? err : drop_old(h, i, &old, kept);
+	if (err)
+		return err;
+	inode_add_blocks(i, ea_blocks(i, x) - blocks);
+	return had ? drop_old(h, i, &old, kept) : 0;
 }
 
 int xattr_set_raw(struct handle *h, struct inode *i, const struct xattr_set_raw *set)

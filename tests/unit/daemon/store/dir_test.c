@@ -19,7 +19,7 @@
 struct model {
 	struct img m;
 	struct inode *dir;
-	struct inode *target[TARGETS];
+	struct inode *target[TARGETS]; /* locked */
 	uint32_t count, name_len;
 	uint8_t *state;
 	uint8_t *seen;
@@ -65,7 +65,6 @@ static void model_start_sized(struct model *t, const char *options, const char *
 	for (int k = 0; k < TARGETS; k++) {
 		(void)snprintf(name, sizeof(name), "target%d", k);
 		t->target[k] = img_create(&t->m, root, name, k % 2 ? 0100644 : 010644);
-		rwlock_unwrite(&t->target[k]->lock);
 	}
 	t->dir = img_create(&t->m, root, "d", 040755);
 	img_put(root);
@@ -80,10 +79,8 @@ static void link_change(struct handle *h, struct model *t, uint8_t target, int n
 {
 	struct inode *i = t->target[target - 1];
 
-	rwlock_write(&i->lock);
 	i->links += (uint32_t)n;
 	CHECK_OK(inode_write(h, i));
-	rwlock_unwrite(&i->lock);
 }
 
 static void model_add(struct model *t, uint32_t id, uint8_t target)
@@ -268,14 +265,16 @@ static void model_reopen(struct model *t)
 
 	for (int k = 0; k < TARGETS; k++) {
 		want[k] = t->target[k]->ino;
-		inode_put(t->target[k]);
+		img_put(t->target[k]);
 	}
 	img_put(t->dir);
 	img_close(&t->m);
 	img_fsck(&t->m);
 	img_open(&t->m);
-	for (int k = 0; k < TARGETS; k++)
+	for (int k = 0; k < TARGETS; k++) {
 		CHECK_OK(inode_get(t->m.s, want[k], &t->target[k]));
+		rwlock_write(&t->target[k]->lock);
+	}
 	root = img_root(&t->m);
 	CHECK_OK(dir_lookup(root, &(struct dir_name){ "d", 1 }, &ino, &ftype));
 	CHECK_OK(inode_get(t->m.s, ino, &t->dir));
@@ -286,7 +285,7 @@ static void model_reopen(struct model *t)
 static void model_end(struct model *t)
 {
 	for (int k = 0; k < TARGETS; k++)
-		inode_put(t->target[k]);
+		img_put(t->target[k]);
 	img_put(t->dir);
 	img_close(&t->m);
 	img_fsck(&t->m);
