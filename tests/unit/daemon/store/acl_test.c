@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* ACLs: their three forms, inheritance as the kernel's posix_acl_create(), chmod, bad data. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/store/dir.h"
+#include "daemon/store/xattr.h"
+#include "tests/lib/test.h"
+#include "tests/unit/daemon/store/img.h"
+
+#define ACCESS "system.posix_acl_access"
+#define DEFAULT "system.posix_acl_default"
+
+enum { UO = EXT4_ACL_USER_OBJ, U = EXT4_ACL_USER, GO = EXT4_ACL_GROUP_OBJ, G = EXT4_ACL_GROUP,
+       M = EXT4_ACL_MASK, O = EXT4_ACL_OTHER, END = 0xffff };
+
+struct fix {
+	struct img m;
+	struct inode *root, *dir, *file;
+};
+
+static void fix_start(struct fix *f)
+{
+	img_make(&f->m, "-b 1024 -I 256", "8M");
+	img_open(&f->m);
+	f->root = img_root(&f->m);
+	f->dir = img_create(&f->m, f->root, "d", 040755);
+	f->file = img_create(&f->m, f->root, "f", 0100640);
+}
+
+static void fix_end(struct fix *f)
+{
+	img_put(f->file);
+	img_put(f->dir);
+	img_put(f->root);
+	img_close(&f->m);
+	img_fsck(&f->m);
+}
+
+/* Triples tag, perm, id up to END, in the system call's form. */
+static size_t wire(uint8_t *buf, const uint32_t *triples)
+{
+	size_t len = 4;
+
+	memcpy(buf, "\2\0\0\0", 4);
+	for (; *triples != END; triples += 3) {
+		uint16_t tag = (uint16_t)triples[0], perm = (uint16_t)triples[1];
+
+		memcpy(buf + len, &tag, 2);
+		memcpy(buf + len + 2, &perm, 2);
+		memcpy(buf + len + 4, &triples[2], 4);
+		len += 8;
+	}
+	return len;
+}
+
+static int set_wire(struct fix *f, struct inode *i, bool is_default, const void *value, size_t len,
+		    uint16_t *mode)
+{
+	struct handle h;
+	int err;
+
+	img_start(&f->m, &h);
+	err = acl_set_wire(&h, i, is_default, value, len, mode);
+	CHECK_OK(inode_write(&h, i));
+	img_stop(&h);
+	return err;
+}
+
+static const uint32_t full[] = { UO, 7, UINT32_MAX, U, 6, 1000, U, 0, 70000, GO, 5, UINT32_MAX,
+				 G, 4, 5, M, 6, UINT32_MAX, O, 1, UINT32_MAX, END };
+static const uint32_t plain[] = { UO, 6, UINT32_MAX, GO, 4, UINT32_MAX, O, 0, UINT32_MAX, END };
+
+TEST(test_acl__comes_back_as_given)
+{
+	uint8_t in[256], out[256];
+	uint16_t mode = 0;
+	struct fix f;
+	size_t len = wire(in, full);
+
+	fix_start(&f);
+	CHECK_EQ(set_wire(&f, f.file, false, in, len, &mode), 0);
+	CHECK_EQ(mode, 0100000 | 0761); /* group bits are the mask's */
+	CHECK_EQ(xattr_get(f.file, ACCESS, out, sizeof(out)), len);
+	CHECK_MEM_EQ(out, in, len);
+	CHECK_EQ(xattr_get(f.file, ACCESS, NULL, 0), len);
+	CHECK_EQ(xattr_get(f.file, ACCESS, out, len - 1), -ERANGE);
+	CHECK_EQ(xattr_list(f.file, (char *)out, sizeof(out)), sizeof(ACCESS));
+	CHECK_STR_EQ((char *)out, ACCESS);
+	f.file->mode = mode;
+	fix_end(&f);
+}
+
+TEST(test_acl__equal_to_mode_is_not_stored)
+{
+	uint8_t in[256];
+	uint16_t mode = 0;
+	struct fix f;
+
+	fix_start(&f);
+	CHECK_EQ(set_wire(&f, f.file, false, in, wire(in, full), &mode), 0);
+	CHECK_EQ(set_wire(&f, f.file, false, in, wire(in, plain), &mode), 0);
+	CHECK_EQ(mode, 0100640);
+	CHECK_EQ(xattr_get(f.file, ACCESS, NULL, 0), -ENODATA);
+	/* A default ACL is stored whatever it says. */
+	CHECK_EQ(set_wire(&f, f.dir, true, in, wire(in, plain), &mode), 0);
+	CHECK_EQ(mode, 040755);
+	CHECK_EQ(xattr_get(f.dir, DEFAULT, NULL, 0), 4 + 3 * 8);
+	/* An empty one removes. */
+	CHECK_EQ(set_wire(&f, f.dir, true, in, 4, &mode), 0);
+	CHECK_EQ(xattr_get(f.dir, DEFAULT, NULL, 0), -ENODATA);
+	fix_end(&f);
+}
+
+TEST(test_acl__bad_ones_are_refused)
+{
+	static const uint32_t bad[][30] = {
+		{ UO, 7, 0, GO, 5, 0, END },				  /* no other */
+		{ UO, 7, 0, UO, 7, 0, GO, 5, 0, O, 0, 0, END },		  /* twice */
+		{ GO, 7, 0, UO, 5, 0, O, 0, 0, END },			  /* order */
+		{ UO, 7, 0, U, 5, 1, GO, 5, 0, O, 0, 0, END },		  /* no mask */
+		{ UO, 7, 0, U, 5, UINT32_MAX, GO, 5, 0, M, 7, 0, O, 0, 0, END }, /* no id */
+		{ UO, 8, 0, GO, 5, 0, O, 0, 0, END },			  /* perm */
+		{ UO, 7, 0, GO, 5, 0, 0x40, 5, 0, O, 0, 0, END },	  /* tag */
+		{ UO, 7, 0, GO, 5, 0, O, 0, 0, M, 7, 0, END },		  /* after other */
+		{ UO, 7, 0, G, 5, 1, GO, 5, 0, M, 7, 0, O, 0, 0, END },	  /* group first */
+	};
+	uint8_t in[256];
+	uint16_t mode;
+	struct fix f;
+
+	fix_start(&f);
+	for (size_t k = 0; k < ARRAY_SIZE(bad); k++)
+		CHECK_EQ(set_wire(&f, f.file, false, in, wire(in, bad[k]), &mode), -EINVAL);
+	CHECK_EQ(set_wire(&f, f.file, false, in, 3, &mode), -EINVAL);
+	CHECK_EQ(set_wire(&f, f.file, false, in, wire(in, full) - 1, &mode), -EINVAL);
+	in[0] = 1;
+	CHECK_EQ(set_wire(&f, f.file, false, in, 28, &mode), -EOPNOTSUPP);
+	CHECK_EQ(set_wire(&f, f.file, true, in, wire(in, full), &mode), -EACCES);
+	CHECK_EQ(xattr_get(f.file, ACCESS, NULL, 0), -ENODATA);
+	fix_end(&f);
+}
+
+static void inherit(struct fix *f, uint16_t mode, uint16_t umask, uint16_t want_mode,
+		    uint32_t want_access, uint32_t want_default)
+{
+	struct acl *access, *def;
+
+	CHECK_OK(acl_inherit(f->dir, &mode, umask, &access, &def));
+	CHECK_EQ(mode, want_mode);
+	CHECK_EQ(access ? access->count : 0, want_access);
+	CHECK_EQ(def ? def->count : 0, want_default);
+	free(access);
+	free(def);
+}
+
+TEST(test_acl__inherited_as_linux_does)
+{
+	uint8_t in[256];
+	uint16_t mode;
+	struct acl *access, *def;
+	struct fix f;
+
+	fix_start(&f);
+	inherit(&f, 0100666, 022, 0100644, 0, 0);
+	inherit(&f, 0120777, 022, 0120777, 0, 0);
+	inherit(&f, 042777, 027, 042750, 0, 0);
+	/* Only bits: limits the mode, leaves no access ACL; directories pass it on. */
+	CHECK_EQ(set_wire(&f, f.dir, true, in, wire(in, plain), &mode), 0);
+	inherit(&f, 0100666, 077, 0100640, 0, 0);
+	inherit(&f, 0100444, 077, 0100440, 0, 0);
+	inherit(&f, 040777, 077, 040640, 0, 3);
+	inherit(&f, 0120777, 077, 0120777, 0, 0);
+	/* Named entries and a mask: the mask is limited, the group entry is not. */
+	CHECK_EQ(set_wire(&f, f.dir, true, in, wire(in, full), &mode), 0);
+	inherit(&f, 0100666, 077, 0100660, 7, 0);
+	inherit(&f, 040755, 0, 040741, 7, 7);
+	mode = 0100604;
+	CHECK_OK(acl_inherit(f.dir, &mode, 0, &access, &def));
+	CHECK_EQ(mode, 0100600);
+	CHECK_EQ(access->e[0].perm, 6);
+	CHECK_EQ(access->e[3].tag, GO);
+	CHECK_EQ(access->e[3].perm, 5);
+	CHECK_EQ(access->e[5].tag, M);
+	CHECK_EQ(access->e[5].perm, 0);
+	CHECK_EQ(access->e[6].perm, 0);
+	free(access);
+	CHECK_PTR_EQ(def, NULL);
+	fix_end(&f);
+}
+
+TEST(test_acl__chmod_changes_mask_not_group)
+{
+	uint8_t in[256];
+	uint16_t mode;
+	struct acl *acl;
+	struct handle h;
+	struct fix f;
+
+	fix_start(&f);
+	img_start(&f.m, &h);
+	CHECK_OK(acl_chmod(&h, f.file, 0600)); /* none: nothing to do */
+	img_stop(&h);
+	CHECK_EQ(set_wire(&f, f.file, false, in, wire(in, full), &mode), 0);
+	img_start(&f.m, &h);
+	CHECK_OK(acl_chmod(&h, f.file, 0100524));
+	CHECK_OK(inode_write(&h, f.file));
+	img_stop(&h);
+	CHECK_OK(acl_get(f.file, false, &acl));
+	CHECK_EQ(acl->count, 7);
+	CHECK_EQ(acl->e[0].perm, 5);
+	CHECK_EQ(acl->e[1].perm, 6);
+	CHECK_EQ(acl->e[1].id, 1000);
+	CHECK_EQ(acl->e[2].id, 70000);
+	CHECK_EQ(acl->e[3].perm, 5);
+	CHECK_EQ(acl->e[5].perm, 2);
+	CHECK_EQ(acl->e[6].perm, 4);
+	free(acl);
+	fix_end(&f);
+}
+
+TEST(test_acl__set_through_xattr_folds_the_mode)
+{
+	uint8_t in[256];
+	struct xattr_set x = { .name = ACCESS, .value = in, .len = wire(in, plain) };
+	struct handle h;
+	struct fix f;
+
+	fix_start(&f);
+	f.file->mode = 0104777;
+	img_start(&f.m, &h);
+	CHECK_OK(xattr_set(&h, f.file, &x));
+	CHECK_EQ(f.file->mode, 0104640);
+	x.value = NULL;
+	CHECK_OK(xattr_set(&h, f.file, &x));
+	CHECK_OK(inode_write(&h, f.file));
+	img_stop(&h);
+	fix_end(&f);
+}
