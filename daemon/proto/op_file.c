@@ -158,9 +158,10 @@ void op_fallocate(struct op *op)
 }
 
 /*
- * The kernel asks for holes without writing its dirty pages back first. With the
- * writeback cache the store's answer alone would hide data (cp would copy zeros), so
- * the notifier has the pages of apparent holes written, and answers then.
+ * The kernel asks for holes without writing its dirty pages back first: of the writeback
+ * cache, and of shared mappings in any profile. The store's answer alone would hide data
+ * (cp would copy zeros), so the notifier has the pages of apparent holes written, and
+ * answers then.
  */
 void op_lseek(struct op *op)
 {
@@ -179,7 +180,7 @@ void op_lseek(struct op *op)
 		op_error(op, in->offset > INT64_MAX ? -ENXIO : -EINVAL);
 		return;
 	}
-	if (op->s->writeback && op->s->notifier) {
+	if (op->s->notifier) {
 		err = notifier_seek(op->s->notifier, &seek);
 		if (err)
 			op_error(op, err);
