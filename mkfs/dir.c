@@ -102,8 +102,8 @@ static int block_new(struct image *im, uint32_t *ret_block)
 	return 0;
 }
 
-static void entry_put(struct image *im, uint8_t *where, const char *name,
-		      const struct dir_name *n, uint32_t rec_len)
+static void entry_put(struct image *im, uint8_t *where, const char *name, const struct dir_name *n,
+		      uint32_t rec_len)
 {
 	struct ext4_dir_entry_2 *e = (void *)where;
 
@@ -213,7 +213,7 @@ struct level {
 	struct dx_point {
 		uint32_t hash;
 		uint32_t block;
-	} *points;
+	} * points;
 	size_t count;
 };
 
@@ -363,8 +363,10 @@ static int htree_build(struct image *im)
 		r = leaves_build(im, v, &levels[0]);
 	while (r == 0 && levels[depth].count > dx_limit(im, sizeof(struct dx_root))) {
 		if (depth + 1 == levels_max)
-			r = fail(-ENOSPC, "a directory of %zu names is too large: use larger "
-				 "blocks (-b) or -O large_dir", im->d->count);
+			r = fail(-ENOSPC,
+				 "a directory of %zu names is too large: use larger "
+				 "blocks (-b) or -O large_dir",
+				 im->d->count);
 		else
 			r = nodes_build(im, &levels[depth], &levels[depth + 1]);
 		depth++;

@@ -23,9 +23,18 @@ struct feature_name {
 static const char not_ours[] = "kfs would mount such a filesystem read-only";
 static const char not_made[] = "it is not something a new filesystem can have";
 
-#define COMPAT(m, n, r) { n, r, EXT4_FEATURE_COMPAT_##m, WORD_COMPAT }
-#define INCOMPAT(m, n, r) { n, r, EXT4_FEATURE_INCOMPAT_##m, WORD_INCOMPAT }
-#define RO(m, n, r) { n, r, EXT4_FEATURE_RO_COMPAT_##m, WORD_RO }
+#define COMPAT(m, n, r)                                                                            \
+	{                                                                                          \
+		n, r, EXT4_FEATURE_COMPAT_##m, WORD_COMPAT                                         \
+	}
+#define INCOMPAT(m, n, r)                                                                          \
+	{                                                                                          \
+		n, r, EXT4_FEATURE_INCOMPAT_##m, WORD_INCOMPAT                                     \
+	}
+#define RO(m, n, r)                                                                                \
+	{                                                                                          \
+		n, r, EXT4_FEATURE_RO_COMPAT_##m, WORD_RO                                          \
+	}
 
 static const struct feature_name names[] = {
 	COMPAT(DIR_PREALLOC, "dir_prealloc", not_made),
@@ -148,7 +157,8 @@ int features_of_type(const char *fs_type, struct features *ret_features)
 		f.compat |= EXT4_FEATURE_COMPAT_HAS_JOURNAL;
 	else if (strcmp(fs_type, "ext2") != 0)
 		return refuse("-t %s: not a filesystem type that can be made; ext2, ext3 and "
-			      "ext4 are", fs_type);
+			      "ext4 are",
+			      fs_type);
 	if (!strcmp(fs_type, "ext4"))
 		r = features_edit(&f, ext4);
 	*ret_features = f;

@@ -25,10 +25,9 @@ struct usage {
 };
 
 static const struct usage usages[] = {
-	{ "floppy", 1024, 8192 },	   { "small", 1024, 4096 },
-	{ "default", 4096, 16384 },	   { "big", 4096, 32768 },
-	{ "huge", 4096, 65536 },	   { "news", 4096, 4096 },
-	{ "largefile", 4096, 1048576 },	   { "largefile4", 4096, 4194304 },
+	{ "floppy", 1024, 8192 },	{ "small", 1024, 4096 },	 { "default", 4096, 16384 },
+	{ "big", 4096, 32768 },		{ "huge", 4096, 65536 },	 { "news", 4096, 4096 },
+	{ "largefile", 4096, 1048576 }, { "largefile4", 4096, 4194304 },
 };
 
 static const char *usage_of_size(uint64_t size)
@@ -210,14 +209,12 @@ static int inodes_wanted(const struct mkfs_options *o, const struct usage *usage
 			 const struct geometry *g, uint32_t *ret_inodes)
 {
 	uint64_t bytes = g->blocks * g->block_size;
-	uint32_t ratio = o->inode_ratio ? o->inode_ratio :
-					  MAX(usage->inode_ratio, g->block_size);
+	uint32_t ratio = o->inode_ratio ? o->inode_ratio : MAX(usage->inode_ratio, g->block_size);
 	uint64_t n = o->inodes ? o->inodes : bytes / ratio;
 
 	if (n > UINT32_MAX) {
 		if (!feature_incompat(&g->features, EXT4_FEATURE_INCOMPAT_64BIT))
-			return refuse("%llu inodes are too many: raise -i",
-				      (unsigned long long)n);
+			return refuse("%llu inodes are too many: raise -i", (unsigned long long)n);
 		n = UINT32_MAX;
 	}
 	if (n * g->inode_size >= bytes)
@@ -299,8 +296,8 @@ static int groups_try(const struct mkfs_options *o, uint32_t inodes, struct geom
 	uint32_t overhead;
 	int r;
 
-	g->groups = (uint32_t)DIV_ROUND_UP(g->blocks - g->first_block,
-					   (uint64_t)g->blocks_per_group);
+	g->groups =
+		(uint32_t)DIV_ROUND_UP(g->blocks - g->first_block, (uint64_t)g->blocks_per_group);
 	g->desc_blocks = DIV_ROUND_UP(g->groups, geometry_desc_per_block(g));
 	if (DIV_ROUND_UP((uint64_t)inodes, g->groups) > 8 * g->block_size) {
 		if (g->blocks_per_group < 256)
@@ -327,7 +324,8 @@ static int groups_try(const struct mkfs_options *o, uint32_t inodes, struct geom
 		   geometry_group_gdt(g, g->groups - 1);
 	rem = (g->blocks - g->first_block) % g->blocks_per_group;
 	if (rem && g->groups == 1 && rem < overhead)
-		return refuse("%s: too small for %u inodes: raise -i or lower -N", o->target, inodes);
+		return refuse("%s: too small for %u inodes: raise -i or lower -N", o->target,
+			      inodes);
 	if (rem && g->groups > 1 && rem < overhead + 50) {
 		g->blocks -= rem;
 		g->blocks_unused += rem;
@@ -343,9 +341,14 @@ static uint32_t journal_blocks_by_size(uint64_t blocks)
 		uint64_t below;
 		uint32_t journal;
 	} steps[] = {
-		{ 2048, 0 },		      { 32768, 1024 },		{ 256 * 1024, 4096 },
-		{ 512 * 1024, 8192 },	      { 4096 * 1024, 16384 },	{ 8192 * 1024, 32768 },
-		{ 16384 * 1024, 65536 },      { 32768 * 1024, 131072 },
+		{ 2048, 0 },
+		{ 32768, 1024 },
+		{ 256 * 1024, 4096 },
+		{ 512 * 1024, 8192 },
+		{ 4096 * 1024, 16384 },
+		{ 8192 * 1024, 32768 },
+		{ 16384 * 1024, 65536 },
+		{ 32768 * 1024, 131072 },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++)
@@ -363,8 +366,8 @@ static int journal_choose(const struct mkfs_options *o, struct geometry *g)
 		return 0;
 	if (!n) {
 		warn("%s: too small for a journal, made without one", o->target);
-		g->features.compat &= ~(EXT4_FEATURE_COMPAT_HAS_JOURNAL |
-					EXT4_FEATURE_COMPAT_ORPHAN_FILE);
+		g->features.compat &=
+			~(EXT4_FEATURE_COMPAT_HAS_JOURNAL | EXT4_FEATURE_COMPAT_ORPHAN_FILE);
 		return 0;
 	}
 	if (o->journal_mib) {

@@ -43,9 +43,9 @@ struct geometry {
 
 /* What the target is, as far as sizes depend on it. */
 struct geometry_target {
-	uint64_t size;	       /* bytes available to the filesystem */
-	bool size_given;       /* by the user, so not rounded */
-	uint32_t sector_size;  /* smallest block size possible; 0: any */
+	uint64_t size;	      /* bytes available to the filesystem */
+	bool size_given;      /* by the user, so not rounded */
+	uint32_t sector_size; /* smallest block size possible; 0: any */
 };
 
 /* -EINVAL, said on stderr: these options and this size do not go together. */

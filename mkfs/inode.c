@@ -125,8 +125,8 @@ void inode_set_times(const struct mkfs *m, struct inode_image *img, const struct
 int inode_add_blocks(const struct mkfs *m, struct inode_image *img, uint64_t count)
 {
 	struct ext4_inode *i = &img->inode;
-	uint64_t sectors = le32_to_cpu(i->i_blocks_lo) |
-			   (uint64_t)le16_to_cpu(i->i_blocks_hi) << 32;
+	uint64_t sectors = le32_to_cpu(i->i_blocks_lo) | (uint64_t)le16_to_cpu(i->i_blocks_hi)
+								 << 32;
 
 	sectors += count * (m->geo.block_size / 512);
 	if (sectors > SECTORS_48BIT_MAX ||

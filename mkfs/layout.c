@@ -107,7 +107,8 @@ int layout_place(struct mkfs *m)
 	m->overhead = m->space.used + g->first_block;
 	if (m->overhead + g->journal_blocks + g->orphan_blocks + 32 > g->blocks)
 		return refuse("%s: no room for a journal of %u blocks: use -O ^has_journal, or a "
-			      "smaller -J size=", m->opts->target, g->journal_blocks);
+			      "smaller -J size=",
+			      m->opts->target, g->journal_blocks);
 	m->overhead += g->journal_blocks;
 	return 0;
 }

@@ -56,7 +56,8 @@ static void show(const struct mkfs *m)
 	printf("Block groups: %u, each of %u blocks and %u inodes of %u bytes\n", g->groups,
 	       g->blocks_per_group, g->inodes_per_group, g->inode_size);
 	printf("Blocks: %llu for metadata, %u for the journal, %llu reserved for root, %llu unused "
-	       "at the end\n", (unsigned long long)m->space.used, g->journal_blocks,
+	       "at the end\n",
+	       (unsigned long long)m->space.used, g->journal_blocks,
 	       (unsigned long long)g->blocks_reserved, (unsigned long long)g->blocks_unused);
 	printf("Descriptors: %u blocks, %u more reserved for growth\n", g->desc_blocks,
 	       g->gdt_reserved);

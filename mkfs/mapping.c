@@ -157,7 +157,8 @@ static int level_write(struct mkfs *m, uint32_t ino, const struct runs *below, u
 	uint32_t bs = m->geo.block_size;
 	uint32_t max = (bs - (uint32_t)sizeof(struct ext4_extent_header)) /
 		       (uint32_t)sizeof(struct ext4_extent);
-	uint32_t tail = (uint32_t)(sizeof(struct ext4_extent_header) + max * sizeof(struct ext4_extent));
+	uint32_t tail =
+		(uint32_t)(sizeof(struct ext4_extent_header) + max * sizeof(struct ext4_extent));
 	_cleanup_free_ uint8_t *block = malloc(bs);
 	uint64_t goal = m->data_goal;
 
@@ -176,8 +177,8 @@ static int level_write(struct mkfs *m, uint32_t ino, const struct runs *below, u
 		if (features_csum(&m->geo.features)) {
 			struct ext4_extent_tail *t = (void *)(block + tail);
 
-			t->et_checksum = cpu_to_le32(
-				crc32c(inode_csum_seed(m, ino, 0), block, tail));
+			t->et_checksum =
+				cpu_to_le32(crc32c(inode_csum_seed(m, ino, 0), block, tail));
 		}
 		r = write_block(m, pblk, block);
 		if (r == 0)

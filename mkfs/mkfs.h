@@ -38,19 +38,19 @@ struct mkfs {
 	struct geometry geo;
 	struct space space;
 	struct group_place *groups;
-	struct bdev *bdev;	/* NULL with -n */
-	int source_fd;		/* the directory of -d, or -1 */
-	bool zeroed;		/* the target reads as zeros wherever nothing was written */
+	struct bdev *bdev; /* NULL with -n */
+	int source_fd;	   /* the directory of -d, or -1 */
+	bool zeroed;	   /* the target reads as zeros wherever nothing was written */
 	struct timespec now;
 	uint8_t uuid[16];
 	uint8_t hash_seed[16];
 	uint32_t csum_seed;
-	uint32_t ino_next;	/* inodes are handed out in ascending order */
+	uint32_t ino_next; /* inodes are handed out in ascending order */
 	uint32_t orphan_ino;
 	uint32_t lost_found_ino;
 	uint64_t mmp_block;
-	uint64_t overhead;	/* blocks that never hold user data */
-	uint64_t data_goal;	/* where the next file's blocks are looked for */
+	uint64_t overhead;	 /* blocks that never hold user data */
+	uint64_t data_goal;	 /* where the next file's blocks are looked for */
 	le32 journal_backup[17]; /* i_block and size of the journal inode */
 };
 

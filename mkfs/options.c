@@ -286,8 +286,7 @@ static bool reserved_parse(const char *text, struct mkfs_options *o)
 
 	errno = 0;
 	o->reserved_percent = strtod(text, &end);
-	if (!errno && end != text && !*end && o->reserved_percent >= 0 &&
-	    o->reserved_percent <= 50)
+	if (!errno && end != text && !*end && o->reserved_percent >= 0 && o->reserved_percent <= 50)
 		return true;
 	warn("-m %s: not a percentage from 0 to 50", text);
 	return false;

@@ -13,23 +13,23 @@
 
 struct mkfs_options {
 	const char *target;
-	const char *source_dir;	  /* -d */
-	const char *feature_list; /* -O */
-	const char *fs_type;	  /* -t, "ext4" */
-	const char *usage_type;	  /* -T, or NULL: by size */
-	const char *label;	  /* -L, at most 16 bytes, or NULL */
-	const char *last_mounted; /* -M, or NULL */
-	const char *uuid;	  /* -U, or NULL: random */
-	uint64_t size;		  /* bytes; 0: not given */
-	uint64_t inodes;	  /* -N; 0: by ratio */
-	uint64_t journal_mib;	  /* -J size=; 0: by size */
-	uint64_t offset;	  /* -E offset= */
-	uint64_t orphan_bytes;	  /* -E orphan_file_size=; 0: by size */
-	double reserved_percent;  /* -m */
-	uint32_t block_size;	  /* -b; 0: by size */
-	uint32_t inode_ratio;	  /* -i; 0: by size */
-	uint32_t inode_size;	  /* -I; 0: 256 */
-	uint32_t flex_size;	  /* -G; 0: 16 */
+	const char *source_dir;	   /* -d */
+	const char *feature_list;  /* -O */
+	const char *fs_type;	   /* -t, "ext4" */
+	const char *usage_type;	   /* -T, or NULL: by size */
+	const char *label;	   /* -L, at most 16 bytes, or NULL */
+	const char *last_mounted;  /* -M, or NULL */
+	const char *uuid;	   /* -U, or NULL: random */
+	uint64_t size;		   /* bytes; 0: not given */
+	uint64_t inodes;	   /* -N; 0: by ratio */
+	uint64_t journal_mib;	   /* -J size=; 0: by size */
+	uint64_t offset;	   /* -E offset= */
+	uint64_t orphan_bytes;	   /* -E orphan_file_size=; 0: by size */
+	double reserved_percent;   /* -m */
+	uint32_t block_size;	   /* -b; 0: by size */
+	uint32_t inode_ratio;	   /* -i; 0: by size */
+	uint32_t inode_size;	   /* -I; 0: 256 */
+	uint32_t flex_size;	   /* -G; 0: 16 */
 	uint32_t blocks_per_group; /* -g; 0: a bitmap block's worth */
 	uint32_t root_uid, root_gid;
 	uint32_t root_mode; /* 0755 */

@@ -126,8 +126,8 @@ static int links_remember(struct links *l, const struct stat *st, uint32_t new_i
 		r = links_grow(l);
 	if (r < 0)
 		return r;
-	*links_slot(l, st->st_dev, st->st_ino) = (struct link_entry){ st->st_dev, st->st_ino,
-								       new_ino };
+	*links_slot(l, st->st_dev, st->st_ino) =
+		(struct link_entry){ st->st_dev, st->st_ino, new_ino };
 	l->count++;
 	return 0;
 }
@@ -228,8 +228,7 @@ static int blocks_copy(struct copy *c, int fd, const char *name, uint32_t from, 
 }
 
 /* The next stretch of data at or after @from, in bytes; false: none before @size. */
-static bool data_find(int fd, uint64_t from, uint64_t size, uint64_t *ret_start,
-		      uint64_t *ret_end)
+static bool data_find(int fd, uint64_t from, uint64_t size, uint64_t *ret_start, uint64_t *ret_end)
 {
 	off_t start = lseek(fd, (off_t)from, SEEK_DATA), end;
 
@@ -281,8 +280,8 @@ static int file_copy(struct copy *c, int fd, const char *name, uint32_t ino,
 static int regular_make(struct copy *c, int dir_fd, const char *name, uint32_t ino,
 			struct inode_image *img)
 {
-	_cleanup_close_ int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK |
-						      O_NOCTTY | O_CLOEXEC);
+	_cleanup_close_ int fd =
+		openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 
 	if (fd < 0)
 		return fail(-errno, "%s", name);
@@ -326,12 +325,10 @@ static void device_set(struct inode_image *img, dev_t dev)
 	if (maj < 256 && min < 256)
 		img->inode.i_block[0] = cpu_to_le32(maj << 8 | min);
 	else
-		img->inode.i_block[1] = cpu_to_le32((min & 0xff) | maj << 8 |
-						    (min & ~0xffu) << 12);
+		img->inode.i_block[1] = cpu_to_le32((min & 0xff) | maj << 8 | (min & ~0xffu) << 12);
 }
 
-static int attributes_copy(struct copy *c, int dir_fd, const char *name,
-			   struct inode_image *img)
+static int attributes_copy(struct copy *c, int dir_fd, const char *name, struct inode_image *img)
 {
 	char path[64 + EXT4_NAME_LEN];
 	struct xattrs x = { 0 };
@@ -375,8 +372,8 @@ static int file_make(struct copy *c, int dir_fd, const char *name, const struct 
 /* ---- directories ---- */
 
 /* One name of a source directory. */
-static int name_copy(struct copy *c, struct node *node, int dir_fd, const char *name,
-		     struct dir *d, uint32_t *subdirs)
+static int name_copy(struct copy *c, struct node *node, int dir_fd, const char *name, struct dir *d,
+		     uint32_t *subdirs)
 {
 	struct mkfs *m = c->m;
 	struct stat st;
@@ -484,8 +481,8 @@ static int node_open(const struct copy *c, const struct node *node, int *ret_fd)
 	for (const struct node *n = node; n->parent; n = n->parent)
 		way[--depth] = n;
 	for (size_t i = 0; way[i]; i++) {
-		int below = openat(fd, way[i]->name,
-				   O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		int below =
+			openat(fd, way[i]->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		int err = errno;
 
 		(void)close(fd); /* nothing was written through it */
@@ -573,7 +570,8 @@ static int node_make(struct copy *c, struct node *node)
 
 	node_image(m, node, &img);
 	if (node->ino == m->lost_found_ino)
-		d.blocks_min = MIN(LOST_FOUND_BYTES / m->geo.block_size, (uint32_t)EXT4_NDIR_BLOCKS);
+		d.blocks_min =
+			MIN(LOST_FOUND_BYTES / m->geo.block_size, (uint32_t)EXT4_NDIR_BLOCKS);
 	if (node->has_source)
 		r = source_copy(c, node, &d, &x, &subdirs);
 	if (r == 0 && is_root)

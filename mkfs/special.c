@@ -141,8 +141,7 @@ static int journal_zero(struct mkfs *m, const struct runs *runs)
 	int r = 0;
 
 	/* Stale blocks could pass for a log: their contents are unknown, so they go. */
-	progress_start(&p, !m->opts->quiet, "Zeroing the journal", "blocks",
-		       m->geo.journal_blocks);
+	progress_start(&p, !m->opts->quiet, "Zeroing the journal", "blocks", m->geo.journal_blocks);
 	for (size_t i = 0; r == 0 && i < runs->count && !m->opts->lazy_journal; i++) {
 		r = write_zeros(m, runs->v[i].pblk, runs->v[i].len);
 		done += runs->v[i].len;
@@ -250,8 +249,8 @@ static int mmp_make(struct mkfs *m)
 	mmp->mmp_check_interval = cpu_to_le16(
 		(uint16_t)MAX(m->opts->mmp_interval, (uint32_t)EXT4_MMP_MIN_CHECK_INTERVAL));
 	if (features_csum(&m->geo.features))
-		mmp->mmp_checksum = cpu_to_le32(crc32c(m->csum_seed, mmp,
-						       offsetof(struct mmp_struct, mmp_checksum)));
+		mmp->mmp_checksum = cpu_to_le32(
+			crc32c(m->csum_seed, mmp, offsetof(struct mmp_struct, mmp_checksum)));
 	return write_block(m, m->mmp_block, mmp);
 }
 

@@ -93,7 +93,8 @@ static int signatures_handle(const struct mkfs_options *o, blkid_probe pr)
 		int r = blkid_do_probe(pr);
 
 		if (r < 0)
-			return fail(errno ? -errno : -EIO, "%s: looking for filesystems", o->target);
+			return fail(errno ? -errno : -EIO, "%s: looking for filesystems",
+				    o->target);
 		if (r > 0)
 			return 0;
 		type = probe_value(pr, "TYPE");
@@ -102,8 +103,8 @@ static int signatures_handle(const struct mkfs_options *o, blkid_probe pr)
 			continue;
 		if (!o->force)
 			return refuse("%s: holds a %s of type %s: use -F to overwrite it",
-				      o->target, type ? "filesystem or the like" :
-							"partition table",
+				      o->target,
+				      type ? "filesystem or the like" : "partition table",
 				      type ? type : table);
 		if (blkid_do_wipe(pr, 0) < 0)
 			return fail(errno ? -errno : -EIO, "%s: wiping the old %s", o->target,
@@ -141,7 +142,8 @@ static int image_open(const struct mkfs_options *o, struct bdev **ret_bdev)
 
 	if (r == -EBUSY)
 		return refuse("%s: in use: mounted, attached to a loop device, or held by another "
-			      "program: unmount it first", o->target);
+			      "program: unmount it first",
+			      o->target);
 	return r < 0 ? fail(r, "%s", o->target) : 0;
 }
 

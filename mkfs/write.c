@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OLD_START_BYTES 4096   /* where boot sectors and superblocks of most kinds lie */
+#define OLD_START_BYTES 4096	 /* where boot sectors and superblocks of most kinds lie */
 #define OLD_END_BYTES (64 << 10) /* where RAID and other kinds keep theirs */
 
 int write_block(struct mkfs *m, uint64_t pblk, const void *data)
@@ -262,8 +262,7 @@ static void super_fill_geometry(const struct mkfs *m, struct ext4_super_block *s
 	s->s_feature_ro_compat = cpu_to_le32(g->features.ro_compat);
 	s->s_reserved_gdt_blocks = cpu_to_le16((uint16_t)g->gdt_reserved);
 	s->s_log_groups_per_flex = (uint8_t)g->flex_log;
-	s->s_overhead_clusters = cpu_to_le32(
-		m->overhead > UINT32_MAX ? 0 : (uint32_t)m->overhead);
+	s->s_overhead_clusters = cpu_to_le32(m->overhead > UINT32_MAX ? 0 : (uint32_t)m->overhead);
 	if (feature_incompat(&g->features, EXT4_FEATURE_INCOMPAT_64BIT))
 		s->s_desc_size = cpu_to_le16((uint16_t)g->desc_size);
 	for (int i = 0; i < 2; i++)
@@ -330,10 +329,11 @@ static int super_write(struct mkfs *m, struct ext4_super_block *s, uint32_t grou
 
 	s->s_block_group_nr = cpu_to_le16((uint16_t)group);
 	if (features_csum(&m->geo.features))
-		s->s_checksum = cpu_to_le32(
-			crc32c(~0u, s, offsetof(struct ext4_super_block, s_checksum)));
+		s->s_checksum =
+			cpu_to_le32(crc32c(~0u, s, offsetof(struct ext4_super_block, s_checksum)));
 	r = bdev_write(m->bdev, s, sizeof(*s), offset);
-	return r < 0 ? fail(r, "%s: writing the superblock of group %u", m->opts->target, group) : 0;
+	return r < 0 ? fail(r, "%s: writing the superblock of group %u", m->opts->target, group) :
+		       0;
 }
 
 /* Descriptors that begin @group: all of them, or with meta_bg one block of them. */

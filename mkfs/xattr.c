@@ -21,7 +21,8 @@
 #define ENTRY_BYTES ((uint32_t)sizeof(struct ext4_xattr_entry))
 #define LIST_END_BYTES 4 /* zero word after the last entry */
 
-struct namespace {
+struct namespace
+{
 	const char *prefix;
 	uint8_t index;
 	bool whole; /* the prefix is the whole name */
@@ -221,7 +222,7 @@ static uint32_t entry_hash(const struct xattr *a, const uint8_t *words, uint32_t
 
 /* Where entries and values of one area go: entries upwards, values downwards. */
 struct area {
-	uint8_t *base;	/* value offsets count from here */
+	uint8_t *base; /* value offsets count from here */
 	uint32_t entry_at, value_at;
 	uint32_t block_hash;
 	bool hashed; /* a block: entries carry hashes */
@@ -286,8 +287,8 @@ static int value_inode_make(struct mkfs *m, struct xattr *a)
 		inode_init(m, &img, EXT4_S_IFREG | 0600, 1);
 		inode_set_size(m, &img, a->size);
 		img.inode.i_flags = cpu_to_le32(EXT4_EA_INODE_FL);
-		img.inode.i_atime = cpu_to_le32(crc);	/* the value's hash */
-		img.inode.i_ctime = cpu_to_le32(0);	/* reference count, high half */
+		img.inode.i_atime = cpu_to_le32(crc);	 /* the value's hash */
+		img.inode.i_ctime = cpu_to_le32(0);	 /* reference count, high half */
 		img.inode.i_version_lo = cpu_to_le32(1); /* and low half */
 		r = mapping_write(m, a->value_ino, &img, &runs);
 	}
@@ -324,7 +325,8 @@ static int block_write_out(struct mkfs *m, struct inode_image *img, struct area 
 static struct area ibody_area(const struct mkfs *m, struct inode_image *img)
 {
 	uint32_t header_at = EXT4_GOOD_OLD_INODE_SIZE + le16_to_cpu(img->inode.i_extra_isize);
-	struct area area = { .base = img->raw + header_at + sizeof(struct ext4_xattr_ibody_header) };
+	struct area area = { .base = img->raw + header_at +
+				     sizeof(struct ext4_xattr_ibody_header) };
 
 	/* Without room for an entry and the end of the list: an area nothing fits into. */
 	if (inode_has_extra(m) && header_at + 64 <= m->geo.inode_size)
@@ -366,8 +368,10 @@ int xattrs_write(struct mkfs *m, const char *name, struct inode_image *img, stru
 		else if (area_fits(&outer, a))
 			area_put(&outer, a);
 		else
-			return fail(-ENOSPC, "%s: its attributes do not fit in a block of %u bytes: "
-				    "use -O ea_inode or larger inodes (-I)", name, bs);
+			return fail(-ENOSPC,
+				    "%s: its attributes do not fit in a block of %u bytes: "
+				    "use -O ea_inode or larger inodes (-I)",
+				    name, bs);
 	}
 	if (ibody.entry_at) {
 		struct ext4_xattr_ibody_header *h =

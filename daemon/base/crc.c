@@ -13,17 +13,17 @@
 #include <assert.h>
 #include <string.h>
 
-#define CRC32C_POLY	0x82f63b78u
-#define CRC32_BE_POLY	0x04c11db7u
-#define CRC16_POLY	0xa001u
+#define CRC32C_POLY 0x82f63b78u
+#define CRC32_BE_POLY 0x04c11db7u
+#define CRC16_POLY 0xa001u
 
-#define SLICES		8	/* bytes per step of the table method */
-#define LANE_BYTES	336	/* three lanes: 1008 bytes, so a 1 KiB block is one round */
+#define SLICES 8       /* bytes per step of the table method */
+#define LANE_BYTES 336 /* three lanes: 1008 bytes, so a 1 KiB block is one round */
 
 static_assert(LANE_BYTES % 8 == 0, "lanes are read in 8-byte words");
 
 static uint32_t crc32c_slices[SLICES][256];
-static uint32_t crc32c_lane[4][256];	/* advance byte i of the register over a lane of zeroes */
+static uint32_t crc32c_lane[4][256]; /* advance byte i of the register over a lane of zeroes */
 static uint32_t crc32_be_bytes[256];
 static uint16_t crc16_bytes[256];
 
@@ -101,8 +101,8 @@ static uint32_t advance_lane(uint32_t crc)
 	       crc32c_lane[2][(crc >> 16) & 0xff] ^ crc32c_lane[3][crc >> 24];
 }
 
-__attribute__((target("sse4.2")))
-static uint32_t crc32c_sse42(uint32_t seed, const uint8_t *p, size_t len)
+__attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(uint32_t seed, const uint8_t *p,
+							       size_t len)
 {
 	uint64_t crc = seed;
 

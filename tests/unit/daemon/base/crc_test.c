@@ -42,7 +42,7 @@ TEST(test_crc32c__gives_iscsi_vectors)
 
 TEST(test_crc32c__equals_definition_at_any_length_and_alignment)
 {
-	static const size_t lens[] = { 1,   7,    8,	9,    335,  336,  337,	671,  672, 1007,
+	static const size_t lens[] = { 1,    7,	   8,	 9,    335,  336,  337,	 671,  672, 1007,
 				       1008, 1009, 1015, 1024, 2015, 2016, 2017, 4095, 4096 };
 	static uint8_t buf[4096 + 8];
 
