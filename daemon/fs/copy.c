@@ -53,10 +53,14 @@ static int piece_find(const struct copy *c, struct piece *p)
 	}
 	if (error)
 		return error;
-	if (to > c->off_in)
+	if (to > c->off_in) {
 		*p = (struct piece){ .len = MIN(max, to - c->off_in), .hole = true };
-	else
-		p->len = MIN(max, (uint64_t)COPY_CHUNK);
+		return 0;
+	}
+	error = map_seek(c->in, c->off_in, true, &to);
+	if (error)
+		return error;
+	p->len = MIN(MIN(max, (uint64_t)COPY_CHUNK), to - c->off_in);
 	return 0;
 }
 
