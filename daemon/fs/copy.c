@@ -60,7 +60,8 @@ static int piece_find(const struct copy *c, struct piece *p)
 	error = map_seek(c->in, c->off_in, true, &to);
 	if (error)
 		return error;
-	p->len = MIN(MIN(max, (uint64_t)COPY_CHUNK), to - c->off_in);
+	max = MIN(max, to - c->off_in);
+	p->len = MIN(max, (uint64_t)COPY_CHUNK);
 	return 0;
 }
 
