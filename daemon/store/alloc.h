@@ -34,10 +34,10 @@ MUST_USE int group_desc_write(struct store *s, struct handle *h, uint32_t g);
 MUST_USE int store_fold_counters(struct store *s, struct handle *h);
 
 enum {
-	ALLOC_META = 1u << 0,	  /* a metadata block: no reservation, near the inode */
+	ALLOC_META = 1u << 0,	     /* a metadata block: no reservation, near the inode */
 	ALLOC_RESERVED_OK = 1u << 1, /* caller may use the root-reserved blocks */
-	ALLOC_STREAM = 1u << 2,	  /* large sequential file: prefer an aligned, long run */
-	ALLOC_EXACT = 1u << 3,	  /* only at the goal */
+	ALLOC_STREAM = 1u << 2,	     /* large sequential file: prefer an aligned, long run */
+	ALLOC_EXACT = 1u << 3,	     /* only at the goal */
 };
 
 struct alloc_req {

@@ -37,11 +37,11 @@ struct search {
 	struct store *s;
 	struct handle *h;
 	const struct alloc_req *req;
-	struct resv *resv;	/* where the rest of the run is kept; NULL: nowhere */
-	uint32_t want;		/* claimed */
-	uint32_t window;	/* wished behind it */
+	struct resv *resv; /* where the rest of the run is kept; NULL: nowhere */
+	uint32_t want;	   /* claimed */
+	uint32_t window;   /* wished behind it */
 	uint32_t goal_group, goal_bit;
-	uint64_t pblk;		/* result */
+	uint64_t pblk; /* result */
 	uint32_t count;
 };
 

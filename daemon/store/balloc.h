@@ -20,11 +20,11 @@
 
 struct alloc_state {
 	_Atomic uint32_t groups_of_order[BUSY_ORDERS]; /* [atomic] groups by order of run_hint */
-	_Atomic uint32_t cursor;	/* [atomic] where a search far from its goal succeeded last */
-	_Atomic uint64_t resv_blocks;	/* [atomic] reserved by inodes, all groups */
+	_Atomic uint32_t cursor;      /* [atomic] where a search far from its goal succeeded last */
+	_Atomic uint64_t resv_blocks; /* [atomic] reserved by inodes, all groups */
 	_Atomic uint64_t pending_blocks; /* [atomic] freed, waiting for a commit */
-	_Atomic uint32_t maps_loaded;	/* [atomic] busy maps in memory */
-	_Atomic uint32_t shed_hand;	/* [atomic] next group whose map may go */
+	_Atomic uint32_t maps_loaded;	 /* [atomic] busy maps in memory */
+	_Atomic uint32_t shed_hand;	 /* [atomic] next group whose map may go */
 };
 
 /* Blocks an inode will be given next. Belongs to the inode; the window to its group. */

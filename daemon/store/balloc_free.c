@@ -53,7 +53,8 @@ static void discard_runs(struct store *s, const struct pending_free *p)
 		if (ret == -EOPNOTSUPP)
 			return;
 		if (ret)
-			log_debug("discard: error %d", ret); /* the space stays used, nothing worse */
+			log_debug("discard: error %d",
+				  ret); /* the space stays used, nothing worse */
 	}
 }
 
@@ -254,8 +255,8 @@ bool balloc_should_retry(struct store *s, uint32_t *tries)
 struct trim {
 	struct store *s;
 	uint32_t group;
-	uint32_t end;	 /* bit */
-	uint32_t minlen; /* blocks */
+	uint32_t end;	  /* bit */
+	uint32_t minlen;  /* blocks */
 	uint64_t trimmed; /* blocks */
 };
 

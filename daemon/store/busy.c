@@ -193,8 +193,9 @@ int busy_load(struct store *s, uint32_t g)
 		return -ENOMEM;
 	if (count_zeros(map, words) != grp->blocks_free) {
 		free(map);
-		(void)store_corrupt(s, 0, grp->block_bitmap,
-				    "block bitmap: free blocks differ from the descriptor"); /* below */
+		(void)store_corrupt(
+			s, 0, grp->block_bitmap,
+			"block bitmap: free blocks differ from the descriptor"); /* below */
 		return leave_alone(s, grp, -EUCLEAN);
 	}
 	grp->busy = map;

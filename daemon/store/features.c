@@ -154,8 +154,9 @@ static int check_refused(struct store *s, struct store_open_error *err)
 	}
 	if (!store_has_compat(s, EXT4_FEATURE_COMPAT_HAS_JOURNAL)) {
 		if (store_has_incompat(s, EXT4_FEATURE_INCOMPAT_RECOVER))
-			return store_open_fail(err, -EUCLEAN, "run e2fsck -f IMAGE",
-					       "superblock: needs_recovery is set without a journal");
+			return store_open_fail(
+				err, -EUCLEAN, "run e2fsck -f IMAGE",
+				"superblock: needs_recovery is set without a journal");
 		return 0;
 	}
 	if (s->journal_ino == 0)

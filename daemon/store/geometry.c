@@ -70,11 +70,17 @@ uint32_t geometry_gdt_blocks(const struct store *s, uint32_t g)
 								      s->gdt_blocks;
 }
 
+/* With bigalloc, group 0 of 1 KiB blocks begins with the boot block, which others leave out. */
+static uint32_t boot_blocks(const struct store *s, uint32_t g)
+{
+	return g == 0 && s->block_size == 1024 && s->first_data_block == 0;
+}
+
 uint32_t geometry_base_meta(const struct store *s, uint32_t g)
 {
 	uint32_t super = geometry_has_super(s, g);
 
-	return super + geometry_gdt_blocks(s, g) +
+	return boot_blocks(s, g) + super + geometry_gdt_blocks(s, g) +
 	       (super && !in_meta_bg(s, g) ? s->reserved_gdt_blocks : 0);
 }
 
@@ -83,11 +89,8 @@ uint64_t geometry_desc_pblk(const struct store *s, uint32_t i)
 	uint32_t g = i * s->desc_per_block;
 
 	if (!in_meta_bg(s, g))
-		return (uint64_t)s->first_data_block + 1 + i;
-	/* With 1 KiB clusters of bigalloc the superblock lies in block 1 of a group that starts at 0. */
-	if (i == 0 && s->block_size == 1024 && s->first_data_block == 0)
-		return 2;
-	return store_group_first(s, g) + geometry_has_super(s, g);
+		return EXT4_SUPER_OFFSET / s->block_size + 1 + i;
+	return store_group_first(s, g) + boot_blocks(s, g) + geometry_has_super(s, g);
 }
 
 uint32_t geometry_group_blocks(const struct store *s, uint32_t g)
@@ -129,8 +132,7 @@ void geometry_backup_remedy(const struct ext4_super_block *sb, uint64_t image_si
 		block_size = image_size < (512ull << 20) ? 1024 : 4096;
 	if (!believable || per_group == 0 || per_group > block_size * 8)
 		per_group = block_size * 8;
-	if (believable &&
-	    (le32_to_cpu(sb->s_feature_compat) & EXT4_FEATURE_COMPAT_SPARSE_SUPER2) &&
+	if (believable && (le32_to_cpu(sb->s_feature_compat) & EXT4_FEATURE_COMPAT_SPARSE_SUPER2) &&
 	    le32_to_cpu(sb->s_backup_bgs[0]))
 		backup_group = le32_to_cpu(sb->s_backup_bgs[0]);
 	backup = (uint64_t)backup_group * per_group + (block_size == 1024 ? 1 : 0);
@@ -182,8 +184,7 @@ static int decode_identity(struct decode *d)
 	s->feature_incompat = le32_to_cpu(sb->s_feature_incompat);
 	s->feature_ro_compat = le32_to_cpu(sb->s_feature_ro_compat);
 	s->has_csum = store_has_ro_compat(s, EXT4_FEATURE_RO_COMPAT_METADATA_CSUM);
-	s->has_gdt_csum = !s->has_csum &&
-			  store_has_ro_compat(s, EXT4_FEATURE_RO_COMPAT_GDT_CSUM);
+	s->has_gdt_csum = !s->has_csum && store_has_ro_compat(s, EXT4_FEATURE_RO_COMPAT_GDT_CSUM);
 	if (s->has_csum && sb->s_checksum_type != EXT4_CRC32C_CHKSUM)
 		return bad(d, "superblock: checksum type %u is unknown, crc32c is 1",
 			   sb->s_checksum_type);
@@ -213,8 +214,10 @@ static int decode_block_sizes(struct decode *d)
 	s->block_bits = EXT4_MIN_BLOCK_LOG_SIZE + log;
 	s->block_size = 1u << s->block_bits;
 	if (!bigalloc && log_cluster != log)
-		return bad(d, "superblock: log cluster size %" PRIu32
-			      " but log block size %" PRIu32 " without bigalloc", log_cluster, log);
+		return bad(d,
+			   "superblock: log cluster size %" PRIu32 " but log block size %" PRIu32
+			   " without bigalloc",
+			   log_cluster, log);
 	if (bigalloc && (log_cluster < log ||
 			 log_cluster > EXT4_MAX_CLUSTER_LOG_SIZE - EXT4_MIN_BLOCK_LOG_SIZE))
 		return bad(d, "superblock: log cluster size %" PRIu32 " is impossible",
@@ -222,9 +225,10 @@ static int decode_block_sizes(struct decode *d)
 	s->cluster_bits = bigalloc ? log_cluster - log : 0;
 	s->first_data_block = le32_to_cpu(sb->s_first_data_block);
 	if (s->first_data_block != (s->block_size == 1024 && !s->cluster_bits ? 1 : 0))
-		return bad(d, "superblock: first data block %" PRIu32
-			      " does not suit blocks of %" PRIu32, s->first_data_block,
-			   s->block_size);
+		return bad(d,
+			   "superblock: first data block %" PRIu32
+			   " does not suit blocks of %" PRIu32,
+			   s->first_data_block, s->block_size);
 	return 0;
 }
 
@@ -241,15 +245,20 @@ static int decode_group_sizes(struct decode *d)
 	if (!s->cluster_bits)
 		per_group = blocks;
 	if (per_group == 0 || per_group > bits || per_group % 8)
-		return bad(d, "superblock: %" PRIu32 " blocks (or clusters) per group, "
-			      "a multiple of 8 up to %" PRIu32 " is possible", per_group, bits);
+		return bad(d,
+			   "superblock: %" PRIu32 " blocks (or clusters) per group, "
+			   "a multiple of 8 up to %" PRIu32 " is possible",
+			   per_group, bits);
 	if (blocks >> s->cluster_bits != per_group ||
 	    (uint64_t)per_group << s->cluster_bits != blocks)
-		return bad(d, "superblock: %" PRIu32 " blocks but %" PRIu32
-			      " clusters per group do not agree", blocks, per_group);
+		return bad(d,
+			   "superblock: %" PRIu32 " blocks but %" PRIu32
+			   " clusters per group do not agree",
+			   blocks, per_group);
 	if (s->inodes_per_group == 0 || s->inodes_per_group > bits || s->inodes_per_group % 8)
-		return bad(d, "superblock: %" PRIu32 " inodes per group, "
-			      "a multiple of 8 up to %" PRIu32 " is possible",
+		return bad(d,
+			   "superblock: %" PRIu32 " inodes per group, "
+			   "a multiple of 8 up to %" PRIu32 " is possible",
 			   s->inodes_per_group, bits);
 	return 0;
 }
@@ -272,8 +281,10 @@ static int decode_inode_sizes(struct decode *d)
 	s->itable_blocks = DIV_ROUND_UP(s->inodes_per_group, s->inodes_per_block);
 	if (s->itable_blocks + 2 > s->blocks_per_group &&
 	    !store_has_incompat(s, EXT4_FEATURE_INCOMPAT_FLEX_BG))
-		return bad(d, "superblock: %" PRIu32 " inodes do not fit a group of %" PRIu32
-			      " blocks", s->inodes_per_group, s->blocks_per_group);
+		return bad(d,
+			   "superblock: %" PRIu32 " inodes do not fit a group of %" PRIu32
+			   " blocks",
+			   s->inodes_per_group, s->blocks_per_group);
 	if (s->inode_size == EXT4_GOOD_OLD_INODE_SIZE)
 		return 0;
 	room = s->inode_size - EXT4_GOOD_OLD_INODE_SIZE;
@@ -300,17 +311,19 @@ static int decode_counts(struct decode *d, uint64_t image_size)
 	if (mul_overflows(blocks, (uint64_t)s->block_size, &bytes) || bytes > INT64_MAX)
 		return bad(d, "superblock: block count %" PRIu64 " is beyond any device", blocks);
 	if (bytes > image_size)
-		return store_open_fail(d->err, -EUCLEAN,
-				       "restore the missing end of the image, or run e2fsck -f IMAGE",
-				       "image has %" PRIu64 " bytes but the filesystem %" PRIu64
-				       " (%" PRIu64 " blocks of %" PRIu32 ")", image_size, bytes,
-				       blocks, s->block_size);
+		return store_open_fail(
+			d->err, -EUCLEAN,
+			"restore the missing end of the image, or run e2fsck -f IMAGE",
+			"image has %" PRIu64 " bytes but the filesystem %" PRIu64 " (%" PRIu64
+			" blocks of %" PRIu32 ")",
+			image_size, bytes, blocks, s->block_size);
 	s->blocks_count = blocks;
 	groups = DIV_ROUND_UP(blocks - s->first_data_block, (uint64_t)s->blocks_per_group);
 	if (groups * s->inodes_per_group != le32_to_cpu(sb->s_inodes_count))
-		return bad(d, "superblock: inode count %" PRIu32 " but %" PRIu64
-			      " groups of %" PRIu32 " inodes", le32_to_cpu(sb->s_inodes_count),
-			   groups, s->inodes_per_group);
+		return bad(d,
+			   "superblock: inode count %" PRIu32 " but %" PRIu64 " groups of %" PRIu32
+			   " inodes",
+			   le32_to_cpu(sb->s_inodes_count), groups, s->inodes_per_group);
 	/* The product above fits 32 bits and inodes_per_group >= 8, so groups does, too. */
 	s->group_count = (uint32_t)groups;
 	s->inodes_count = le32_to_cpu(sb->s_inodes_count);
@@ -348,14 +361,16 @@ static int decode_descriptors(struct decode *d)
 	s->gdt_blocks = DIV_ROUND_UP(s->group_count, s->desc_per_block);
 	s->reserved_gdt_blocks = d->dynamic ? le16_to_cpu(sb->s_reserved_gdt_blocks) : 0;
 	if (s->reserved_gdt_blocks > s->block_size / 4)
-		return bad(d, "superblock: %" PRIu32 " reserved descriptor blocks, at most %" PRIu32,
+		return bad(d,
+			   "superblock: %" PRIu32 " reserved descriptor blocks, at most %" PRIu32,
 			   s->reserved_gdt_blocks, s->block_size / 4);
 	if (store_has_incompat(s, EXT4_FEATURE_INCOMPAT_META_BG)) {
 		s->first_meta_bg = le32_to_cpu(sb->s_first_meta_bg);
 		if (s->first_meta_bg > s->gdt_blocks)
-			return bad(d, "superblock: first meta block group %" PRIu32
-				      " but %" PRIu32 " descriptor blocks", s->first_meta_bg,
-				   s->gdt_blocks);
+			return bad(d,
+				   "superblock: first meta block group %" PRIu32 " but %" PRIu32
+				   " descriptor blocks",
+				   s->first_meta_bg, s->gdt_blocks);
 	}
 	s->backup_bgs[0] = le32_to_cpu(sb->s_backup_bgs[0]);
 	s->backup_bgs[1] = le32_to_cpu(sb->s_backup_bgs[1]);
@@ -413,7 +428,8 @@ int geometry_decode(struct store *s, const struct ext4_super_block *sb,
 
 	geometry_backup_remedy(sb, s->bdev->size, d.remedy, sizeof(d.remedy));
 	if (le16_to_cpu(sb->s_magic) != EXT4_SUPER_MAGIC)
-		return store_open_fail(err, -EUCLEAN, "check the path and offset=; if it was ext4, "
+		return store_open_fail(err, -EUCLEAN,
+				       "check the path and offset=; if it was ext4, "
 				       "run e2fsck -b 32768 -B 4096 IMAGE (or -b 8193 -B 1024)",
 				       "not an ext4 filesystem: magic %04x, ef53 expected",
 				       le16_to_cpu(sb->s_magic));

@@ -102,7 +102,8 @@ static int check_places(const struct store *s, uint32_t g, const struct group *g
 		return 0;
 	return store_open_fail(err, -EUCLEAN, NULL,
 			       "group descriptor %" PRIu32 ": %s at block %" PRIu64
-			       " cannot be there", g, field, pblk);
+			       " cannot be there",
+			       g, field, pblk);
 }
 
 /* Counters are clamped by marking: a group that lies about itself is not allocated from. */
@@ -132,7 +133,8 @@ static void decode_counters(const struct store *s, uint32_t g, const struct ext4
 	atomic_store(&grp->blocks_avail, blocks_free);
 	atomic_store(&grp->run_hint, blocks_free);
 	atomic_store(&grp->inodes_free, inodes_free);
-	atomic_store(&grp->dirs_used, join32(s, d->bg_used_dirs_count_lo, d->bg_used_dirs_count_hi));
+	atomic_store(&grp->dirs_used,
+		     join32(s, d->bg_used_dirs_count_lo, d->bg_used_dirs_count_hi));
 	grp->itable_unused = unused;
 }
 
@@ -167,15 +169,17 @@ static int load_desc_block(struct store *s, uint32_t i, struct store_open_error 
 
 	ret = buf_read(s->cache, geometry_desc_pblk(s, i), &s->desc_bufs[i]);
 	if (ret)
-		return store_open_fail(err, ret, NULL, "group descriptors: block %" PRIu64
-				       " cannot be read", geometry_desc_pblk(s, i));
+		return store_open_fail(err, ret, NULL,
+				       "group descriptors: block %" PRIu64 " cannot be read",
+				       geometry_desc_pblk(s, i));
 	for (; g < end && !ret; g++) {
-		ret = group_desc_decode(s, g,
-					s->desc_bufs[i]->data + g % s->desc_per_block * s->desc_size,
-					&s->groups[g], err);
+		ret = group_desc_decode(
+			s, g, s->desc_bufs[i]->data + g % s->desc_per_block * s->desc_size,
+			&s->groups[g], err);
 		if (s->groups[g].corrupt_blocks || s->groups[g].corrupt_inodes)
-			(void)store_corrupt(s, 0, s->desc_bufs[i]->pblk,
-					    "group descriptor: a count is impossible"); /* the group is left alone */
+			(void)store_corrupt(
+				s, 0, s->desc_bufs[i]->pblk,
+				"group descriptor: a count is impossible"); /* the group is left alone */
 		s->blocks_free += s->groups[g].blocks_free;
 		s->inodes_free += s->groups[g].inodes_free;
 	}
@@ -273,7 +277,8 @@ int group_desc_write(struct store *s, struct handle *h, uint32_t g)
 static uint32_t bitmap_csum_len(const struct store *s, enum bitmap_kind kind)
 {
 	return (kind == BITMAP_BLOCKS ? s->blocks_per_group >> s->cluster_bits :
-					s->inodes_per_group) / 8;
+					s->inodes_per_group) /
+	       8;
 }
 
 static void bitmap_csum_fields(const struct store *s, uint32_t g, enum bitmap_kind kind,
@@ -395,9 +400,9 @@ static int verify_bitmap(struct store *s, uint32_t g, enum bitmap_kind kind, str
 	struct zone_check zc = { .map = b->data };
 
 	if (!bitmap_csum_ok(s, g, kind, b)) {
-		(void)corrupt_group(s, g, kind, kind == BITMAP_BLOCKS ?
-						"block bitmap: checksum is wrong" :
-						"inode bitmap: checksum is wrong");
+		(void)corrupt_group(s, g, kind,
+				    kind == BITMAP_BLOCKS ? "block bitmap: checksum is wrong" :
+							    "inode bitmap: checksum is wrong");
 		return -EBADMSG;
 	}
 	if (kind == BITMAP_BLOCKS && !s->cluster_bits)

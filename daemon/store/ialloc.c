@@ -105,7 +105,8 @@ static uint32_t choose_group(const struct store *s, const struct inode *dir, boo
 	bool top = dir->ino == EXT4_ROOT_INO || (dir->flags & EXT4_TOPDIR_FL);
 
 	if (is_dir && top)
-		(void)(choose_spread(s, &flex) || choose_near(s, flex, &flex)); /* else where the parent is */
+		(void)(choose_spread(s, &flex) ||
+		       choose_near(s, flex, &flex)); /* else where the parent is */
 	else if (is_dir)
 		(void)choose_near(s, flex, &flex); /* else where the parent is */
 	return flex * s->flex_size;

@@ -43,13 +43,13 @@ struct slab {
 struct shard {
 	struct mutex lock; /* LOCK_ICACHE */
 	struct cond loaded;
-	struct inode **table;	 /* [lock] */
-	uint32_t buckets;	 /* [lock] a power of two */
-	uint32_t inodes_max;	 /* [written once] */
-	uint32_t inodes;	 /* [lock] in the table */
-	struct list lru;	 /* [lock] unreferenced, oldest first */
-	struct inode *spare;	 /* [lock] chained by hash_next */
-	struct slab *slabs;	 /* [lock] */
+	struct inode **table;		  /* [lock] */
+	uint32_t buckets;		  /* [lock] a power of two */
+	uint32_t inodes_max;		  /* [written once] */
+	uint32_t inodes;		  /* [lock] in the table */
+	struct list lru;		  /* [lock] unreferenced, oldest first */
+	struct inode *spare;		  /* [lock] chained by hash_next */
+	struct slab *slabs;		  /* [lock] */
 	uint64_t hits, misses, evictions; /* [lock] */
 } __attribute__((aligned(64)));
 
@@ -328,9 +328,8 @@ void inode_put(struct inode *i)
 
 	/* Not the last one: no need of the shard. Release: our use is over before another frees it. */
 	while (refs > 1) {
-		if (atomic_compare_exchange_weak_explicit(&i->refs, &refs, refs - 1,
-							  memory_order_acq_rel,
-							  memory_order_relaxed))
+		if (atomic_compare_exchange_weak_explicit(
+			    &i->refs, &refs, refs - 1, memory_order_acq_rel, memory_order_relaxed))
 			return;
 	}
 	mutex_lock(&sh->lock);

@@ -20,54 +20,56 @@
 
 #include "daemon/store/store.h"
 
-struct resv;	 /* balloc.h: blocks reserved for the next writes */
+struct resv; /* balloc.h: blocks reserved for the next writes */
 struct xattr_cred;
 
 enum {
-	INODE_UNLINKED = 1u << 0,  /* links == 0, on the orphan list, still known to a session */
-	INODE_ORPHAN = 1u << 1,	   /* on the orphan list or in the orphan file */
-	INODE_BAD = 1u << 2,	   /* failed validation: every use is -EUCLEAN */
+	INODE_UNLINKED = 1u << 0, /* links == 0, on the orphan list, still known to a session */
+	INODE_ORPHAN = 1u << 1,	  /* on the orphan list or in the orphan file */
+	INODE_BAD = 1u << 2,	  /* failed validation: every use is -EUCLEAN */
 	INODE_VERIFIED_DIR = 1u << 3,
-	INODE_NOACL = 1u << 4,	   /* known to have no ACL xattrs (negative cache) */
-	INODE_NOCAP = 1u << 5,	   /* known to have no security.capability */
-	INODE_NOXATTR = 1u << 6,   /* known to have no xattrs at all */
-	INODE_DAX = 1u << 7,	   /* mapped into a guest's window */
-	INODE_LINKABLE = 1u << 8,  /* made without a name (O_TMPFILE): may still be given its first one */
+	INODE_NOACL = 1u << 4,	 /* known to have no ACL xattrs (negative cache) */
+	INODE_NOCAP = 1u << 5,	 /* known to have no security.capability */
+	INODE_NOXATTR = 1u << 6, /* known to have no xattrs at all */
+	INODE_DAX = 1u << 7,	 /* mapped into a guest's window */
+	INODE_LINKABLE =
+		1u << 8, /* made without a name (O_TMPFILE): may still be given its first one */
 	INODE_VERIFIED_MAP = 1u << 8, /* i_block's extent root or block map was validated */
-	INODE_NEW = 1u << 9,	   /* never written: the table holds a former inode's bytes */
-	INODE_SPECIAL = 1u << 10,  /* reserved number or EA inode: inode_get() refuses it */
-	INODE_FREED = 1u << 11,	   /* the number was given back: only inode_put() is allowed */
-	INODE_LOADING = 1u << 12,  /* [icache shard lock] being read; icache.c's */
+	INODE_NEW = 1u << 9,	      /* never written: the table holds a former inode's bytes */
+	INODE_SPECIAL = 1u << 10,     /* reserved number or EA inode: inode_get() refuses it */
+	INODE_FREED = 1u << 11,	      /* the number was given back: only inode_put() is allowed */
+	INODE_LOADING = 1u << 12,     /* [icache shard lock] being read; icache.c's */
 };
 
 struct inode {
-	struct inode *hash_next;  /* [icache shard lock] */
-	struct list lru;	  /* [icache shard lock] */
-	struct store *store;	  /* [written once] */
-	struct resv *resv;	  /* [lock, exclusive] balloc.h */
-	struct rwlock lock;	  /* LOCK_INODE: all below unless marked */
-	uint32_t ino;		  /* [written once] */
-	uint32_t generation;	  /* [written at allocation] */
-	_Atomic uint32_t refs;	  /* [atomic] */
-	_Atomic uint32_t state;	  /* [atomic] INODE_* */
-	uint32_t flags;		  /* EXT4_*_FL */
+	struct inode *hash_next; /* [icache shard lock] */
+	struct list lru;	 /* [icache shard lock] */
+	struct store *store;	 /* [written once] */
+	struct resv *resv;	 /* [lock, exclusive] balloc.h */
+	struct rwlock lock;	 /* LOCK_INODE: all below unless marked */
+	uint32_t ino;		 /* [written once] */
+	uint32_t generation;	 /* [written at allocation] */
+	_Atomic uint32_t refs;	 /* [atomic] */
+	_Atomic uint32_t state;	 /* [atomic] INODE_* */
+	uint32_t flags;		 /* EXT4_*_FL */
 	uint16_t mode;
 	uint16_t extra_isize;
 	uint32_t uid, gid, projid;
-	uint32_t links;		  /* real count; dir_nlink's 1 means "many" */
-	uint32_t rdev;		  /* Linux new_encode_dev() form */
-	uint32_t orphan_pos;	  /* orphan file: slot + 1; 0 = on the list; orphan.c's */
+	uint32_t links;	     /* real count; dir_nlink's 1 means "many" */
+	uint32_t rdev;	     /* Linux new_encode_dev() form */
+	uint32_t orphan_pos; /* orphan file: slot + 1; 0 = on the list; orphan.c's */
 	uint64_t size;
-	uint64_t blocks;	  /* in 512-byte units, all metadata blocks included */
-	uint64_t file_acl;	  /* pblk of the xattr block, 0 = none */
+	uint64_t blocks;   /* in 512-byte units, all metadata blocks included */
+	uint64_t file_acl; /* pblk of the xattr block, 0 = none */
 	int64_t atime_s, mtime_s, ctime_s, crtime_s;
 	uint32_t atime_ns, mtime_ns, ctime_ns, crtime_ns;
-	uint8_t i_block[60];	  /* raw: extent root, block map, fast symlink, device, inline data */
-	uint32_t sync_tid;	  /* last transaction that changed the inode at all */
-	uint32_t datasync_tid;	  /* last one that fdatasync must wait for (size, mapping) */
-	_Atomic uint64_t version; /* [atomic] bumped under lock before a change is visible; i_version */
-	uint32_t dir_hint;	  /* directories: last group/leaf used */
-	uint32_t links_parent;	  /* directories: ino of "..", 0 = unknown */
+	uint8_t i_block[60];   /* raw: extent root, block map, fast symlink, device, inline data */
+	uint32_t sync_tid;     /* last transaction that changed the inode at all */
+	uint32_t datasync_tid; /* last one that fdatasync must wait for (size, mapping) */
+	_Atomic uint64_t
+		version;   /* [atomic] bumped under lock before a change is visible; i_version */
+	uint32_t dir_hint; /* directories: last group/leaf used */
+	uint32_t links_parent; /* directories: ino of "..", 0 = unknown */
 };
 
 static inline bool inode_is_dir(const struct inode *i)

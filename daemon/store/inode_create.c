@@ -33,12 +33,9 @@ static uint32_t inherited_flags(uint16_t mode, uint32_t parent_flags)
 	uint32_t flags = parent_flags & FLAGS_INHERITED;
 
 	switch (mode & EXT4_S_IFMT) {
-	case EXT4_S_IFDIR:
-		return flags;
-	case EXT4_S_IFREG:
-		return flags & FLAGS_FILE;
-	default:
-		return flags & FLAGS_OTHER;
+	case EXT4_S_IFDIR: return flags;
+	case EXT4_S_IFREG: return flags & FLAGS_FILE;
+	default: return flags & FLAGS_OTHER;
 	}
 }
 

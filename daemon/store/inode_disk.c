@@ -132,12 +132,12 @@ static void decode_time(le32 sec, const le32 *extra, int64_t *ret_s, uint32_t *r
 
 static void decode_times(struct inode *i, const struct ext4_inode *d, uint32_t extra)
 {
-	decode_time(d->i_ctime, FITS(extra, i_ctime_extra) ? &d->i_ctime_extra : NULL,
-		    &i->ctime_s, &i->ctime_ns);
-	decode_time(d->i_mtime, FITS(extra, i_mtime_extra) ? &d->i_mtime_extra : NULL,
-		    &i->mtime_s, &i->mtime_ns);
-	decode_time(d->i_atime, FITS(extra, i_atime_extra) ? &d->i_atime_extra : NULL,
-		    &i->atime_s, &i->atime_ns);
+	decode_time(d->i_ctime, FITS(extra, i_ctime_extra) ? &d->i_ctime_extra : NULL, &i->ctime_s,
+		    &i->ctime_ns);
+	decode_time(d->i_mtime, FITS(extra, i_mtime_extra) ? &d->i_mtime_extra : NULL, &i->mtime_s,
+		    &i->mtime_ns);
+	decode_time(d->i_atime, FITS(extra, i_atime_extra) ? &d->i_atime_extra : NULL, &i->atime_s,
+		    &i->atime_ns);
 	if (FITS(extra, i_crtime))
 		decode_time(d->i_crtime, FITS(extra, i_crtime_extra) ? &d->i_crtime_extra : NULL,
 			    &i->crtime_s, &i->crtime_ns);
@@ -168,11 +168,14 @@ static uint64_t decode_blocks(const struct store *s, const struct inode *i,
 static bool type_known(uint16_t mode)
 {
 	switch (mode & EXT4_S_IFMT) {
-	case EXT4_S_IFREG: case EXT4_S_IFDIR: case EXT4_S_IFLNK: case EXT4_S_IFCHR:
-	case EXT4_S_IFBLK: case EXT4_S_IFIFO: case EXT4_S_IFSOCK:
-		return true;
-	default:
-		return false;
+	case EXT4_S_IFREG:
+	case EXT4_S_IFDIR:
+	case EXT4_S_IFLNK:
+	case EXT4_S_IFCHR:
+	case EXT4_S_IFBLK:
+	case EXT4_S_IFIFO:
+	case EXT4_S_IFSOCK: return true;
+	default: return false;
 	}
 }
 
@@ -296,12 +299,12 @@ static void encode_times(const struct inode *i, struct ext4_inode *d)
 {
 	uint32_t extra = i->extra_isize;
 
-	encode_time(&d->i_ctime, FITS(extra, i_ctime_extra) ? &d->i_ctime_extra : NULL,
-		    i->ctime_s, i->ctime_ns);
-	encode_time(&d->i_mtime, FITS(extra, i_mtime_extra) ? &d->i_mtime_extra : NULL,
-		    i->mtime_s, i->mtime_ns);
-	encode_time(&d->i_atime, FITS(extra, i_atime_extra) ? &d->i_atime_extra : NULL,
-		    i->atime_s, i->atime_ns);
+	encode_time(&d->i_ctime, FITS(extra, i_ctime_extra) ? &d->i_ctime_extra : NULL, i->ctime_s,
+		    i->ctime_ns);
+	encode_time(&d->i_mtime, FITS(extra, i_mtime_extra) ? &d->i_mtime_extra : NULL, i->mtime_s,
+		    i->mtime_ns);
+	encode_time(&d->i_atime, FITS(extra, i_atime_extra) ? &d->i_atime_extra : NULL, i->atime_s,
+		    i->atime_ns);
 	if (FITS(extra, i_crtime))
 		encode_time(&d->i_crtime, FITS(extra, i_crtime_extra) ? &d->i_crtime_extra : NULL,
 			    i->crtime_s, i->crtime_ns);

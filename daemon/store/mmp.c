@@ -37,9 +37,9 @@ struct mmp {
 	pthread_t thread;
 	struct mutex lock; /* LOCK_LEAF */
 	struct cond wake;
-	bool stop;	   /* [lock] */
-	bool lost;	   /* [thread, then whoever joined it] the block is another's */
-	uint32_t interval; /* seconds between renewals */
+	bool stop;		/* [lock] */
+	bool lost;		/* [thread, then whoever joined it] the block is another's */
+	uint32_t interval;	/* seconds between renewals */
 	struct mmp_struct ours; /* [thread, then whoever joined it] as last written */
 };
 
@@ -94,14 +94,16 @@ static bool same(const struct mmp_struct *a, const struct mmp_struct *b)
 static int bad_block(struct store_open_error *err, int ret)
 {
 	return store_open_fail(err, ret, "run e2fsck -f IMAGE (or tune2fs -f -E clear_mmp IMAGE)",
-			       "mmp block: %s", ret == -EUCLEAN ? "magic is wrong" :
-						ret == -EBADMSG ? "checksum is wrong" :
-								  strerror(-ret));
+			       "mmp block: %s",
+			       ret == -EUCLEAN ? "magic is wrong" :
+			       ret == -EBADMSG ? "checksum is wrong" :
+						 strerror(-ret));
 }
 
 static int busy(struct store_open_error *err, const struct mmp_struct *m)
 {
-	return store_open_fail(err, -EBUSY, "unmount it there, or, if that machine is dead, "
+	return store_open_fail(err, -EBUSY,
+			       "unmount it there, or, if that machine is dead, "
 			       "run tune2fs -f -E clear_mmp IMAGE",
 			       "in use by machine %.*s (%.*s), says its mmp block",
 			       (int)sizeof(m->mmp_nodename), m->mmp_nodename,
@@ -156,7 +158,8 @@ static int claim(struct mmp *m, struct store_open_error *err)
 	check = MAX(check, (uint32_t)le16_to_cpu(m->ours.mmp_check_interval));
 	check = MIN(check, (uint32_t)EXT4_MMP_MAX_CHECK_INTERVAL);
 	if (le32_to_cpu(m->ours.mmp_seq) == EXT4_MMP_SEQ_FSCK)
-		return store_open_fail(err, -EBUSY, "wait for it, or, if it was killed, run "
+		return store_open_fail(err, -EBUSY,
+				       "wait for it, or, if it was killed, run "
 				       "tune2fs -f -E clear_mmp IMAGE",
 				       "e2fsck is at work on it, says its mmp block");
 	if (le32_to_cpu(m->ours.mmp_seq) != EXT4_MMP_SEQ_CLEAN) {

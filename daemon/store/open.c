@@ -100,7 +100,8 @@ static int replay(struct store *s, struct store_open_error *err)
 	if (ret)
 		return store_open_fail(err, ret, NULL, "journal: %s", what);
 	log_info("journal replayed: %" PRIu32 " transactions, %" PRIu32 " blocks, %" PRIu32
-		 " revoked", info.transactions, info.blocks, info.revoked);
+		 " revoked",
+		 info.transactions, info.blocks, info.revoked);
 	return read_super(s, err);
 }
 
@@ -141,14 +142,9 @@ static void decide_errors_policy(struct store *s)
 	if (s->opts.errors != ERRORS_DEFAULT)
 		return;
 	switch (le16_to_cpu(store_sb(s)->s_errors)) {
-	case EXT4_ERRORS_RO:
-		s->opts.errors = ERRORS_REMOUNT_RO;
-		break;
-	case EXT4_ERRORS_PANIC:
-		s->opts.errors = ERRORS_PANIC;
-		break;
-	default:
-		s->opts.errors = ERRORS_CONTINUE;
+	case EXT4_ERRORS_RO: s->opts.errors = ERRORS_REMOUNT_RO; break;
+	case EXT4_ERRORS_PANIC: s->opts.errors = ERRORS_PANIC; break;
+	default: s->opts.errors = ERRORS_CONTINUE;
 	}
 }
 
@@ -224,7 +220,8 @@ static int mark(struct store *s, struct store_open_error *err)
 	if (atomic_load(&s->readonly))
 		return 0;
 	if (s->log_errno)
-		(void)store_corrupt(s, 0, 0, "the journal was aborted at the last mount"); /* goes on */
+		(void)store_corrupt(s, 0, 0,
+				    "the journal was aborted at the last mount"); /* goes on */
 	ret = super_mark_mounted(s);
 	if (ret)
 		return store_open_fail(err, ret, "check the device", "superblock: %s",
@@ -236,8 +233,7 @@ static int open_steps(struct store *s, struct store_open_error *err)
 {
 	int ret = read_super(s, err);
 
-	if (!ret && !atomic_load(&s->readonly) &&
-	    store_has_incompat(s, EXT4_FEATURE_INCOMPAT_MMP))
+	if (!ret && !atomic_load(&s->readonly) && store_has_incompat(s, EXT4_FEATURE_INCOMPAT_MMP))
 		ret = mmp_start(s, err);
 	if (!ret)
 		ret = recover(s, err);

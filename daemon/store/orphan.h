@@ -14,9 +14,9 @@ struct orphan_node {
 };
 
 struct orphan_state {
-	struct mutex lock;	/* LOCK_ORPHAN: the list */
-	struct list list;	/* [lock] newest first, as on disk */
-	uint32_t head;		/* [lock] s_last_orphan */
+	struct mutex lock;			     /* LOCK_ORPHAN: the list */
+	struct list list;			     /* [lock] newest first, as on disk */
+	uint32_t head;				     /* [lock] s_last_orphan */
 	struct orphan_node *buckets[ORPHAN_BUCKETS]; /* [lock] by number */
 	/* The orphan file. */
 	uint32_t blocks, slots; /* [written once] its blocks, slots in each; 0 without the file */

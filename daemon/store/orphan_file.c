@@ -28,7 +28,7 @@
 static struct ext4_orphan_block_tail *tail_of(const struct store *s, const struct buf *b)
 {
 	return (struct ext4_orphan_block_tail *)(void *)(b->data + s->block_size -
-							  sizeof(struct ext4_orphan_block_tail));
+							 sizeof(struct ext4_orphan_block_tail));
 }
 
 static uint32_t block_csum(const struct store *s, const struct buf *b)

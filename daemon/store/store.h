@@ -42,12 +42,13 @@ enum errors_policy { ERRORS_DEFAULT, ERRORS_CONTINUE, ERRORS_REMOUNT_RO, ERRORS_
 
 struct store_opts {
 	bool readonly;
-	bool norecovery;	     /* noload: do not replay; implies readonly */
-	bool discard;		     /* give freed blocks back to the image */
+	bool norecovery; /* noload: do not replay; implies readonly */
+	bool discard;	 /* give freed blocks back to the image */
 	bool no_barrier;
 	bool nouser_xattr, noacl;
 	enum errors_policy errors;
-	const char *mountpoint;	     /* recorded in s_last_mounted when not NULL; read by store_open() only */
+	const char *
+		mountpoint; /* recorded in s_last_mounted when not NULL; read by store_open() only */
 	uint32_t commit_interval_ms; /* 0 = 5000 */
 	uint32_t cache_mb;	     /* metadata buffers; 0 = default */
 	uint64_t inodes_cached_max;  /* 0 = default */
@@ -63,10 +64,11 @@ struct group {
 	_Atomic uint32_t blocks_free; /* [group lock] as in the descriptor */
 	_Atomic uint32_t inodes_free; /* [group lock] */
 	_Atomic uint32_t dirs_used;   /* [group lock] */
-	uint32_t itable_unused; /* [group lock] */
-	uint32_t inode_hint;	/* [group lock] no free inode's bit lies below it */
-	uint16_t flags;	       /* [group lock] EXT4_BG_* */
-	_Atomic bool corrupt_blocks, corrupt_inodes; /* [group lock] bitmap unusable: nothing allocated here */
+	uint32_t itable_unused;	      /* [group lock] */
+	uint32_t inode_hint;	      /* [group lock] no free inode's bit lies below it */
+	uint16_t flags;		      /* [group lock] EXT4_BG_* */
+	_Atomic bool corrupt_blocks,
+		corrupt_inodes; /* [group lock] bitmap unusable: nothing allocated here */
 	uint64_t block_bitmap, inode_bitmap, inode_table; /* [written once] pblks */
 	/*
 	 * [group lock] Blocks nobody may allocate now: allocated on disk, or freed by a
@@ -75,9 +77,9 @@ struct group {
 	 */
 	uint64_t *busy;
 	_Atomic uint32_t blocks_avail;
-	_Atomic uint32_t run_hint; /* [group lock] upper bound of the longest zero run in busy */
+	_Atomic uint32_t run_hint;    /* [group lock] upper bound of the longest zero run in busy */
 	_Atomic uint32_t resv_blocks; /* [group lock] busy because an inode reserved them */
-	struct list resvs;	/* [group lock] those reservations */
+	struct list resvs;	      /* [group lock] those reservations */
 	struct pending_free *pending; /* [group lock] the newest transaction's frees here */
 };
 
@@ -92,13 +94,14 @@ struct store {
 	struct cache *cache;	 /* [written once] owned */
 	struct journal *journal; /* [written once] owned; never NULL after open (no-log mode too) */
 	struct icache *icache;	 /* [written once] owned */
-	struct orphan_state *orphans; /* [written once] owned by orphan.c */
+	struct orphan_state *orphans;	 /* [written once] owned by orphan.c */
 	struct xattr_cache *xattr_cache; /* [written once] owned: xattr blocks to share */
-	struct super_state *super; /* [written once] owned by super.c: errors met, mount-time values */
-	struct mmp *mmp;	 /* [written once] owned by mmp.c, NULL without the feature */
-	struct zones *zones;	 /* [written once] owned by zones.c: where fixed metadata lies */
+	struct super_state
+		*super;	     /* [written once] owned by super.c: errors met, mount-time values */
+	struct mmp *mmp;     /* [written once] owned by mmp.c, NULL without the feature */
+	struct zones *zones; /* [written once] owned by zones.c: where fixed metadata lies */
 	struct alloc_state *alloc; /* [written once] owned by balloc.c */
-	struct store_opts opts;	 /* [written once] as effective (errors=, readonly forced) */
+	struct store_opts opts;	   /* [written once] as effective (errors=, readonly forced) */
 
 	/* Geometry and features, decoded [written once]. */
 	uint32_t block_size, block_bits;
@@ -110,9 +113,10 @@ struct store {
 	uint32_t cluster_bits; /* log2(blocks per bit of a block bitmap): 0 without bigalloc */
 	uint32_t gdt_blocks, reserved_gdt_blocks, first_meta_bg, backup_bgs[2];
 	uint32_t itable_blocks; /* blocks of one group's inode table */
-	uint32_t flex_size; /* groups per flex group, 1 without flex_bg */
+	uint32_t flex_size;	/* groups per flex group, 1 without flex_bg */
 	uint32_t want_extra_isize;
-	_Atomic uint32_t feature_compat, feature_incompat, feature_ro_compat; /* bits are only ever added */
+	_Atomic uint32_t feature_compat, feature_incompat,
+		feature_ro_compat; /* bits are only ever added */
 	uint32_t csum_seed;
 	uint32_t hash_seed[4];
 	uint8_t hash_version_default; /* DX_HASH_*, before the unsigned adjustment */
@@ -124,21 +128,21 @@ struct store {
 	uint32_t resuid, resgid;
 	uint32_t journal_ino, orphan_file_ino;
 	uint64_t mmp_block;
-	uint32_t mmp_update_interval; /* seconds */
+	uint32_t mmp_update_interval;	/* seconds */
 	struct block_run *journal_runs; /* [written once] the log's blocks in order */
 	uint32_t journal_run_count, journal_blocks;
 	int log_errno; /* [written once] why the journal was aborted last time, 0 = it was not */
 
-	struct buf *sb_buf;	    /* pinned for life; contents guarded by sb_buf->lock */
-	uint32_t sb_off;	    /* byte offset of the superblock in sb_buf */
-	struct group *groups;	    /* group_count of them */
-	struct buf **desc_bufs;	    /* pinned: block i holds descriptors i * desc_per_block ... */
+	struct buf *sb_buf;	/* pinned for life; contents guarded by sb_buf->lock */
+	uint32_t sb_off;	/* byte offset of the superblock in sb_buf */
+	struct group *groups;	/* group_count of them */
+	struct buf **desc_bufs; /* pinned: block i holds descriptors i * desc_per_block ... */
 
 	_Atomic int64_t blocks_free; /* [atomic] as statfs sees it (on-disk free) */
 	_Atomic int64_t inodes_free; /* [atomic] */
-	_Atomic bool readonly;	     /* [atomic] EROFS for every change (option, ro_compat, abort) */
+	_Atomic bool readonly; /* [atomic] EROFS for every change (option, ro_compat, abort) */
 	_Atomic uint32_t error_state; /* [atomic] STORE_ERR_* */
-	const char *readonly_why;    /* [written once before set] for status and messages */
+	const char *readonly_why;     /* [written once before set] for status and messages */
 
 	/* Statistics [atomic]. */
 	_Atomic uint64_t allocs, alloc_blocks, frees, free_blocks, corruptions, groups_scanned;
@@ -212,8 +216,8 @@ MUST_USE int store_sb_begin(struct store *s, struct handle *h);
 void store_sb_end(struct store *s, struct handle *h);
 
 /* A feature that appears with first use (large_file, ext_attr, dir_nlink...): sets the bit in a handle. */
-MUST_USE int store_set_feature(struct store *s, struct handle *h, uint32_t compat, uint32_t incompat,
-			       uint32_t ro_compat);
+MUST_USE int store_set_feature(struct store *s, struct handle *h, uint32_t compat,
+			       uint32_t incompat, uint32_t ro_compat);
 
 /* Names of features for messages and status: writes "has_journal,extent,..." */
 void store_feature_names(uint32_t compat, uint32_t incompat, uint32_t ro_compat, char *buf,
@@ -249,7 +253,8 @@ bool store_pblk_valid(const struct store *s, uint64_t pblk, uint64_t count);
 #define CREDITS_DIR_ADD (2 + 2 * 4 + 2 * CREDITS_MAP)
 #define CREDITS_DIR_DEL (2 + CREDITS_INODE)
 #define CREDITS_XATTR (2 + 4 + CREDITS_INODE + CREDITS_SB + CREDITS_MAP)
-#define CREDITS_NEW_INODE (4 + CREDITS_INODE) /* bitmap, descriptor, table block, block bitmap init */
+#define CREDITS_NEW_INODE                                                                          \
+	(4 + CREDITS_INODE) /* bitmap, descriptor, table block, block bitmap init */
 #define CREDITS_ORPHAN (1 + 2 * CREDITS_INODE + CREDITS_SB)
 
 #endif

@@ -63,13 +63,9 @@ static void apply_policy_locked(struct store *s)
 {
 	switch (s->opts.errors) {
 	case ERRORS_DEFAULT:
-	case ERRORS_CONTINUE:
-		return;
-	case ERRORS_PANIC:
-		atomic_fetch_or(&s->error_state, STORE_ERR_PANIC);
-		break;
-	case ERRORS_REMOUNT_RO:
-		break;
+	case ERRORS_CONTINUE: return;
+	case ERRORS_PANIC: atomic_fetch_or(&s->error_state, STORE_ERR_PANIC); break;
+	case ERRORS_REMOUNT_RO: break;
 	}
 	set_readonly_locked(s, "corruption was met (errors= policy)");
 }

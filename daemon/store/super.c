@@ -277,7 +277,8 @@ void super_mark_aborted(struct store *s)
 		return;
 	sb.s_state = cpu_to_le16(le16_to_cpu(sb.s_state) | EXT4_ERROR_FS);
 	super_fold_errors(s, &sb);
-	(void)write_raw(s, &sb); /* the device fails already; the next mount replays and may see it */
+	(void)write_raw(s,
+			&sb); /* the device fails already; the next mount replays and may see it */
 }
 
 int super_check_foreign(struct store *s)

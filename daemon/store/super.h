@@ -20,16 +20,16 @@ struct error_record {
 };
 
 struct super_state {
-	struct mutex lock;	 /* LOCK_LEAF: the fields below unless marked */
+	struct mutex lock; /* LOCK_LEAF: the fields below unless marked */
 	struct error_record first_error, last_error;
-	uint32_t errors_new;	 /* not yet in the superblock */
+	uint32_t errors_new;		 /* not yet in the superblock */
 	uint64_t seen[CORRUPT_SEEN_MAX]; /* hashes of places already reported */
 	uint32_t seen_next;
 	uint16_t state_at_mount; /* [written once] s_state to restore at a clean close */
 	uint32_t mtime_ours;	 /* [written once] s_mtime and s_mnt_count as we wrote them: */
 	uint16_t mnt_count_ours; /* [written once] others on the medium are somebody else's */
-	bool has_log;		 /* [written once] journal_has_log(), still known when the journal is gone */
-	bool marked;		 /* [written once] mount marks are on the medium; close removes them */
+	bool has_log; /* [written once] journal_has_log(), still known when the journal is gone */
+	bool marked;  /* [written once] mount marks are on the medium; close removes them */
 	uint64_t kbytes_at_mount; /* [written once] s_kbytes_written at mount */
 	uint64_t bytes_at_mount;  /* [written once] bdev->write_bytes then */
 };

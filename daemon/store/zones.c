@@ -113,7 +113,8 @@ int zones_build(struct store *s, struct store_open_error *err)
 		if (run->pblk < prev->pblk + prev->count)
 			return store_open_fail(err, -EUCLEAN, NULL,
 					       "group descriptors: block %" PRIu64
-					       " holds two kinds of metadata", run->pblk);
+					       " holds two kinds of metadata",
+					       run->pblk);
 		if (run->pblk == prev->pblk + prev->count)
 			prev->count += run->count;
 		else

@@ -150,8 +150,9 @@ static int make_in(struct inode *dir, const char *name, uint16_t mode, uint32_t 
 		   struct inode **ret_inode)
 {
 	struct timespec t = now();
-	struct inode_init init = { .mode = mode, .rdev = rdev, .now_s = t.tv_sec,
-				   .now_ns = (uint32_t)t.tv_nsec };
+	struct inode_init init = {
+		.mode = mode, .rdev = rdev, .now_s = t.tv_sec, .now_ns = (uint32_t)t.tv_nsec
+	};
 	struct inode *i = NULL;
 	struct handle h;
 	int ret, stop_ret;
@@ -214,8 +215,12 @@ static int write_range(struct inode *i, uint64_t off, uint64_t len)
 	while (len > 0) {
 		uint64_t part = MIN(len, (uint64_t)CHUNK_MAX), k;
 		struct iovec iov = { .iov_base = buf, .iov_len = part };
-		struct data_write w = { .iov = &iov, .iovcnt = 1, .off = off, .len = part,
-					.alloc_flags = ALLOC_RESERVED_OK, .now_s = t.tv_sec,
+		struct data_write w = { .iov = &iov,
+					.iovcnt = 1,
+					.off = off,
+					.len = part,
+					.alloc_flags = ALLOC_RESERVED_OK,
+					.now_s = t.tv_sec,
 					.now_ns = (uint32_t)t.tv_nsec };
 
 		for (k = 0; k < part; k++)
@@ -313,17 +318,11 @@ static uint64_t number(const char *word)
 	uint64_t n = strtoull(word, &end, 0);
 
 	switch (*end) {
-	case 'G':
-		n <<= 10; /* fallthrough */
-	case 'M':
-		n <<= 10; /* fallthrough */
-	case 'K':
-		n <<= 10;
-		break;
-	case '\0':
-		break;
-	default:
-		die(-EINVAL, "bad number %s", word);
+	case 'G': n <<= 10; /* fallthrough */
+	case 'M': n <<= 10; /* fallthrough */
+	case 'K': n <<= 10; break;
+	case '\0': break;
+	default: die(-EINVAL, "bad number %s", word);
 	}
 	return n;
 }
@@ -335,8 +334,8 @@ static int cmd_statfs(char **a)
 	(void)a;
 	store_statfs(store, &st);
 	printf("blocks %" PRIu64 " free %" PRIu64 " avail %" PRIu64 " files %" PRIu64
-	       " ffree %" PRIu64 " bsize %" PRIu32 "\n", st.blocks, st.blocks_free,
-	       st.blocks_avail, st.files, st.files_free, st.block_size);
+	       " ffree %" PRIu64 " bsize %" PRIu32 "\n",
+	       st.blocks, st.blocks_free, st.blocks_avail, st.files, st.files_free, st.block_size);
 	return 0;
 }
 
@@ -563,8 +562,9 @@ static int cmd_threads(char **a)
 	if (ret)
 		return ret;
 	for (k = 0; k < n; k++) {
-		w[k] = (struct worker){ .dir = dir, .id = k, .count = (uint32_t)number(a[2]),
-					.bytes = number(a[3]) };
+		w[k] = (struct worker){
+			.dir = dir, .id = k, .count = (uint32_t)number(a[2]), .bytes = number(a[3])
+		};
 		if (pthread_create(&w[k].thread, NULL, work, &w[k]))
 			die(-EAGAIN, "thread %s", "");
 	}
@@ -634,13 +634,13 @@ static const struct command {
 	int args;
 	int (*run)(char **args);
 } commands[] = {
-	{ "statfs", 0, cmd_statfs },   { "why", 0, cmd_why },	      { "mkdir", 1, cmd_mkdir },
-	{ "create", 1, cmd_create },   { "mknod", 3, cmd_mknod },     { "files", 3, cmd_files },
-	{ "dirs", 2, cmd_dirs },       { "write", 3, cmd_write },     { "read", 1, cmd_read },
-	{ "stream", 4, cmd_stream },   { "threads", 4, cmd_threads }, { "truncate", 2, cmd_truncate },
-	{ "unlink", 1, cmd_unlink },   { "orphan", 1, cmd_orphan },   { "runs", 1, cmd_runs },
-	{ "trim", 0, cmd_trim },       { "sync", 0, cmd_sync },	      { "freeze", 0, cmd_freeze },
-	{ "thaw", 0, cmd_thaw },       { "fill", 2, cmd_fill },	      { "crash", 0, cmd_crash },
+	{ "statfs", 0, cmd_statfs }, { "why", 0, cmd_why },	    { "mkdir", 1, cmd_mkdir },
+	{ "create", 1, cmd_create }, { "mknod", 3, cmd_mknod },	    { "files", 3, cmd_files },
+	{ "dirs", 2, cmd_dirs },     { "write", 3, cmd_write },	    { "read", 1, cmd_read },
+	{ "stream", 4, cmd_stream }, { "threads", 4, cmd_threads }, { "truncate", 2, cmd_truncate },
+	{ "unlink", 1, cmd_unlink }, { "orphan", 1, cmd_orphan },   { "runs", 1, cmd_runs },
+	{ "trim", 0, cmd_trim },     { "sync", 0, cmd_sync },	    { "freeze", 0, cmd_freeze },
+	{ "thaw", 0, cmd_thaw },     { "fill", 2, cmd_fill },	    { "crash", 0, cmd_crash },
 };
 
 static int run_commands(int argc, char **argv)
@@ -680,20 +680,11 @@ int main(int argc, char **argv)
 
 	while ((opt = getopt(argc, argv, "rndb:")) != -1) {
 		switch (opt) {
-		case 'r':
-			opts.readonly = true;
-			break;
-		case 'n':
-			opts.norecovery = true;
-			break;
-		case 'd':
-			opts.discard = true;
-			break;
-		case 'b':
-			opts.bufs_max = (uint32_t)number(optarg);
-			break;
-		default:
-			return 2;
+		case 'r': opts.readonly = true; break;
+		case 'n': opts.norecovery = true; break;
+		case 'd': opts.discard = true; break;
+		case 'b': opts.bufs_max = (uint32_t)number(optarg); break;
+		default: return 2;
 		}
 	}
 	if (optind == argc)
