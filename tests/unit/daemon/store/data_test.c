@@ -219,6 +219,48 @@ TEST(test_growing_again__shows_zeros)
 	grow_again("-b 1024 -I 512 -O inline_data");
 }
 
+/* What lies behind the end is zero in the image, so that others who grow the file show nothing. */
+TEST(test_shrinking__zeroes_the_tail_in_the_image)
+{
+	struct file f;
+	struct map_run run;
+	uint8_t block[BLOCK];
+
+	file_open(&f, "-b 1024", "8M");
+	CHECK_EQ(put(&f, 0, 3 * BLOCK, 9), 3 * BLOCK);
+	CHECK_OK(inode_truncate(f.i, BLOCK + 100));
+	CHECK_OK(map_lookup(f.i, 1, 1, &run));
+	CHECK_OK(bdev_read(f.m.s->bdev, block, BLOCK, run.pblk * BLOCK));
+	for (uint32_t k = 0; k < BLOCK; k++)
+		CHECK_EQ(block[k], k < 100 ? 9 : 0);
+	file_close(&f);
+}
+
+/* And whatever others left there is not shown when the file grows, in any of the ways it can. */
+TEST(test_growing__hides_what_lies_behind_the_end)
+{
+	for (int way = 0; way < 5; way++) {
+		struct file f;
+		struct map_run run;
+		uint8_t block[BLOCK];
+
+		file_open(&f, "-b 1024", "8M");
+		CHECK_EQ(put(&f, 0, 100, 9), 100);
+		CHECK_OK(map_lookup(f.i, 0, 1, &run));
+		memset(block, STALE, BLOCK);
+		CHECK_OK(bdev_write(f.m.s->bdev, block, BLOCK - 100, run.pblk * BLOCK + 100));
+		switch (way) {
+		case 0: CHECK_OK(inode_truncate(f.i, 900)); break;
+		case 1: CHECK_OK(inode_preallocate(f.i, 700, 5000, false, 0)); break;
+		case 2: CHECK_OK(inode_zero_range(f.i, 2048, 100, false)); break;
+		case 3: CHECK_EQ(put(&f, 700, 10, 0), 10); break;
+		default: CHECK_EQ(put(&f, 7000, 10, 0), 10); break;
+		}
+		check_bytes(&f, 100, f.i->size, 0);
+		file_close(&f);
+	}
+}
+
 /* Contents of every length that fits the inode, and one more. */
 TEST(test_inline__moves_to_a_block_when_full)
 {
@@ -454,4 +496,71 @@ TEST(test_crash_inline__shows_nothing_stale)
 {
 	for (int round = 0; round < 3; round++)
 		crash_once("-b 1024 -J size=1 -N 32 -O inline_data");
+}
+
+/* ---- loss of power while blocks are being freed ---------------------------- */
+
+#define SCATTERED 15000u
+
+/* Copy the image, so that each round begins with the same file. */
+static void copy_image(const struct img *from, struct img *to)
+{
+	struct bdev_open_opts opts = { 0 };
+	static uint8_t buf[1 << 20];
+	struct bdev *a, *b;
+
+	img_make(to, "-b 1024 -J size=1 -N 32", "24M");
+	CHECK_OK(bdev_open_file(from->path, &opts, &a));
+	CHECK_OK(bdev_open_file(to->path, &opts, &b));
+	CHECK_EQ(a->size, b->size);
+	for (uint64_t off = 0; off < a->size; off += sizeof(buf)) {
+		size_t n = (size_t)MIN((uint64_t)sizeof(buf), a->size - off);
+
+		CHECK_OK(bdev_read(a, buf, n, off));
+		CHECK_OK(bdev_write(b, buf, n, off));
+	}
+	bdev_close(a);
+	bdev_close(b);
+}
+
+/* A truncation of many transactions: the file has the old size, or the new one and no block too many. */
+TEST(test_crash_in_truncation__is_finished_by_recovery)
+{
+	struct file f;
+	struct img whole;
+	uint32_t ino, finished = 0, cleaned;
+
+	file_open(&f, "-b 1024 -J size=1 -N 32", "24M");
+	for (uint64_t k = 0; k < SCATTERED; k++)
+		CHECK_EQ(put(&f, k * 2 * BLOCK, 1, 1), 1);
+	ino = f.i->ino;
+	whole = f.m;
+	file_close(&f);
+	(void)snprintf(whole.path, sizeof(whole.path), "%s", test_path("whole"));
+	CHECK_EQ(rename(f.m.path, whole.path), 0);
+	for (int round = 0; round < 8; round++) {
+		struct lossy *l;
+
+		copy_image(&whole, &f.m);
+		open_lossy(&f.m, &l);
+		CHECK_OK(inode_get(f.m.s, ino, &f.i));
+		lossy_crash_after(l, 2 + test_random_below(800));
+		rwlock_write(&f.i->lock);
+		CHECK_OK(inode_truncate(f.i, 10));
+		img_put(f.i);
+		lossy_crash(l);
+		store_destroy(f.m.s);
+		img_open(&f.m);
+		CHECK_OK(store_orphan_cleanup(f.m.s, &cleaned));
+		finished += cleaned;
+		CHECK_OK(inode_get(f.m.s, ino, &f.i));
+		rwlock_write(&f.i->lock);
+		CHECK_OK(map_verify(f.i));
+		if (f.i->size == 10)
+			CHECK_EQ(f.i->blocks, 2);
+		else
+			CHECK_EQ(f.i->size, (SCATTERED - 1) * 2ull * BLOCK + 1);
+		file_close(&f);
+	}
+	CHECK_GT(finished, 0); /* otherwise the crashes came at the wrong times */
 }

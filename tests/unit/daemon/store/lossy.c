@@ -20,6 +20,7 @@ struct lossy {
 	struct mutex lock; /* all below, and the order of writes */
 	struct undo *newest;
 	bool dead;
+	uint64_t writes_left; /* 0: no crash is planned */
 	uint8_t fail_value;
 	uint32_t fail_count;
 };
@@ -60,6 +61,26 @@ static bool must_fail(struct lossy *l, const struct iovec *iov, int iovcnt)
 	return true;
 }
 
+static void forget(struct lossy *l)
+{
+	while (l->newest) {
+		struct undo *u = l->newest;
+
+		l->newest = u->older;
+		free(u);
+	}
+}
+
+/* Caller holds the lock. */
+static void crash(struct lossy *l)
+{
+	l->dead = true;
+	for (struct undo *u = l->newest; u; u = u->older)
+		if (test_random_below(2))
+			CHECK_OK(bdev_write(l->below, u->old, u->len, u->off));
+	forget(l);
+}
+
 static int lossy_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off)
 {
 	struct lossy *l = lossy_of(b);
@@ -69,6 +90,8 @@ static int lossy_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uin
 	for (int k = 0; k < iovcnt; k++)
 		len += iov[k].iov_len;
 	mutex_lock(&l->lock);
+	if (l->writes_left > 0 && --l->writes_left == 0 && !l->dead)
+		crash(l);
 	if (must_fail(l, iov, iovcnt)) {
 		r = -EIO;
 	} else if (!l->dead) {
@@ -77,16 +100,6 @@ static int lossy_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uin
 	}
 	mutex_unlock(&l->lock);
 	return r;
-}
-
-static void forget(struct lossy *l)
-{
-	while (l->newest) {
-		struct undo *u = l->newest;
-
-		l->newest = u->older;
-		free(u);
-	}
 }
 
 static int lossy_flush(struct bdev *b)
@@ -145,11 +158,14 @@ struct bdev *lossy_bdev(struct lossy *l)
 void lossy_crash(struct lossy *l)
 {
 	mutex_lock(&l->lock);
-	l->dead = true;
-	for (struct undo *u = l->newest; u; u = u->older)
-		if (test_random_below(2))
-			CHECK_OK(bdev_write(l->below, u->old, u->len, u->off));
-	forget(l);
+	crash(l);
+	mutex_unlock(&l->lock);
+}
+
+void lossy_crash_after(struct lossy *l, uint64_t count)
+{
+	mutex_lock(&l->lock);
+	l->writes_left = count;
 	mutex_unlock(&l->lock);
 }
 
