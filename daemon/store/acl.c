@@ -105,8 +105,7 @@ static bool acl_valid(const struct acl *acl)
 				return false;
 			next = 0;
 			break;
-		default:
-			return false;
+		default: return false;
 		}
 	}
 	return next == 0;
@@ -335,22 +334,14 @@ static bool acl_mode(const struct acl *acl, uint16_t *mode)
 		const struct acl_entry *e = &acl->e[k];
 
 		switch (e->tag) {
-		case EXT4_ACL_USER_OBJ:
-			bits |= (uint16_t)(e->perm << 6);
-			break;
-		case EXT4_ACL_GROUP_OBJ:
-			bits |= (uint16_t)(e->perm << 3);
-			break;
-		case EXT4_ACL_OTHER:
-			bits |= e->perm;
-			break;
+		case EXT4_ACL_USER_OBJ: bits |= (uint16_t)(e->perm << 6); break;
+		case EXT4_ACL_GROUP_OBJ: bits |= (uint16_t)(e->perm << 3); break;
+		case EXT4_ACL_OTHER: bits |= e->perm; break;
 		case EXT4_ACL_MASK: /* comes after the group it limits */
 			bits = (uint16_t)((bits & ~070) | e->perm << 3);
 			equivalent = false;
 			break;
-		default:
-			equivalent = false;
-			break;
+		default: equivalent = false; break;
 		}
 	}
 	*mode = (uint16_t)((*mode & ~0777) | bits);
@@ -422,7 +413,7 @@ int acl_inherit(struct inode *dir, uint16_t *mode, uint16_t umask, struct acl **
 	if (err)
 		return err;
 	if (!acl) {
-		*mode &= (uint16_t)~(umask & 0777);
+		*mode &= (uint16_t) ~(umask & 0777);
 		return 0;
 	}
 	access = acl_copy(acl);

@@ -147,8 +147,7 @@ uint8_t dir_ftype_stored(const struct store *s, uint8_t ftype)
 
 uint8_t dirent_ftype(const struct store *s, const struct ext4_dir_entry_2 *de)
 {
-	if (!store_has_incompat(s, EXT4_FEATURE_INCOMPAT_FILETYPE) ||
-	    de->file_type >= EXT4_FT_MAX)
+	if (!store_has_incompat(s, EXT4_FEATURE_INCOMPAT_FILETYPE) || de->file_type >= EXT4_FT_MAX)
 		return EXT4_FT_UNKNOWN;
 	return de->file_type;
 }
@@ -326,8 +325,9 @@ static int block_check(struct inode *dir, uint32_t lblk, enum dir_kind kind, str
 	if (kind != DIR_INDEX && lblk != 0 && !s->has_csum)
 		is_index = false;
 	if ((kind == DIR_LEAF && is_index) || (kind == DIR_INDEX && !is_index))
-		return store_corrupt(s, dir->ino, b->pblk, "directory block: not of the kind the "
-							   "index says");
+		return store_corrupt(s, dir->ino, b->pblk,
+				     "directory block: not of the kind the "
+				     "index says");
 	if (buf_verified(b)) {
 		/* Verified, but perhaps as something else: what sealing relies on is cheap. */
 		if (is_index && !index_layout_ok(s, lblk, b->data))
@@ -356,7 +356,8 @@ int dir_block_read(struct inode *dir, uint32_t lblk, enum dir_kind kind, struct 
 	int err;
 
 	if (lblk >= dir->size >> dir->store->block_bits)
-		return store_corrupt(dir->store, dir->ino, 0, "directory index: block past the end");
+		return store_corrupt(dir->store, dir->ino, 0,
+				     "directory index: block past the end");
 	err = map_lookup(dir, lblk, 1, &run);
 	if (err == 0)
 		err = run_check(dir, &run);

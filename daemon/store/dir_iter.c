@@ -261,6 +261,26 @@ static int batch_emit(struct iter *it, struct batch *b, const struct dir_area *s
 	return 0;
 }
 
+static bool is_corruption(int err)
+{
+	return err == -EUCLEAN || err == -EBADMSG;
+}
+
+/*
+ * The next leaf that can be reached: an index block that cannot be read hides the names
+ * below it, not those behind. -ENOENT at the end.
+ */
+static int next_leaf(struct iter *it, struct htree_path *path)
+{
+	int err = htree_next(path);
+
+	while (is_corruption(err) && path->steps_left > 0) {
+		iter_note(it, err);
+		err = htree_next(path);
+	}
+	return err;
+}
+
 /* The leaf of the path and those that continue its last hash; *ret_more: the path stands on the next. */
 static int gather_leaves(struct iter *it, struct htree_path *path, struct batch *b, bool *ret_more)
 {
@@ -278,11 +298,11 @@ static int gather_leaves(struct iter *it, struct htree_path *path, struct batch 
 				err = dir_block_broken(it->dir, buf);
 			buf_put(buf);
 		}
-		if (err == -EUCLEAN || err == -EBADMSG || err == -EIO)
+		if (is_corruption(err) || err == -EIO)
 			iter_note(it, err);
 		else if (err)
 			return err;
-		err = htree_next(path);
+		err = next_leaf(it, path);
 		*ret_more = err == 0;
 	} while (err == 0 && (path->leaf_hash & 1));
 	return err == -ENOENT ? 0 : err;
@@ -451,7 +471,7 @@ static int iterate_indexed(struct iter *it)
 		htree_close(&path);
 		free(b.e);
 	}
-	if (!index_bad || (r != -EUCLEAN && r != -EBADMSG))
+	if (!index_bad || !is_corruption(r))
 		return r;
 	/* Positions and hashes do not mix: only a listing that has not gone far can change over. */
 	if (it->cookie > COOKIE_DOTDOT)

@@ -152,9 +152,7 @@ struct dir_hash dirhash(uint8_t version, const uint32_t seed[4], const char *nam
 		hash.major = state[0];
 		hash.minor = state[1];
 		break;
-	default:
-		hash.major = hash_legacy(name, len, is_unsigned);
-		break;
+	default: hash.major = hash_legacy(name, len, is_unsigned); break;
 	}
 	hash.major &= ~1u;
 	if (hash.major == (uint32_t)EXT4_HTREE_EOF_32BIT << 1)

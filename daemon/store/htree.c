@@ -411,7 +411,8 @@ static int leaf_map_load(const struct htree_path *path, const struct dir_area *a
 			e->off = off;
 			e->len = EXT4_DIR_REC_LEN(de->name_len);
 			e->hash = dirhash(path->hash_version, path->dir->store->hash_seed, de->name,
-					  de->name_len).major;
+					  de->name_len)
+					  .major;
 			m->bytes += e->len;
 		}
 		off += dirent_rec_len(de);
@@ -538,8 +539,8 @@ static int add_step(struct handle *h, struct htree_path *path, const struct dir_
 	err = put_in_leaf(h, dir, path->leaf, leaf, name, t);
 	if (err != -ENOSPC)
 		return err;
-	while (level > 0 && path->frames[level - 1].count ==
-				    dir_index_limit(s, path->frames[level - 1].lblk))
+	while (level > 0 &&
+	       path->frames[level - 1].count == dir_index_limit(s, path->frames[level - 1].lblk))
 		level--;
 	if (level == path->levels)
 		return split_leaf(h, path, leaf, hash.major, name, t);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Targets of symbolic links: up to 59 bytes in i_block ("fast"), else inside the inode
- * (inline_data) or in one block.
+ * (inline_data; read, not written) or in one block.
  *
  * The size comes from the image and chooses where the bytes are, so it is checked
  * against each place before a byte is copied: a size larger than its place, of 0, or
@@ -30,21 +30,6 @@ static void write_fast(struct inode *i, const char *target, uint32_t len)
 	i->size = len;
 }
 
-/* -ENOSPC when it does not fit the inode. */
-static int write_inline(struct handle *h, struct inode *i, const char *target, uint32_t len)
-{
-	uint32_t head = sizeof(i->i_block);
-	int err = xattr_ibody_data_set(h, i, target + head, len - head);
-
-	if (err)
-		return err;
-	i->flags &= ~EXT4_EXTENTS_FL;
-	i->flags |= EXT4_INLINE_DATA_FL;
-	memcpy(i->i_block, target, head);
-	i->size = len;
-	return 0;
-}
-
 static int write_block(struct handle *h, struct inode *i, const char *target, uint32_t len)
 {
 	struct map_run run;
@@ -71,8 +56,6 @@ static int write_block(struct handle *h, struct inode *i, const char *target, ui
 
 int symlink_write(struct handle *h, struct inode *i, const char *target, uint32_t len)
 {
-	int err;
-
 	CHECK(inode_is_symlink(i));
 	/* The terminating NUL has to fit the block too, as in ext4. */
 	if (len >= PATH_MAX || len >= i->store->block_size)
@@ -85,11 +68,10 @@ int symlink_write(struct handle *h, struct inode *i, const char *target, uint32_
 		write_fast(i, target, len);
 		return 0;
 	}
-	if (store_has_incompat(i->store, EXT4_FEATURE_INCOMPAT_INLINE_DATA)) {
-		err = write_inline(h, i, target, len);
-		if (err != -ENOSPC)
-			return err;
-	}
+	/*
+	 * Never inside the inode: e2fsck does not count the xattr block of an inline
+	 * symlink and would call it leaked. The kernel makes none either.
+	 */
 	return write_block(h, i, target, len);
 }
 

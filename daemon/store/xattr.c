@@ -26,7 +26,7 @@
 
 /* Larger values go to an inode of their own at once: beside them a block holds little. */
 #define EA_VALUE_LEN_MIN(block_size)                                                               \
-	((block_size) - EXT4_XATTR_LEN(3) - (uint32_t)sizeof(struct ext4_xattr_header) - 4)
+	((block_size)-EXT4_XATTR_LEN(3) - (uint32_t)sizeof(struct ext4_xattr_header) - 4)
 
 struct prefix {
 	uint8_t index;
@@ -35,7 +35,10 @@ struct prefix {
 	const char *text;
 };
 
-#define PREFIX(i, w, t) { .index = (i), .whole = (w), .len = sizeof(t) - 1, .text = (t) }
+#define PREFIX(i, w, t)                                                                            \
+	{                                                                                          \
+		.index = (i), .whole = (w), .len = sizeof(t) - 1, .text = (t)                      \
+	}
 
 static const struct prefix prefixes[] = {
 	PREFIX(EXT4_XATTR_INDEX_USER, false, "user."),
@@ -315,7 +318,7 @@ ssize_t xattr_list(struct inode *i, char *buf, size_t size)
 /* All entries of an inode, decoded from copies. */
 struct xattrs {
 	struct xattr_ibody ibody;
-	uint8_t *block; /* copy */
+	uint8_t *block;		  /* copy */
 	struct xattr_vec in, out; /* in the tail, in the block */
 	bool in_changed, out_changed;
 };
@@ -527,7 +530,8 @@ static int place_in_ea_inode(struct handle *h, struct inode *i, struct xattrs *x
 		return err;
 	err = place(i, x, add);
 	if (err)
-		(void)ea_inode_unref(h, i, add->value_inum); /* the first error is the one to tell */
+		(void)ea_inode_unref(h, i,
+				     add->value_inum); /* the first error is the one to tell */
 	return err;
 }
 

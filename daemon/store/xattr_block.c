@@ -127,8 +127,7 @@ static int block_verify(const struct inode *i, const struct buf *b)
 		(void)store_corrupt(s, i->ino, b->pblk, "attribute block: checksum");
 		return -EBADMSG;
 	}
-	if (head->h_refcount.raw == 0 ||
-	    le32_to_cpu(head->h_refcount) > EXT4_XATTR_REFCOUNT_MAX)
+	if (head->h_refcount.raw == 0 || le32_to_cpu(head->h_refcount) > EXT4_XATTR_REFCOUNT_MAX)
 		return store_corrupt(s, i->ino, b->pblk, "attribute block: reference count");
 	what = xattr_region_check(&r);
 	return what ? store_corrupt(s, i->ino, b->pblk, what) : 0;

@@ -17,12 +17,12 @@ struct xattr_key {
 };
 
 struct xattr_entry {
-	struct xattr_key key;	/* points into the region, or at the caller's name */
-	const uint8_t *value;	/* NULL when in an EA inode */
+	struct xattr_key key; /* points into the region, or at the caller's name */
+	const uint8_t *value; /* NULL when in an EA inode */
 	uint32_t value_len;
-	uint32_t value_inum;	/* EA inode, 0 = none */
-	uint32_t hash;		/* as stored; matters for EA inodes only */
-	bool from_block;	/* its reference to the EA inode was the block's */
+	uint32_t value_inum; /* EA inode, 0 = none */
+	uint32_t hash;	     /* as stored; matters for EA inodes only */
+	bool from_block;     /* its reference to the EA inode was the block's */
 };
 
 /* Entries and values on disk. */
@@ -82,7 +82,7 @@ uint32_t xattr_hash(const struct xattr_key *key, const uint8_t *value, uint32_t 
 struct xattr_ibody {
 	uint8_t *raw; /* malloc'd or inline_buf; NULL when the inode has no room for any */
 	uint32_t len;
-	bool used;    /* holds attributes: magic found and entries sound */
+	bool used; /* holds attributes: magic found and entries sound */
 	struct xattr_region region;
 	uint8_t inline_buf[512];
 };

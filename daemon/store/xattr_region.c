@@ -32,8 +32,8 @@ static bool value_ok(const struct xattr_region *r, const struct ext4_xattr_entry
 
 	if (d->e_value_inum.raw)
 		return r->ea_inode && len > 0 && len <= XATTR_VALUE_LEN_MAX;
-	return len == 0 || (offs <= room && len <= room - offs &&
-			    EXT4_XATTR_SIZE(len) <= room - offs);
+	return len == 0 ||
+	       (offs <= room && len <= room - offs && EXT4_XATTR_SIZE(len) <= room - offs);
 }
 
 int xattr_cursor_next(struct xattr_cursor *c, struct xattr_entry *ret_entry)
@@ -234,7 +234,6 @@ void xattr_vec_write(const struct xattr_vec *v, uint8_t *base, const struct xatt
 			memcpy(base + end, e->value, e->value_len);
 		}
 		if (hashed)
-			d->e_hash = cpu_to_le32(
-				xattr_hash(&e->key, e->value, e->value_len, false));
+			d->e_hash = cpu_to_le32(xattr_hash(&e->key, e->value, e->value_len, false));
 	}
 }

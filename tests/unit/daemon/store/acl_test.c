@@ -12,8 +12,15 @@
 #define ACCESS "system.posix_acl_access"
 #define DEFAULT "system.posix_acl_default"
 
-enum { UO = EXT4_ACL_USER_OBJ, U = EXT4_ACL_USER, GO = EXT4_ACL_GROUP_OBJ, G = EXT4_ACL_GROUP,
-       M = EXT4_ACL_MASK, O = EXT4_ACL_OTHER, END = 0xffff };
+enum {
+	UO = EXT4_ACL_USER_OBJ,
+	U = EXT4_ACL_USER,
+	GO = EXT4_ACL_GROUP_OBJ,
+	G = EXT4_ACL_GROUP,
+	M = EXT4_ACL_MASK,
+	O = EXT4_ACL_OTHER,
+	END = 0xffff
+};
 
 struct fix {
 	struct img m;
@@ -68,8 +75,9 @@ static int set_wire(struct fix *f, struct inode *i, bool is_default, const void 
 	return err;
 }
 
-static const uint32_t full[] = { UO, 7, UINT32_MAX, U, 6, 1000, U, 0, 70000, GO, 5, UINT32_MAX,
-				 G, 4, 5, M, 6, UINT32_MAX, O, 1, UINT32_MAX, END };
+static const uint32_t full[] = { UO,	7,	    UINT32_MAX, U,	    6,		1000, U, 0,
+				 70000, GO,	    5,		UINT32_MAX, G,		4,    5, M,
+				 6,	UINT32_MAX, O,		1,	    UINT32_MAX, END };
 static const uint32_t plain[] = { UO, 6, UINT32_MAX, GO, 4, UINT32_MAX, O, 0, UINT32_MAX, END };
 
 TEST(test_acl__comes_back_as_given)
@@ -116,15 +124,15 @@ TEST(test_acl__equal_to_mode_is_not_stored)
 TEST(test_acl__bad_ones_are_refused)
 {
 	static const uint32_t bad[][30] = {
-		{ UO, 7, 0, GO, 5, 0, END },				  /* no other */
-		{ UO, 7, 0, UO, 7, 0, GO, 5, 0, O, 0, 0, END },		  /* twice */
-		{ GO, 7, 0, UO, 5, 0, O, 0, 0, END },			  /* order */
-		{ UO, 7, 0, U, 5, 1, GO, 5, 0, O, 0, 0, END },		  /* no mask */
+		{ UO, 7, 0, GO, 5, 0, END },					 /* no other */
+		{ UO, 7, 0, UO, 7, 0, GO, 5, 0, O, 0, 0, END },			 /* twice */
+		{ GO, 7, 0, UO, 5, 0, O, 0, 0, END },				 /* order */
+		{ UO, 7, 0, U, 5, 1, GO, 5, 0, O, 0, 0, END },			 /* no mask */
 		{ UO, 7, 0, U, 5, UINT32_MAX, GO, 5, 0, M, 7, 0, O, 0, 0, END }, /* no id */
-		{ UO, 8, 0, GO, 5, 0, O, 0, 0, END },			  /* perm */
-		{ UO, 7, 0, GO, 5, 0, 0x40, 5, 0, O, 0, 0, END },	  /* tag */
-		{ UO, 7, 0, GO, 5, 0, O, 0, 0, M, 7, 0, END },		  /* after other */
-		{ UO, 7, 0, G, 5, 1, GO, 5, 0, M, 7, 0, O, 0, 0, END },	  /* group first */
+		{ UO, 8, 0, GO, 5, 0, O, 0, 0, END },				 /* perm */
+		{ UO, 7, 0, GO, 5, 0, 0x40, 5, 0, O, 0, 0, END },		 /* tag */
+		{ UO, 7, 0, GO, 5, 0, O, 0, 0, M, 7, 0, END },			 /* after other */
+		{ UO, 7, 0, G, 5, 1, GO, 5, 0, M, 7, 0, O, 0, 0, END },		 /* group first */
 	};
 	uint8_t in[256];
 	uint16_t mode;

@@ -49,11 +49,13 @@ static void check(struct inode *i, uint32_t len)
 	CHECK_EQ(symlink_read(i, buf, len - 1, &got), -ERANGE);
 }
 
-static void run(const char *options, uint32_t too_long)
+/* Returns how many lengths were too long. */
+static uint32_t run(const char *options, uint32_t too_long)
 {
-	static const uint32_t lens[] = { 1, 30, 58, 59, 60, 61, 100, 150, 200, 400, 1000, 1023,
-					 1024, 4000, 4094, 4095, 4096 };
+	static const uint32_t lens[] = { 1,   30,   58,	  59,	60,   61,   100,  150, 200,
+					 400, 1000, 1023, 1024, 4000, 4094, 4095, 4096 };
 	struct inode *root, *i[ARRAY_SIZE(lens)];
+	uint32_t refused = 0;
 	struct img m;
 
 	for (uint32_t k = 0; k < sizeof(target); k++)
@@ -65,6 +67,8 @@ static void run(const char *options, uint32_t too_long)
 		i[k] = make(&m, root, lens[k], lens[k] < too_long ? 0 : -ENAMETOOLONG);
 		if (i[k])
 			check(i[k], lens[k]);
+		else
+			refused++;
 	}
 	for (uint32_t k = 0; k < ARRAY_SIZE(lens); k++) {
 		uint32_t ino;
@@ -81,26 +85,27 @@ static void run(const char *options, uint32_t too_long)
 	img_close(&m);
 	img_fsck(&m);
 	CHECK(strstr(img_debugfs(&m, false, "stat l59"), "Fast link dest: \"abcdef") != NULL);
+	return refused;
 }
 
 TEST(test_symlink__4k)
 {
-	run("-b 4096", 4096);
+	CHECK_EQ(run("-b 4096", 4096), 1);
 }
 
 TEST(test_symlink__1k)
 {
-	run("-b 1024", 1024);
+	CHECK_EQ(run("-b 1024", 1024), 5);
 }
 
 TEST(test_symlink__block_mapped)
 {
-	run("-b 1024 -O ^extent,^64bit,^metadata_csum -I 128", 1024);
+	CHECK_EQ(run("-b 1024 -O ^extent,^64bit,^metadata_csum -I 128", 1024), 5);
 }
 
 TEST(test_symlink__inline)
 {
-	run("-b 4096 -I 512 -O inline_data", 4096);
+	CHECK_EQ(run("-b 4096 -I 512 -O inline_data", 4096), 1);
 }
 
 TEST(test_symlink__nul_and_empty_are_refused)
@@ -113,8 +118,8 @@ TEST(test_symlink__nul_and_empty_are_refused)
 	root = img_root(&m);
 	memset(target, 'x', sizeof(target));
 	target[5] = 0;
-	(void)make(&m, root, 10, -EINVAL);
-	(void)make(&m, root, 0, -ENOENT);
+	CHECK_PTR_EQ(make(&m, root, 10, -EINVAL), NULL);
+	CHECK_PTR_EQ(make(&m, root, 0, -ENOENT), NULL);
 	img_put(root);
 	img_close(&m);
 	img_fsck(&m);
@@ -145,7 +150,7 @@ TEST(test_symlink__lying_sizes_are_corruption)
 	fast = make(&m, root, 20, 0);
 	slow = make(&m, root, 200, 0);
 	check_lie(fast, 0);
-	check_lie(fast, 21);	  /* past the NUL */
+	check_lie(fast, 21); /* past the NUL */
 	check_lie(fast, 59);
 	check_lie(slow, 201);
 	check_lie(slow, 1024);
