@@ -61,6 +61,19 @@ static const char *last_line(char *text)
 	return start;
 }
 
+/* libfuse says less than it knows about the usual two reasons. */
+static int check_device(void)
+{
+	const char *remedy = "load the kernel module: modprobe fuse";
+
+	if (!access("/dev/fuse", R_OK | W_OK))
+		return 0;
+	if (errno == EACCES)
+		remedy = "let every user open it: chmod 666 /dev/fuse";
+	(void)snprintf(caught, sizeof(caught), "/dev/fuse: %s: %s", strerror(errno), remedy);
+	return -EIO;
+}
+
 /* fusermount3 writes to descriptor 2: lend it a file for the time being. */
 static int session_mount(struct fuse_session *se, const char *mountpoint)
 {
@@ -144,7 +157,9 @@ int mount_attach(const struct mount_opts *opts, struct mount **ret_mount, char *
 	if (!m->mountpoint)
 		goto out;
 	fuse_set_log_func(catch_log);
-	error = new_session(m, opts);
+	error = check_device();
+	if (!error)
+		error = new_session(m, opts);
 	if (!error)
 		error = session_mount(m->se, m->mountpoint);
 	fuse_set_log_func(NULL);

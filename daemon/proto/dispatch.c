@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "daemon/base/check.h"
@@ -383,13 +384,52 @@ static int decode_extensions(struct op *op, size_t ext_len)
 	return 0;
 }
 
+/* What matters of the arguments, for people. */
+static void describe_args(const struct op *op, char *text, size_t len)
+{
+	const struct fuse_write_in *w = &op->arg.write;
+	const struct fuse_read_in *r = &op->arg.read;
+	const struct fuse_setattr_in *a = &op->arg.setattr;
+	const struct fuse_fallocate_in *f = &op->arg.fallocate;
+
+	text[0] = 0;
+	switch (op->opcode) {
+	case FUSE_READ:
+	case FUSE_READDIR:
+	case FUSE_READDIRPLUS:
+		(void)snprintf(text, len, " at %" PRIu64 " size %u", r->offset, r->size);
+		break;
+	case FUSE_WRITE:
+		(void)snprintf(text, len, " at %" PRIu64 " size %u write_flags %#x flags %#o",
+			       w->offset, w->size, w->write_flags, w->flags);
+		break;
+	case FUSE_SETATTR:
+		(void)snprintf(text, len, " valid %#x mode %#o uid %u gid %u size %" PRIu64,
+			       a->valid, a->mode, a->uid, a->gid, a->size);
+		break;
+	case FUSE_FALLOCATE:
+		(void)snprintf(text, len, " mode %#x at %" PRIu64 " size %" PRIu64, f->mode,
+			       f->offset, f->length);
+		break;
+	case FUSE_LSEEK:
+		(void)snprintf(text, len, " at %" PRIu64 " whence %u", op->arg.lseek.offset,
+			       op->arg.lseek.whence);
+		break;
+	case FUSE_IOCTL: (void)snprintf(text, len, " command %#x", op->arg.ioctl.cmd); break;
+	default: break;
+	}
+}
+
 static void trace_request(const struct op *op, const struct op_def *def)
 {
-	log_trace("#%" PRIu64 " %s node %" PRIu64 " uid %u pid %u%s%.*s%s%.*s", op->req->unique,
+	char args[128];
+
+	describe_args(op, args, sizeof(args));
+	log_trace("#%" PRIu64 " %s node %" PRIu64 " uid %u pid %u%s%.*s%s%.*s%s", op->req->unique,
 		  def->name, op->nodeid, op->ctx.uid, op->ctx.pid, op->name[0].len ? " " : "",
 		  (int)op->name[0].len, op->name[0].len ? op->name[0].name : "",
 		  op->name[1].len ? " " : "", (int)op->name[1].len,
-		  op->name[1].len ? op->name[1].name : "");
+		  op->name[1].len ? op->name[1].name : "", args);
 }
 
 static size_t total_len(const struct proto_req *req)

@@ -10,7 +10,8 @@
  * (4) The queue is bounded. When it overflows, single names are not known any more: the
  * kernel is told that nothing holds (INC_EPOCH), or, where it cannot be told, the log is.
  *
- * Parked seeks go through the same thread, because they begin with a notification.
+ * Requests whose answer has to follow a notification (seeks; writes that took the
+ * set-user-id bit away) are parked and answered by the same thread.
  */
 #include "daemon/proto/session.h"
 
@@ -27,7 +28,7 @@
 /* A seek looks again after each flush; a file written all the time must not hold it for ever. */
 #define SEEK_ROUNDS_MAX 64
 
-enum job_kind { JOB_INODE, JOB_ENTRY, JOB_DELETE, JOB_EPOCH, JOB_SEEK };
+enum job_kind { JOB_INODE, JOB_ENTRY, JOB_DELETE, JOB_EPOCH, JOB_SEEK, JOB_REPLY };
 
 struct job {
 	struct list link;
@@ -35,6 +36,7 @@ struct job {
 	uint64_t nodeid, child;
 	int64_t off, len;
 	struct notify_seek seek;
+	struct proto_req *req; /* JOB_REPLY, its answer in name */
 	uint32_t name_len;
 	char name[];
 };
@@ -179,6 +181,13 @@ static void run_job(struct notifier *n, struct job *job, bool stopping)
 		run_seek(n, &job->seek, stopping);
 		return;
 	}
+	if (job->kind == JOB_REPLY) {
+		if (!stopping)
+			(void)note_inode(n, job->nodeid, -1,
+					 0); /* counted; the answer is right anyway */
+		req_reply(job->req, 0, job->name, job->name_len);
+		return;
+	}
 	if (stopping || !atomic_load(&n->s->ready))
 		return;
 	/* Counted in write_note(); a kernel that does not hold the thing has nothing to forget. */
@@ -187,7 +196,8 @@ static void run_job(struct notifier *n, struct job *job, bool stopping)
 	case JOB_ENTRY: (void)note_entry(n, job); break;
 	case JOB_DELETE: (void)note_delete(n, job); break;
 	case JOB_EPOCH: (void)note_epoch(n); break;
-	case JOB_SEEK: break;
+	case JOB_SEEK:
+	case JOB_REPLY: break;
 	}
 }
 
@@ -302,6 +312,26 @@ int notifier_seek(struct notifier *n, const struct notify_seek *seek)
 		return 0;
 	free(job);
 	return -ENOMEM;
+}
+
+void notifier_reply(struct notifier *n, struct proto_req *req, uint64_t nodeid, const void *data,
+		    size_t len)
+{
+	struct job *job = n ? calloc(1, sizeof(*job) + NOTIFY_REPLY_MAX) : NULL;
+
+	CHECK(len <= NOTIFY_REPLY_MAX);
+	if (job) {
+		job->kind = JOB_REPLY;
+		job->nodeid = nodeid;
+		job->req = req;
+		job->name_len = (uint32_t)len;
+		if (len)
+			memcpy(job->name, data, len);
+		if (enqueue(n, job))
+			return;
+		free(job);
+	}
+	req_reply(req, 0, data, len);
 }
 
 int notifier_new(struct proto_session *s, struct notifier **ret_notifier)

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* O_TRUNC reaches OPEN only with FUSE_ATOMIC_O_TRUNC, which only share=on agrees to. */
@@ -100,6 +101,21 @@ static uint32_t write_flags(const struct op *op)
 	return flags;
 }
 
+/*
+ * A change of contents by somebody without privileges takes set-user-id bits away, and the
+ * kernel leaves that to us. But it keeps believing the mode it has, for it only expects
+ * times and size to change: it has to be told, or the file could still be executed with
+ * the privileges it lost.
+ */
+static bool loses_privileges(struct op *op)
+{
+	struct fs_attr attr;
+
+	if (fs_getattr(op->s->fs, &op->ctx, op->nodeid, &attr))
+		return false; /* the change itself will say why */
+	return attr.mode & S_ISUID || (attr.mode & S_ISGID && attr.mode & S_IXGRP);
+}
+
 void op_write(struct op *op)
 {
 	const struct fuse_write_in *in = &op->arg.write;
@@ -107,6 +123,7 @@ void op_write(struct op *op)
 	struct fuse_write_out out = { 0 };
 	uint64_t end;
 	ssize_t done;
+	bool killed;
 	int count;
 
 	count = in->size == op->in.left ? cursor_slice(&op->in, in->size, iov, PROTO_IOV_MAX) : -1;
@@ -122,13 +139,17 @@ void op_write(struct op *op)
 		.len = in->size,
 		.flags = write_flags(op),
 	};
+	killed = req.flags & FS_WRITE_KILL_SUIDGID && loses_privileges(op);
 	done = fs_write(op->s->fs, &op->ctx, &req);
 	if (done < 0) {
 		op_error(op, (int)done);
 		return;
 	}
 	out.size = (uint32_t)done;
-	req_reply(op->req, 0, &out, sizeof(out));
+	if (killed)
+		notifier_reply(op->s->notifier, op->req, op->nodeid, &out, sizeof(out));
+	else
+		req_reply(op->req, 0, &out, sizeof(out));
 }
 
 void op_fsync(struct op *op)
@@ -143,18 +164,34 @@ void op_syncfs(struct op *op)
 	req_reply(op->req, fs_syncfs(op->s->fs), NULL, 0);
 }
 
+/* The kernel does not say whether the caller may keep the bits; root is who usually may. */
+static int fallocate_kill_privs(struct op *op, bool *ret_killed)
+{
+	struct fs_setattr set = { .nodeid = op->nodeid, .valid = FS_SET_KILL_SUIDGID };
+	struct fs_attr attr;
+
+	*ret_killed = op->ctx.uid != 0 && loses_privileges(op);
+	return *ret_killed ? fs_setattr(op->s->fs, &op->ctx, &set, &attr) : 0;
+}
+
 void op_fallocate(struct op *op)
 {
 	const struct fuse_fallocate_in *in = &op->arg.fallocate;
+	bool killed = false;
 	uint64_t end;
+	int err;
 
 	if (add_overflows(in->offset, in->length, &end) || end > INT64_MAX) {
 		op_error(op, -EFBIG);
 		return;
 	}
-	req_reply(op->req,
-		  fs_fallocate(op->s->fs, &op->ctx, op->nodeid, in->mode, in->offset, in->length),
-		  NULL, 0);
+	err = fs_fallocate(op->s->fs, &op->ctx, op->nodeid, in->mode, in->offset, in->length);
+	if (!err)
+		err = fallocate_kill_privs(op, &killed);
+	if (!err && killed)
+		notifier_reply(op->s->notifier, op->req, op->nodeid, NULL, 0);
+	else
+		req_reply(op->req, err, NULL, 0);
 }
 
 /*

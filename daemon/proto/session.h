@@ -176,6 +176,13 @@ struct notify_seek {
 	bool want_hole;
 };
 MUST_USE int notifier_seek(struct notifier *n, const struct notify_seek *seek);
+/*
+ * Answer @req with success when the kernel has been told to forget @nodeid's attributes.
+ * Without a notifier, or without memory, it is answered at once.
+ */
+#define NOTIFY_REPLY_MAX 16
+void notifier_reply(struct notifier *n, struct proto_req *req, uint64_t nodeid, const void *data,
+		    size_t len);
 
 /* Handlers, by file. */
 void op_init(struct op *op);

@@ -637,6 +637,37 @@ TEST(test_write__hands_the_payload_on_uncopied)
 	stop();
 }
 
+static void wait_replies(unsigned count)
+{
+	for (int i = 0; i < 5000 && got.replies < count; i++)
+		(void)poll(NULL, 0, 1);
+	CHECK_EQ(got.replies, count);
+}
+
+TEST(test_write__tells_the_kernel_that_the_mode_changed)
+{
+	struct fuse_write_in in = { .size = 1, .write_flags = FUSE_WRITE_KILL_SUIDGID };
+	unsigned replies;
+
+	start(false);
+	fake.attr.mode = S_IFREG | 04755;
+	for (int i = 0; i < 2; i++) {
+		replies = got.replies;
+		begin(FUSE_WRITE, 6);
+		add(&in, sizeof(in));
+		add("x", 1);
+		send();
+		wait_replies(replies + 1);
+		CHECK_EQ(((struct fuse_write_out *)(void *)got.data)->size, 1);
+		CHECK_EQ(got.notes, 1); /* of the first only: the second finds no such bit */
+		fake.attr.mode = S_IFREG | 0755;
+	}
+	CHECK_EQ(got.note[0].code, FUSE_NOTIFY_INVAL_INODE);
+	CHECK_EQ(got.note[0].nodeid, 6);
+	CHECK_EQ(got.note[0].off, -1);
+	stop();
+}
+
 TEST(test_read__is_capped_by_the_buffer)
 {
 	struct fuse_read_in in = { .offset = 100, .size = 1 << 30 };
@@ -931,13 +962,6 @@ TEST(test_setlk__without_sharing_is_the_kernel_s_business)
 	    sizeof(struct fuse_lk_in));
 	malformed();
 	stop();
-}
-
-static void wait_replies(unsigned count)
-{
-	for (int i = 0; i < 5000 && got.replies < count; i++)
-		(void)poll(NULL, 0, 1);
-	CHECK_EQ(got.replies, count);
 }
 
 static void send_seek(uint64_t off, uint32_t whence)
