@@ -26,8 +26,6 @@
 
 /* A shorter run right behind the file is taken if it is at least this long. */
 #define NEAR_RUN_MIN 64
-/* A first write of so many blocks makes a file a stream. */
-#define STREAM_BLOCKS_MIN 16
 /* A window may take this share of what is free. */
 #define WINDOW_SHARE 32
 /* Groups per flex group from which files are kept out of its first group, as in ext4. */
@@ -277,7 +275,7 @@ static uint32_t window_size(const struct search *q, bool stream)
 
 	if (stream)
 		size = MAX(q->resv->window * 2, pow2_at_least(q->want) * 2);
-	else if (q->want >= STREAM_BLOCKS_MIN || (q->req->flags & ALLOC_STREAM))
+	else if (q->req->flags & ALLOC_STREAM)
 		size = pow2_at_least(q->want);
 	if (size)
 		size = MAX(size, (uint32_t)RESV_WINDOW_MIN);
@@ -302,8 +300,9 @@ static int use_reservation(struct search *q)
 		if (ret != 1)
 			return ret;
 	}
-	if (!r && !stream && req->count < STREAM_BLOCKS_MIN && !(req->flags & ALLOC_STREAM))
-		return 1; /* most files are small and are written once */
+	/* Most files are written once, whatever their size: a window behind each would scatter them. */
+	if (!r && !stream && !(req->flags & ALLOC_STREAM))
+		return 1;
 	if (!r) {
 		r = calloc(1, sizeof(*r));
 		if (!r)
