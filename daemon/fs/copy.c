@@ -102,26 +102,6 @@ static int check_out(const struct copy *c)
 	return c->off_out >= inode_size_max(i) ? -EFBIG : 0;
 }
 
-/* Times, and privileges as by a write. */
-static int stamp(struct copy *c)
-{
-	int error, stop_error;
-	struct handle h;
-	bool cap;
-
-	error = journal_start(c->fs->store->journal, CREDITS_XATTR + CREDITS_INODE, &h);
-	if (error)
-		return error;
-	if (c->ctx->uid != 0)
-		(void)mode_kill_suidgid(c->out, c->ctx, false); /* the inode is written anyway */
-	error = inode_kill_cap(&h, c->out, &cap);
-	inode_stamp(c->out, STAMP_MTIME | STAMP_CTIME);
-	if (!error)
-		error = inode_write_data(&h, c->out);
-	stop_error = journal_stop(&h);
-	return error ? error : stop_error;
-}
-
 /* A hole at the destination, whose size grows over it. */
 static int hole_write(struct copy *c, const struct piece *p)
 {
@@ -170,7 +150,7 @@ static int piece_write(struct copy *c, const struct piece *p, uint64_t *ret_len)
 	}
 	inode_bump(c->out);
 	if (!c->done)
-		error = stamp(c);
+		error = inode_note_write(c->fs, c->ctx, c->out);
 	if (!error && p->hole) {
 		error = hole_write(c, p);
 		n = error ? 0 : (ssize_t)p->len;

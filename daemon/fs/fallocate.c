@@ -65,21 +65,6 @@ static int range_apply(struct fs *fs, const struct fs_ctx *ctx, const struct ran
 	}
 }
 
-/* Times, after the ranges changed in handles of their own. */
-static int stamp(struct fs *fs, struct inode *i)
-{
-	struct handle h;
-	int error, stop_error;
-
-	error = journal_start(fs->store->journal, CREDITS_INODE, &h);
-	if (error)
-		return error;
-	inode_stamp(i, STAMP_MTIME | STAMP_CTIME);
-	error = inode_write_data(&h, i);
-	stop_error = journal_stop(&h);
-	return error ? error : stop_error;
-}
-
 static int fallocate_once(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid,
 			  const struct range *r)
 {
@@ -95,7 +80,7 @@ static int fallocate_once(struct fs *fs, const struct fs_ctx *ctx, uint64_t node
 		inode_bump(i);
 		error = range_apply(fs, ctx, r, i);
 		/* A failed one may have changed part of the range. */
-		stamp_error = stamp(fs, i);
+		stamp_error = inode_note_write(fs, ctx, i);
 		error = error ? error : stamp_error;
 		publish_data(fs, ctx, i, r->off, r->mode & shifts ? 0 : r->len);
 	}

@@ -241,6 +241,11 @@ void publish_name(struct fs *fs, const struct fs_ctx *ctx, enum inval_kind kind,
 bool mode_kill_suidgid(struct inode *i, const struct fs_ctx *ctx, bool chown);
 /* Remove security.capability if there is one, in @h. Caller holds the lock exclusively. */
 MUST_USE int inode_kill_cap(struct handle *h, struct inode *i, bool *ret_changed);
+/*
+ * Times, and privileges as by a write, after contents changed in handles of their own
+ * (fallocate, copy). The protocol has no kill flag for these: who is not root kills.
+ */
+MUST_USE int inode_note_write(struct fs *fs, const struct fs_ctx *ctx, struct inode *i);
 /* May @i have one? Caller holds the lock; remembers the answer. */
 bool inode_has_cap(struct inode *i);
 

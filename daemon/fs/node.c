@@ -452,6 +452,25 @@ int inode_kill_cap(struct handle *h, struct inode *i, bool *ret_changed)
 	return 0;
 }
 
+int inode_note_write(struct fs *fs, const struct fs_ctx *ctx, struct inode *i)
+{
+	int error, stop_error;
+	struct handle h;
+	bool cap;
+
+	error = journal_start(fs->store->journal, CREDITS_XATTR + CREDITS_INODE, &h);
+	if (error)
+		return error;
+	if (ctx->uid != 0)
+		(void)mode_kill_suidgid(i, ctx, false); /* the inode is written anyway */
+	error = inode_kill_cap(&h, i, &cap);
+	inode_stamp(i, STAMP_MTIME | STAMP_CTIME);
+	if (!error)
+		error = inode_write_data(&h, i);
+	stop_error = journal_stop(&h);
+	return error ? error : stop_error;
+}
+
 int inode_check_fixed(const struct inode *i)
 {
 	return i->flags & (EXT4_IMMUTABLE_FL | EXT4_APPEND_FL) ? -EPERM : 0;

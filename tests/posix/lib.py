@@ -22,6 +22,7 @@ OTHER, OTHER_GROUP = 65532, 65531
 
 counts = {"ok": 0, "failed": 0}
 current = "?"
+no_open_messages = False  # the mount hears of no open(2): what that forbids is refused by the write
 
 
 def expect(what, got, want):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""run.py DIR: every check below DIR; prints failures and a summary; exit 1 if one failed. Needs root."""
+"""run.py DIR [no-open-messages]: every check below DIR; prints failures and a summary; exit 1 if one failed. Needs root."""
 import os
 import sys
 
@@ -9,6 +9,7 @@ import lib
 import names
 
 top = os.path.abspath(sys.argv[1])
+lib.no_open_messages = "no-open-messages" in sys.argv[2:]
 for module in (names, attrs):
     lib.run(module, top)
 print(f"{lib.counts['ok']} assertions hold, {lib.counts['failed']} do not")
