@@ -195,7 +195,10 @@ $(LINKS): $(BUILD)/bin/kfs
 # The archive of the program under test comes first: mkfs and kfs may both have, say, an options.o.
 $(filter $(BUILD)/bin/tests/unit/ctl/%,$(UNITS)): $(LIBCTL)
 $(filter-out $(BUILD)/bin/tests/unit/mkfs/% $(BUILD)/bin/tests/unit/ctl/%,$(UNITS)): $(LIBDAEMON)
-$(UNITS): $(BUILD)/bin/tests/%: $(BUILD)/obj/tests/%.o $(LIBTEST) $(LIBMKFS) $(LIBKFS)
+MKFS_UNITS := $(filter $(BUILD)/bin/tests/unit/mkfs/%,$(UNITS))
+$(filter-out $(MKFS_UNITS),$(UNITS)): $(BUILD)/bin/tests/%: $(BUILD)/obj/tests/%.o $(LIBTEST) $(LIBKFS)
+	$(link)
+$(MKFS_UNITS): $(BUILD)/bin/tests/%: $(BUILD)/obj/tests/%.o $(LIBTEST) $(LIBMKFS) $(LIBKFS)
 	$(link)
 $(TOOLS): $(BUILD)/bin/tests/%: $(BUILD)/obj/tests/tools/%.o $(LIBTEST) $(LIBKFS)
 	$(link)
