@@ -12,7 +12,7 @@ churn() { # FEATURES… : words for mke2fs
 	mkimage_e2 ext4.img 256M "$@"
 	kmount ext4.img ext4 nodev
 	for seed in $SEEDS; do
-		mount_kfs kfs.img kfs
+		mount_kfs kfs.img kfs -o nodev
 		mkdir "kfs/$seed" "ext4/$seed"
 		for where in kfs ext4; do
 			"$TOOLS/fschurn" "$where/$seed" "$seed" "$OPS" xattr special >"$where.log"
