@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# chattr and lsattr, versions, project ids, birth times, FITRIM, O_TMPFILE, copy_file_range, file handles across
+# eviction and remount: as on kernel ext4.
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+need python3 chattr lsattr fstrim
+
+mkimage a.img 64M
+mount_kfs a.img a
+echo text >a/file
+mkdir a/dir
+
+# ---- flags: shown, obeyed, kept ----
+# FUSE has no word for them: without a message at open a write is refused when it is written back, at fsync or close.
+refused() { # COMMAND…: fails, whatever it says
+	if "$@" 2>/dev/null; then fail "done to a file whose flags forbid it: $*"; fi
+}
+chattr +i a/file
+refused python3 -c 'import os; fd = os.open("a/file", os.O_WRONLY | os.O_APPEND); os.write(fd, b"x"); os.fsync(fd)'
+refused rm -f a/file
+refused truncate -s 0 a/file
+refused chmod 600 a/file
+refused ln a/file a/hard
+chattr -i a/file
+remount_kfs a.img a -o share=on
+expect_eq "$(cat a/file)" text "an immutable file"
+chattr +i a/file
+refused sh -c 'echo x >>a/file'
+chattr -i +a a/file
+echo more >>a/file
+refused sh -c 'echo x >a/file'
+refused rm -f a/file
+chattr -a a/file
+chattr +d +A a/file a/dir
+remount_kfs a.img a
+expect_eq "$(lsattr -d a/file | tr -d -- '-' | awk '{ print $1 }' | tr -d e)" dA "flags after a remount"
+expect_eq "$(debugfs -R 'stat /file' a.img 2>/dev/null | grep -o 'Flags: 0x[0-9a-f]*')" "Flags: 0x800c0" "flags on disk"
+
+# ---- versions ----
+version=$(lsattr -v a/file | awk '{ print $1 }')
+expect_eq "$version" "$(debugfs -R 'stat /file' a.img 2>/dev/null | sed -n 's/.*Generation: \([0-9]*\).*/\1/p')" version
+expect_failure chattr -v 12345 a/file 2>/dev/null
+
+# ---- birth time ----
+birth=$(stat -c %W a/file)
+[ "$birth" -gt 1600000000 ] || fail "birth time $birth"
+
+python3 - <<'PY'
+import ctypes, errno, os
+libc = ctypes.CDLL(None, use_errno=True)
+
+# an unnamed file that gets a name
+fd = os.open('a', os.O_TMPFILE | os.O_RDWR, 0o600)
+os.write(fd, b'unnamed')
+follow = 0x400
+assert libc.linkat(-100, f'/proc/self/fd/{fd}'.encode(), -100, b'a/named', follow) == 0, ctypes.get_errno()
+os.close(fd)
+assert open('a/named', 'rb').read() == b'unnamed'
+fd = os.open('a', os.O_TMPFILE | os.O_RDWR, 0o600)
+os.write(fd, b'x' * 100000)
+os.close(fd)
+
+# copies inside the filesystem
+with open('a/source', 'wb') as f:
+    f.write(os.urandom(3000000))
+src = os.open('a/source', os.O_RDONLY)
+dst = os.open('a/copy', os.O_RDWR | os.O_CREAT)
+left = 3000000
+while left:
+    done = os.copy_file_range(src, dst, left)
+    assert done > 0
+    left -= done
+assert open('a/source', 'rb').read() == open('a/copy', 'rb').read()
+PY
+
+# ---- handles ----
+cat >handle.py <<'PY'
+import ctypes, os, pickle, sys
+libc = ctypes.CDLL(None, use_errno=True)
+class Handle(ctypes.Structure):
+    _fields_ = [('bytes', ctypes.c_uint), ('type', ctypes.c_int), ('data', ctypes.c_ubyte * 128)]
+def handle(path):
+    h = Handle(bytes=128); mount = ctypes.c_int()
+    if libc.name_to_handle_at(-100, path.encode(), ctypes.byref(h), ctypes.byref(mount), 0):
+        raise OSError(ctypes.get_errno(), path)
+    return bytes(h)
+def open_handle(mount, data):
+    h = Handle.from_buffer_copy(data)
+    fd = libc.open_by_handle_at(mount, ctypes.byref(h), os.O_RDONLY)
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), 'open_by_handle_at')
+    return fd
+if sys.argv[1] == 'save':
+    pickle.dump([handle(p) for p in ('a/file', 'a/dir/inner', 'a/doomed')], open('handles', 'wb'))
+else:
+    mount = os.open('a', os.O_RDONLY)
+    one, two, doomed = pickle.load(open('handles', 'rb'))
+    assert os.read(open_handle(mount, one), 100).startswith(b'text')
+    fd = open_handle(mount, two)
+    assert os.path.samefile(f'/proc/self/fd/{fd}', 'a/dir/inner')
+    try:
+        open_handle(mount, doomed)
+        raise SystemExit('a handle of a deleted file opens')
+    except OSError as e:
+        assert e.errno == 116, e
+PY
+mkdir a/dir/inner
+echo doomed >a/doomed
+python3 handle.py save
+rm a/doomed
+sync
+for i in $(seq 30); do echo "$i" >"a/new$i"; done # the inode is used again
+drop_caches
+python3 handle.py open
+remount_kfs a.img a
+python3 handle.py open
+
+# ---- FITRIM gives the image's space back ----
+head -c 30M /dev/urandom >a/big
+sync a/big
+rm a/big
+sync a
+before=$(stat -c %b a.img)
+fstrim a
+after=$(stat -c %b a.img)
+[ "$after" -lt "$((before - 40000))" ] || fail "the image has $after of $before blocks after fstrim"
+umount_kfs a
+fsck_clean a.img
