@@ -148,6 +148,31 @@ int bdev_flush(struct bdev *b)
 	return err;
 }
 
+/* A failed one is a failed flush: the kernel will not tell again what it lost. */
+int bdev_write_durable(struct bdev *b, const void *buf, size_t len, uint64_t off)
+{
+	int err;
+
+	if (!b->ops->write_durable) {
+		err = bdev_write(b, buf, len, off);
+		return err ? err : bdev_flush(b);
+	}
+	if (b->readonly)
+		return -EROFS;
+	err = check_range(b, off, len);
+	if (err)
+		return err;
+	err = b->ops->write_durable(b, buf, len, off);
+	atomic_fetch_add_explicit(&b->writes, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&b->write_bytes, len, memory_order_relaxed);
+	mutex_lock(&b->flush_lock);
+	if (err && !b->flush_error)
+		b->flush_error = err;
+	err = b->flush_error;
+	mutex_unlock(&b->flush_lock);
+	return err;
+}
+
 int bdev_discard(struct bdev *b, uint64_t off, uint64_t len)
 {
 	int err;

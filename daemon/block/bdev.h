@@ -28,6 +28,8 @@ struct bdev_ops {
 	int (*readv)(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off);
 	int (*writev)(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off);
 	int (*flush)(struct bdev *b);
+	/* Write and make durable just that; NULL = by writev and flush. */
+	int (*write_durable)(struct bdev *b, const void *buf, size_t len, uint64_t off);
 	/* Give space back; contents are undefined afterwards. -EOPNOTSUPP where impossible. */
 	int (*discard)(struct bdev *b, uint64_t off, uint64_t len);
 	/* Make the range read as zeros, without writing them where the medium can. */
@@ -83,6 +85,11 @@ MUST_USE int bdev_write(struct bdev *b, const void *buf, size_t len, uint64_t of
  * (the kernel reports a lost write only once; we must not forget it).
  */
 MUST_USE int bdev_flush(struct bdev *b);
+/*
+ * Write @buf and make it durable; other unflushed writes may or may not be. May
+ * be cheaper than write and flush while others write much.
+ */
+MUST_USE int bdev_write_durable(struct bdev *b, const void *buf, size_t len, uint64_t off);
 MUST_USE int bdev_discard(struct bdev *b, uint64_t off, uint64_t len);
 MUST_USE int bdev_zero(struct bdev *b, uint64_t off, uint64_t len);
 

@@ -98,6 +98,19 @@ static int file_flush(struct bdev *b)
 	return 0;
 }
 
+static ssize_t pwritev_durable(int fd, const struct iovec *iov, int iovcnt, off_t off)
+{
+	return pwritev2(fd, iov, iovcnt, off, RWF_DSYNC);
+}
+
+/* RWF_DSYNC waits for these bytes and the device's cache, not for others' dirty pages. */
+static int file_write_durable(struct bdev *b, const void *buf, size_t len, uint64_t off)
+{
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf, .iov_len = len };
+
+	return transfer_all(b, pwritev_durable, &iov, 1, off);
+}
+
 static int file_fallocate(struct bdev *b, int mode, uint64_t off, uint64_t len)
 {
 	while (fallocate(b->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)(b->fd_offset + off),
@@ -194,6 +207,7 @@ static const struct bdev_ops file_ops = {
 	.readv = file_readv,
 	.writev = file_writev,
 	.flush = file_flush,
+	.write_durable = file_write_durable,
 	.discard = file_discard,
 	.zero = file_zero,
 	.close = file_close,

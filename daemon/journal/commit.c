@@ -31,6 +31,8 @@ void txn_open_locked(struct journal *j, struct transaction *t, uint32_t tid)
 {
 	uint64_t state = atomic_load(&j->error) || j->opts.readonly ? TXN_LOCKED : 0;
 
+	j->credits_kept = j->credits_waiting;
+	j->credits_waiting = 0;
 	t->tid = tid;
 	t->mark = tid ? tid : UINT32_MAX; /* its predecessor's marks are gone by now */
 	atomic_store(&t->bufs, NULL);
@@ -42,7 +44,7 @@ void txn_open_locked(struct journal *j, struct transaction *t, uint32_t tid)
 	j->commit_forced = false;
 	j->commit_due_ns = journal_now_ns() + j->opts.commit_interval_ms * 1000000ULL;
 	atomic_store(&j->running, t);
-	atomic_store(&t->state, state); /* from here on handles join */
+	atomic_store(&t->state, state | j->credits_kept); /* from here on handles join */
 	cond_wake_all(&j->start_cond);
 }
 
@@ -391,8 +393,11 @@ static int put_group(struct log_writer *w, const struct copy *copies, uint32_t c
 	return err;
 }
 
-static int put_commit(struct log_writer *w)
+/* The one block that must be durable before anybody is told. */
+static int write_commit(struct log_writer *w)
 {
+	struct journal *j = w->j;
+	uint64_t off = log_block_addr(w->log, j->head) * j->block_size;
 	struct jbd2_commit_block *commit;
 	struct timespec now;
 	uint8_t *block;
@@ -412,7 +417,10 @@ static int put_commit(struct log_writer *w)
 	} else if (w->log->tail_bytes) {
 		commit->h_chksum[0] = cpu_to_be32(log_commit_checksum(w->log, block));
 	}
-	return writer_put(w, block);
+	j->head = log_next(w->log, j->head);
+	if (j->opts.no_barrier)
+		return bdev_write(j->bdev, block, j->block_size, off);
+	return bdev_write_durable(j->bdev, block, j->block_size, off);
 }
 
 static uint32_t blocks_needed(const struct log *log, uint32_t copies, uint32_t revokes)
@@ -472,11 +480,7 @@ static int write_log(struct journal *j, struct log_writer *w, struct ckpt_set *s
 		err = writer_flush(w);
 	if (!err)
 		err = log_flush(j);
-	if (!err)
-		err = put_commit(w);
-	if (!err)
-		err = writer_flush(w);
-	return err ? err : log_flush(j);
+	return err ? err : write_commit(w);
 }
 
 static int commit_to_log(struct journal *j, struct transaction *t, struct ckpt_set *set)

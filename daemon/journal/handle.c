@@ -69,6 +69,26 @@ static bool txn_join(struct journal *j, struct transaction *t, uint32_t credits,
 	return true;
 }
 
+/*
+ * Takes what the running transaction was opened with for us. Under the lock
+ * nobody can lock the transaction meanwhile.
+ */
+static bool join_kept_locked(struct journal *j, uint32_t credits, struct handle *h)
+{
+	struct transaction *t = atomic_load(&j->running);
+
+	if (j->credits_kept != credits || credits == 0 || (atomic_load(&t->state) & TXN_LOCKED))
+		return false;
+	j->credits_kept = 0;
+	atomic_fetch_add(&t->state, TXN_HANDLE + TXN_UPDATE);
+	h->txn = t;
+	h->tid = t->tid;
+	h->credits = credits;
+	/* Whoever found no room beside it could not ask for a commit of an unused transaction. */
+	cond_wake_all(&j->start_cond);
+	return true;
+}
+
 /* Waits until the running transaction takes us. Returns with the handle joined. */
 static int join_slow(struct journal *j, uint32_t credits, struct handle *h)
 {
@@ -78,21 +98,23 @@ static int join_slow(struct journal *j, uint32_t credits, struct handle *h)
 	j->stats.handle_waits++;
 	for (;;) {
 		struct transaction *t = atomic_load(&j->running);
-		uint64_t state;
+		uint64_t state = atomic_load(&t->state);
 
 		if (atomic_load(&j->error) || j->opts.readonly) {
 			err = -EROFS;
 			break;
 		}
-		/* The kick inside txn_join() takes the lock: join without it here. */
-		state = atomic_load(&t->state);
+		if (join_kept_locked(j, credits, h))
+			break;
 		if (word_has_room(j, state, credits)) {
+			/* Without the lock: joining may ask for a commit. */
 			mutex_unlock(&j->lock);
 			if (txn_join(j, t, credits, h))
 				return 0;
 			mutex_lock(&j->lock);
 			continue;
 		}
+		j->credits_waiting = MAX(j->credits_waiting, credits);
 		if (!(state & TXN_LOCKED))
 			journal_request_commit_locked(j, true);
 		cond_wait(&j->start_cond, &j->lock);

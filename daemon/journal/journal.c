@@ -61,6 +61,22 @@ static uint64_t checkpoint_due_ns(const struct journal *j)
 	return list_entry(first, struct ckpt_set, link)->made_ns + CHECKPOINT_AGE_NS;
 }
 
+/*
+ * Somebody wants a commit of a transaction that nobody joined: nothing to commit.
+ * If what was kept for another is in the way, that one came in elsewhere.
+ */
+static void drop_request_locked(struct journal *j, struct transaction *t)
+{
+	if (!j->commit_requested)
+		return;
+	j->commit_requested = false;
+	if (j->credits_kept == 0)
+		return;
+	atomic_fetch_sub(&t->state, j->credits_kept);
+	j->credits_kept = 0;
+	cond_wake_all(&j->start_cond);
+}
+
 /* Something to do now? Otherwise *ret_until says when to look again. */
 static bool find_work_locked(struct journal *j, enum work *ret_work, uint64_t *ret_until)
 {
@@ -83,7 +99,7 @@ static bool find_work_locked(struct journal *j, enum work *ret_work, uint64_t *r
 	if (handles && (j->commit_requested || uncommitted || now >= j->commit_due_ns))
 		return true;
 	if (!handles)
-		j->commit_requested = false; /* there is nothing to commit */
+		drop_request_locked(j, t);
 	*ret_work = checkpoint ? WORK_CHECKPOINT_ALL : WORK_QUIT;
 	if (checkpoint || j->closing)
 		return true;
@@ -308,6 +324,7 @@ int journal_open(struct cache *cache, const struct journal_map *map, uint32_t lo
 		/* As jbd2 does: one beyond what the superblock expects. */
 		first_tid = j->log ? be32_to_cpu(j->log->sb.s_sequence) + 1 : 1;
 		set_limits(j);
+		j->stats.log_blocks_free = j->log ? log_circle(j->log) : 0;
 		atomic_store(&j->tid_committed, first_tid - 1);
 		mutex_lock(&j->lock);
 		txn_open_locked(j, &j->txns[0], first_tid);

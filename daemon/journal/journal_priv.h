@@ -215,6 +215,12 @@ struct journal {
 	uint64_t checkpoint_wanted, checkpoint_done; /* [lock] */
 	uint32_t checkpoint_tid; /* [lock] what must be committed before checkpoint_wanted is done */
 	uint64_t commit_due_ns;	 /* [lock] */
+	/*
+	 * [lock] The most that somebody waits to reserve, and what the running
+	 * transaction was opened with for that one: else a large handle could wait for
+	 * ever behind small ones that find room first.
+	 */
+	uint32_t credits_waiting, credits_kept;
 	struct journal_stats stats; /* [lock] */
 	bool thread_started;
 	pthread_t thread;

@@ -182,6 +182,56 @@ TEST(test_journal__threads_on_a_small_log)
 	CHECK_GT(s.commits_seen, 0);
 }
 
+static _Atomic bool stop_small;
+
+static void *small_handles(void *arg)
+{
+	struct worker *w = arg;
+
+	while (!atomic_load(&stop_small)) {
+		struct handle h;
+
+		CHECK_OK(journal_start(s.j, 8, &h));
+		increment(&h, draw(w, BLOCKS));
+		CHECK_OK(journal_stop(&h));
+	}
+	return NULL;
+}
+
+TEST(test_journal_start__large_handles_get_their_turn)
+{
+	struct journal_opts opts = { .commit_interval_ms = 60000, .csum_v3 = true };
+	struct worker workers[THREADS] = { 0 };
+	pthread_t threads[THREADS];
+	uint32_t i, max;
+
+	s.f = &jformats[6];
+	s.bdev = crash_bdev_new((uint64_t)IMAGE_BLOCKS * s.f->block_size, 512);
+	jtest_format(s.bdev, s.f);
+	CHECK_OK(cache_new(s.bdev, s.f->block_size, 64, &s.cache));
+	CHECK_OK(journal_open(s.cache, &jmap, s.f->log_blocks, &opts, &s.j));
+	max = journal_credits_max(s.j);
+	for (i = 0; i < THREADS; i++) {
+		workers[i].seed = i + 1;
+		CHECK_EQ(pthread_create(&threads[i], NULL, small_handles, &workers[i]), 0);
+	}
+	for (i = 0; i < 100; i++) {
+		struct handle h;
+
+		CHECK_OK(journal_start(s.j, max - i % 3, &h));
+		increment(&h, i);
+		CHECK_OK(journal_stop(&h));
+	}
+	atomic_store(&stop_small, true);
+	for (i = 0; i < THREADS; i++)
+		CHECK_EQ(pthread_join(threads[i], NULL), 0);
+	CHECK_OK(journal_close(s.j));
+	for (i = 0; i < BLOCKS; i++)
+		CHECK_EQ(home_word(FIRST_BLOCK + i), s.increments[i]);
+	cache_free(s.cache);
+	bdev_close(s.bdev);
+}
+
 TEST(test_journal__threads_without_a_log)
 {
 	run(&jformats[6], false);
