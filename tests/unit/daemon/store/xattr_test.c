@@ -3,6 +3,7 @@
 #include "daemon/store/xattr.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -440,4 +441,76 @@ TEST(test_xattr__go_with_a_deleted_inode)
 	CHECK_EQ(atomic_load(&m.s->blocks_free), blocks_free);
 	img_close(&m);
 	img_fsck(&m);
+}
+
+/* Threads give files of their own the same few values: blocks are joined, left, copied at once. */
+#define SHARERS 3
+#define ROUNDS 150
+
+struct sharer {
+	struct model *t;
+	uint32_t id;
+	int value[FILES]; /* which one, -1 = none */
+};
+
+static void sharer_step(struct sharer *w, int f, int value)
+{
+	struct inode *i = w->t->file[f];
+	uint8_t buf[600];
+	struct xattr_set x = { .name = "user.s", .value = value < 0 ? NULL : buf };
+	struct handle h;
+	int err;
+
+	x.len = sizeof(buf);
+	memset(buf, 'a' + value, sizeof(buf));
+	rwlock_write(&i->lock);
+	CHECK_OK(journal_start(w->t->m.s->journal, 60, &h));
+	err = xattr_set(&h, i, &x);
+	CHECK_EQ(err, value < 0 && w->value[f] < 0 ? -ENODATA : 0);
+	CHECK_OK(inode_write(&h, i));
+	CHECK_OK(journal_stop(&h));
+	rwlock_unwrite(&i->lock);
+	w->value[f] = value;
+	rwlock_read(&i->lock);
+	memset(buf, 0, sizeof(buf));
+	CHECK_EQ(xattr_get(i, "user.s", buf, sizeof(buf)),
+		 value < 0 ? -ENODATA : (ssize_t)sizeof(buf));
+	CHECK_EQ(buf[599], value < 0 ? 0 : 'a' + value);
+	rwlock_unread(&i->lock);
+}
+
+static void *sharer_run(void *arg)
+{
+	struct sharer *w = arg;
+	uint32_t seed = w->id * 7919 + 1;
+
+	for (int k = 0; k < ROUNDS; k++) {
+		int f;
+
+		seed = seed * 1103515245 + 12345;
+		f = (int)((seed >> 8) % (FILES / SHARERS) * SHARERS + w->id);
+		sharer_step(w, f, (int)((seed >> 16) % 4) - 1);
+	}
+	return NULL;
+}
+
+TEST(test_xattr__blocks_shared_by_threads)
+{
+	struct sharer w[SHARERS];
+	pthread_t thread[SHARERS];
+	struct model t;
+
+	model_start(&t, "-b 1024 -I 128", 100);
+	for (int f = 0; f < FILES; f++)
+		rwlock_unwrite(&t.file[f]->lock);
+	for (uint32_t k = 0; k < SHARERS; k++) {
+		w[k] = (struct sharer){ .t = &t, .id = k };
+		memset(w[k].value, 0xff, sizeof(w[k].value));
+		CHECK_EQ(pthread_create(&thread[k], NULL, sharer_run, &w[k]), 0);
+	}
+	for (uint32_t k = 0; k < SHARERS; k++)
+		CHECK_EQ(pthread_join(thread[k], NULL), 0);
+	for (int f = 0; f < FILES; f++)
+		rwlock_write(&t.file[f]->lock);
+	model_end(&t);
 }
