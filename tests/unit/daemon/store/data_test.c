@@ -7,6 +7,7 @@
 #include "daemon/store/map.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -344,10 +345,10 @@ TEST(test_pieces__more_than_fit)
 	file_close(&f);
 }
 
-static void open_lossy(struct img *m, struct lossy **ret_lossy)
+static void open_lossy(struct img *m, uint32_t commit_ms, struct lossy **ret_lossy)
 {
 	struct bdev_open_opts bdev_opts = { 0 };
-	struct store_opts opts = { .commit_interval_ms = 20 };
+	struct store_opts opts = { .commit_interval_ms = commit_ms };
 	struct store_open_error err;
 	struct bdev *b;
 
@@ -365,7 +366,7 @@ TEST(test_failed_write__maps_nothing)
 	int64_t free_before;
 
 	img_make(&f.m, "-b 1024", "8M");
-	open_lossy(&f.m, &l);
+	open_lossy(&f.m, 20, &l);
 	file_create(&f, "f");
 	CHECK_EQ(put(&f, 0, BLOCK, 1), BLOCK);
 	balloc_release_resv(f.i);
@@ -380,6 +381,102 @@ TEST(test_failed_write__maps_nothing)
 	CHECK_EQ(put(&f, 2 * BLOCK, BLOCK, 0x77), BLOCK);
 	CHECK_EQ(atomic_load(&f.m.s->blocks_free), free_before - 15);
 	file_close(&f);
+}
+
+/* ---- threads -------------------------------------------------------------- */
+
+#define THREADS 4
+#define THREAD_STEPS 300
+
+struct worker {
+	struct file f;
+	struct file *all; /* THREADS of them */
+	uint32_t id;
+	uint64_t seed; /* of its own: test_random() is for one thread */
+};
+
+static uint64_t worker_random(struct worker *w, uint64_t limit)
+{
+	w->seed = w->seed * 6364136223846793005ull + 1442695040888963407ull;
+	return (w->seed >> 33) % limit;
+}
+
+static void worker_change(struct worker *w)
+{
+	uint8_t buf[20 * BLOCK];
+	struct iovec iov = { buf, 1 + worker_random(w, sizeof(buf)) };
+	struct data_write dw = {
+		.iov = &iov, .iovcnt = 1, .off = worker_random(w, 200 * BLOCK), .len = iov.iov_len
+	};
+
+	memset(buf, (int)w->id + 1, sizeof(buf));
+	rwlock_write(&w->f.i->lock);
+	switch (worker_random(w, 8)) {
+	case 0: CHECK_OK(inode_truncate(w->f.i, dw.off)); break;
+	case 1: CHECK_OK(inode_punch(w->f.i, dw.off, dw.len)); break;
+	case 2: CHECK_OK(inode_preallocate(w->f.i, dw.off, dw.len, true, 0)); break;
+	default: CHECK_EQ(data_write(w->f.i, &dw), dw.len); break;
+	}
+	rwlock_unwrite(&w->f.i->lock);
+}
+
+static void *worker_run(void *arg)
+{
+	struct worker *w = arg;
+
+	for (int n = 0; n < THREAD_STEPS; n++) {
+		uint32_t k = (uint32_t)worker_random(w, THREADS);
+		uint8_t buf[30 * BLOCK];
+		struct iovec iov = { buf, sizeof(buf) };
+		ssize_t got;
+
+		worker_change(w);
+		rwlock_read(&w->all[k].i->lock);
+		got = data_read(w->all[k].i, &iov, 1, worker_random(w, 200 * BLOCK), sizeof(buf));
+		rwlock_unread(&w->all[k].i->lock);
+		CHECK_GE(got, 0);
+		for (ssize_t b = 0; b < got; b++)
+			CHECK(buf[b] == 0 || buf[b] == k + 1);
+	}
+	return NULL;
+}
+
+static void run_threads(const char *options)
+{
+	struct worker w[THREADS];
+	struct file all[THREADS];
+	pthread_t thread[THREADS];
+	struct img m;
+
+	img_make(&m, options, "16M");
+	img_open_opts(&m, &(struct store_opts){ .commit_interval_ms = 10, .no_barrier = true });
+	for (uint32_t k = 0; k < THREADS; k++) {
+		char name[8];
+
+		(void)snprintf(name, sizeof(name), "f%u", k);
+		all[k].m = m;
+		file_create(&all[k], name);
+		rwlock_unwrite(&all[k].i->lock);
+		w[k] = (struct worker){ .f = all[k], .all = all, .id = k, .seed = test_random() };
+	}
+	for (uint32_t k = 0; k < THREADS; k++)
+		CHECK_EQ(pthread_create(&thread[k], NULL, worker_run, &w[k]), 0);
+	for (uint32_t k = 0; k < THREADS; k++)
+		CHECK_EQ(pthread_join(thread[k], NULL), 0);
+	for (uint32_t k = 0; k < THREADS; k++) {
+		rwlock_write(&all[k].i->lock);
+		CHECK_OK(map_verify(all[k].i));
+		balloc_release_resv(all[k].i);
+		img_put(all[k].i);
+	}
+	img_close(&m);
+	img_fsck(&m);
+}
+
+TEST(test_threads_on_files__keep_to_their_own)
+{
+	run_threads("-b 1024 -J size=1");
+	run_threads("-b 1024 -J size=1 -O inline_data");
 }
 
 /* ---- loss of power -------------------------------------------------------- */
@@ -438,7 +535,7 @@ static void crash_once(const char *options)
 	img_open(&m);
 	make_stale(&m);
 	img_close(&m);
-	open_lossy(&m, &l);
+	open_lossy(&m, 20, &l);
 	for (int k = 0; k < CRASH_FILES; k++) {
 		char name[8];
 
@@ -500,7 +597,8 @@ TEST(test_crash_inline__shows_nothing_stale)
 
 /* ---- loss of power while blocks are being freed ---------------------------- */
 
-#define SCATTERED 15000u
+/* More leaves than a transaction in a journal of 1 MiB has room for: 256. */
+#define SCATTERED 24000u
 
 /* Copy the image, so that each round begins with the same file. */
 static void copy_image(const struct img *from, struct img *to)
@@ -509,7 +607,7 @@ static void copy_image(const struct img *from, struct img *to)
 	static uint8_t buf[1 << 20];
 	struct bdev *a, *b;
 
-	img_make(to, "-b 1024 -J size=1 -N 32", "24M");
+	img_make(to, "-b 1024 -J size=1 -N 32", "32M");
 	CHECK_OK(bdev_open_file(from->path, &opts, &a));
 	CHECK_OK(bdev_open_file(to->path, &opts, &b));
 	CHECK_EQ(a->size, b->size);
@@ -530,7 +628,7 @@ TEST(test_crash_in_truncation__is_finished_by_recovery)
 	struct img whole;
 	uint32_t ino, finished = 0, cleaned;
 
-	file_open(&f, "-b 1024 -J size=1 -N 32", "24M");
+	file_open(&f, "-b 1024 -J size=1 -N 32", "32M");
 	for (uint64_t k = 0; k < SCATTERED; k++)
 		CHECK_EQ(put(&f, k * 2 * BLOCK, 1, 1), 1);
 	ino = f.i->ino;
@@ -538,17 +636,22 @@ TEST(test_crash_in_truncation__is_finished_by_recovery)
 	file_close(&f);
 	(void)snprintf(whole.path, sizeof(whole.path), "%s", test_path("whole"));
 	CHECK_EQ(rename(f.m.path, whole.path), 0);
-	for (int round = 0; round < 8; round++) {
+	for (int round = 0; round < 6; round++) {
 		struct lossy *l;
 
 		copy_image(&whole, &f.m);
-		open_lossy(&f.m, &l);
+		open_lossy(&f.m, 5000, &l);
 		CHECK_OK(inode_get(f.m.s, ino, &f.i));
-		lossy_crash_after(l, 2 + test_random_below(800));
+		/* At a random write, or when all but the last transaction is durable. */
+		if (round % 2)
+			lossy_crash_after(l, 2 + test_random_below(60));
 		rwlock_write(&f.i->lock);
 		CHECK_OK(inode_truncate(f.i, 10));
-		img_put(f.i);
+		rwlock_unwrite(&f.i->lock);
+		if (round % 2 == 0)
+			CHECK_OK(journal_commit_wait(f.m.s->journal, f.i->sync_tid - 1));
 		lossy_crash(l);
+		inode_put(f.i);
 		store_destroy(f.m.s);
 		img_open(&f.m);
 		CHECK_OK(store_orphan_cleanup(f.m.s, &cleaned));
