@@ -492,3 +492,32 @@ TEST(test_dir__read_by_threads)
 	rwlock_write(&t.dir->lock);
 	model_end(&t);
 }
+
+/* Folded hashes are not ours, so the index is not used; nothing is written. Encrypted: nothing at all. */
+TEST(test_dir__casefolded_is_read_and_encrypted_refused)
+{
+	struct model t;
+	struct handle h;
+	uint32_t ino;
+	uint8_t ftype;
+	bool empty;
+
+	model_start(&t, "-b 1024", NULL, 1000);
+	for (uint32_t id = 0; id < t.count; id += 2)
+		model_add(&t, id, 1);
+	t.dir->flags |= EXT4_CASEFOLD_FL;
+	for (uint32_t id = 0; id < t.count; id++)
+		model_check_name(&t, id);
+	model_check_list(&t, 50);
+	img_start(&t.m, &h);
+	CHECK_EQ(dir_add(&h, t.dir, &(struct dir_name){ "new", 3 }, t.target[0]->ino, 1), -EROFS);
+	t.dir->flags ^= EXT4_CASEFOLD_FL | EXT4_ENCRYPT_FL;
+	CHECK_EQ(dir_lookup(t.dir, &(struct dir_name){ "new", 3 }, &ino, &ftype), -ENOKEY);
+	CHECK_EQ(dir_iterate(t.dir, 0, piece_emit, NULL), -ENOKEY);
+	CHECK_EQ(dir_add(&h, t.dir, &(struct dir_name){ "new", 3 }, t.target[0]->ino, 1), -ENOKEY);
+	CHECK_OK(dir_is_empty(t.dir, &empty));
+	CHECK(!empty);
+	img_stop(&h);
+	t.dir->flags &= ~(uint32_t)EXT4_ENCRYPT_FL;
+	model_end(&t);
+}
