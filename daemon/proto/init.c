@@ -91,12 +91,13 @@ static int open_session(struct proto_session *s)
 
 static void agree(struct proto_session *s, const struct fuse_init_in *in, uint64_t offer)
 {
-	s->init_flags = wanted_flags(&s->opts) & offer;
+	uint64_t flags = wanted_flags(&s->opts) & offer;
+
+	s->init_flags = flags;
 	s->major = WIRE_MAJOR;
 	s->minor = MIN(in->minor, WIRE_MINOR_MAX);
-	s->writeback = s->init_flags & FUSE_WRITEBACK_CACHE;
-	s->killpriv_v2 = s->init_flags & FUSE_HANDLE_KILLPRIV_V2;
-	s->setxattr_ext = s->init_flags & FUSE_SETXATTR_EXT;
+	s->writeback = flags & FUSE_WRITEBACK_CACHE;
+	s->setxattr_ext = flags & FUSE_SETXATTR_EXT;
 	s->entry_timeout = timeout_or_default(s->opts.entry_timeout);
 	s->attr_timeout = timeout_or_default(s->opts.attr_timeout);
 	s->negative_timeout = timeout_or_default(s->opts.negative_timeout);
@@ -149,8 +150,6 @@ static int negotiate(struct op *op, struct fuse_init_out *out)
 		out->minor = WIRE_MINOR_MAX;
 		return 0;
 	}
-	if (s->fs_session)
-		return -EBUSY; /* one INIT a session */
 	agree(s, &in, offer);
 	err = open_session(s);
 	if (err) {
@@ -164,14 +163,18 @@ static int negotiate(struct op *op, struct fuse_init_out *out)
 	return 0;
 }
 
+/* No lock: opening the fs session takes locks of its own. One INIT is served, ever. */
 void op_init(struct op *op)
 {
 	struct fuse_init_out out;
-	int err;
+	int err = -EBUSY;
 
-	mutex_lock(&op->s->init_lock);
-	err = negotiate(op, &out);
-	mutex_unlock(&op->s->init_lock);
+	if (!atomic_exchange(&op->s->negotiating, true)) {
+		err = negotiate(op, &out);
+		/* Refused, or asked for another version: the next one may be better. */
+		if (!op->s->fs_session)
+			atomic_store(&op->s->negotiating, false);
+	}
 	req_reply(op->req, err, &out, sizeof(out));
 }
 

@@ -36,7 +36,6 @@ int proto_session_new(struct fs *fs, struct inval_bus *bus, const struct proto_o
 	s->opts.session = &s->fs_opts;
 	s->max_write = opts->max_write ? opts->max_write : MAX_WRITE_DEFAULT;
 	s->max_write = MIN(MAX(s->max_write, MAX_WRITE_MIN), MAX_WRITE_DEFAULT);
-	mutex_init(&s->init_lock, LOCK_SESSION);
 	for (unsigned i = 0; i < INFLIGHT_SHARDS; i++) {
 		mutex_init(&s->inflight[i].lock, LOCK_LEAF);
 		list_init(&s->inflight[i].reqs);
@@ -97,11 +96,9 @@ void proto_get_stats(struct proto_session *s, struct proto_stats *ret_stats)
 			ret_stats->in_flight++;
 		mutex_unlock(&s->inflight[i].lock);
 	}
-	mutex_lock(&s->init_lock);
 	ret_stats->major = s->major;
 	ret_stats->minor = s->minor;
 	ret_stats->init_flags = s->init_flags;
-	mutex_unlock(&s->init_lock);
 }
 
 static int older_first(const void *a, const void *b)

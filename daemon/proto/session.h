@@ -44,15 +44,15 @@ struct proto_session {
 	const struct transport_ops *ops; /* [written once] */
 	struct proto_opts opts;		 /* [written once] */
 	struct fs_session_opts fs_opts;	 /* [written once] what INIT opens the fs session with */
-	struct mutex init_lock;		 /* LOCK_SESSION: one INIT at a time */
-	struct fs_session *fs_session;	 /* [init_lock; written before ready] */
+	_Atomic bool negotiating;	 /* [atomic] an INIT is being served, or was granted */
+	struct fs_session *fs_session;	 /* [negotiating; written before ready] */
 	struct notifier *notifier;	 /* [written once] NULL without a channel */
 	_Atomic bool ready;		 /* [atomic] INIT was answered, DESTROY not seen */
 	uint32_t max_write;		 /* [written once] bytes */
-	/* What INIT agreed on [written before ready]. */
-	uint32_t major, minor;
-	uint64_t init_flags;
-	bool writeback, killpriv_v2, setxattr_ext;
+	/* What INIT agreed on [written before ready; atomic where statistics look earlier]. */
+	_Atomic uint32_t major, minor;
+	_Atomic uint64_t init_flags;
+	bool writeback, setxattr_ext;
 	struct wire_timeout entry_timeout, attr_timeout, negative_timeout;
 
 	_Atomic uint64_t unknown, malformed, notifies, notify_errors; /* [atomic] */
