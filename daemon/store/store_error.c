@@ -89,9 +89,13 @@ int store_corrupt(struct store *s, uint32_t ino, uint64_t pblk, const char *what
 		apply_policy_locked(s);
 	}
 	mutex_unlock(&st->lock);
-	if (first)
+	if (first && ino && pblk)
 		log_error("inode %" PRIu32 ", block %" PRIu64 ": %s: unmount and run e2fsck -f",
 			  ino, pblk, what);
+	else if (first && ino)
+		log_error("inode %" PRIu32 ": %s: unmount and run e2fsck -f", ino, what);
+	else if (first)
+		log_error("block %" PRIu64 ": %s: unmount and run e2fsck -f", pblk, what);
 	return -EUCLEAN;
 }
 
