@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/store/map.h"
 #include "tests/lib/test.h"
 #include "tests/unit/daemon/store/img.h"
 
@@ -430,15 +431,29 @@ static uint32_t fill_long(struct model *t, uint32_t count)
 	return count;
 }
 
+static uint32_t index_levels(struct model *t)
+{
+	uint32_t levels;
+	struct map_run run;
+	struct buf *b;
+
+	CHECK_OK(map_lookup(t->dir, 0, 1, &run));
+	CHECK_OK(buf_read(t->m.s->cache, run.pblk, &b));
+	levels = ((struct dx_root *)b->data)->info.indirect_levels + 1u;
+	buf_put(b);
+	return levels;
+}
+
 TEST(test_dir__full_index_is_enospc_and_stays_usable)
 {
 	struct model t;
 	uint32_t filled;
 
-	model_start_sized(&t, "-b 1024 -O ^has_journal", "128M", NULL, 60000);
+	model_start_sized(&t, "-b 1024 -O ^has_journal", "64M", NULL, 30000);
 	filled = fill_long(&t, t.count);
 	CHECK_GT(filled, 15000);
 	CHECK_LT(filled, t.count);
+	CHECK_EQ(index_levels(&t), 2);
 	model_check(&t);
 	for (uint32_t id = 0; id < filled; id += 3)
 		model_remove(&t, id);
@@ -450,8 +465,9 @@ TEST(test_dir__large_dir_goes_to_three_levels)
 {
 	struct model t;
 
-	model_start_sized(&t, "-b 1024 -O ^has_journal,large_dir", "128M", NULL, 60000);
+	model_start_sized(&t, "-b 1024 -O ^has_journal,large_dir", "64M", NULL, 30000);
 	CHECK_EQ(fill_long(&t, t.count), t.count);
+	CHECK_EQ(index_levels(&t), 3);
 	model_check(&t);
 	model_end(&t);
 }
