@@ -82,15 +82,15 @@ MUST_USE int inode_insert_range(struct inode *i, uint64_t off, uint64_t len);
 struct data_piece {
 	uint64_t img_off; /* byte offset in the bdev; meaningless when zero */
 	uint64_t len;
-	bool zero;	  /* hole or unwritten: reads as zeros */
+	bool zero; /* hole or unwritten: reads as zeros */
 };
 #define DATA_PIECES_MAX 64
 /*
  * Pieces of [off, off+len) cut at the file's size, at most DATA_PIECES_MAX (the
  * count of bytes covered is returned). Inline files have none: -ENODATA, use data_read().
  */
-MUST_USE ssize_t data_pieces(struct inode *i, uint64_t off, uint64_t len,
-			     struct data_piece *pieces, uint32_t *ret_count);
+MUST_USE ssize_t data_pieces(struct inode *i, uint64_t off, uint64_t len, struct data_piece *pieces,
+			     uint32_t *ret_count);
 /* Read into iovecs; returns bytes (0 at or past the end). */
 MUST_USE ssize_t data_read(struct inode *i, const struct iovec *iov, int iovcnt, uint64_t off,
 			   uint64_t len);

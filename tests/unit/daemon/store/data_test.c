@@ -191,7 +191,7 @@ TEST(test_times__follow_the_profile)
 }
 
 /* Bytes behind the end that were in the file once must not come back. */
-static void grow_again(const char *options)
+static void check_growing_again(const char *options)
 {
 	struct file f;
 
@@ -214,10 +214,10 @@ static void grow_again(const char *options)
 
 TEST(test_growing_again__shows_zeros)
 {
-	grow_again("-b 1024");
-	grow_again("-b 4096");
-	grow_again("-b 1024 -O ^extent,^64bit");
-	grow_again("-b 1024 -I 512 -O inline_data");
+	check_growing_again("-b 1024");
+	check_growing_again("-b 4096");
+	check_growing_again("-b 1024 -O ^extent,^64bit");
+	check_growing_again("-b 1024 -I 512 -O inline_data");
 }
 
 /* What lies behind the end is zero in the image, so that others who grow the file show nothing. */
@@ -441,7 +441,7 @@ static void *worker_run(void *arg)
 	return NULL;
 }
 
-static void run_threads(const char *options)
+static void check_threads(const char *options)
 {
 	struct worker w[THREADS];
 	struct file all[THREADS];
@@ -475,8 +475,8 @@ static void run_threads(const char *options)
 
 TEST(test_threads_on_files__keep_to_their_own)
 {
-	run_threads("-b 1024 -J size=1");
-	run_threads("-b 1024 -J size=1 -O inline_data");
+	check_threads("-b 1024 -J size=1");
+	check_threads("-b 1024 -J size=1 -O inline_data");
 }
 
 /* ---- loss of power -------------------------------------------------------- */
@@ -524,7 +524,7 @@ static void check_no_stale(struct img *m, uint32_t ino, uint8_t tag)
 	img_put(f.i);
 }
 
-static void crash_once(const char *options)
+static void check_crash(const char *options)
 {
 	struct file f[CRASH_FILES];
 	uint32_t ino[CRASH_FILES], cleaned, steps = 20 + (uint32_t)test_random_below(200);
@@ -580,19 +580,19 @@ static void crash_once(const char *options)
 TEST(test_crash_extents__shows_nothing_stale)
 {
 	for (int round = 0; round < 4; round++)
-		crash_once("-b 1024 -J size=1 -N 32");
+		check_crash("-b 1024 -J size=1 -N 32");
 }
 
 TEST(test_crash_block_map__shows_nothing_stale)
 {
 	for (int round = 0; round < 3; round++)
-		crash_once("-b 1024 -J size=1 -N 32 -O ^extent,^64bit");
+		check_crash("-b 1024 -J size=1 -N 32 -O ^extent,^64bit");
 }
 
 TEST(test_crash_inline__shows_nothing_stale)
 {
 	for (int round = 0; round < 3; round++)
-		crash_once("-b 1024 -J size=1 -N 32 -O inline_data");
+		check_crash("-b 1024 -J size=1 -N 32 -O inline_data");
 }
 
 /* ---- loss of power while blocks are being freed ---------------------------- */

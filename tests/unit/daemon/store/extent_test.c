@@ -90,7 +90,7 @@ static void check_deep(struct file *f)
 	}
 }
 
-static void grow_and_collapse(uint32_t order)
+static void check_growth_and_collapse(uint32_t order)
 {
 	struct file f;
 	uint32_t end;
@@ -115,17 +115,17 @@ static void grow_and_collapse(uint32_t order)
 
 TEST(test_deep_tree_appended__grows_and_collapses)
 {
-	grow_and_collapse(0);
+	check_growth_and_collapse(0);
 }
 
 TEST(test_deep_tree_prepended__grows_and_collapses)
 {
-	grow_and_collapse(1);
+	check_growth_and_collapse(1);
 }
 
 TEST(test_deep_tree_scattered__grows_and_collapses)
 {
-	grow_and_collapse(2);
+	check_growth_and_collapse(2);
 }
 
 /* A full node has no free entry before the tree grows: appending does not halve nodes. */
@@ -245,7 +245,7 @@ static struct extent_node spoil(struct file *f, uint32_t lblk, uint32_t level)
 	return n; /* the cache is large enough to keep it where it is */
 }
 
-static void expect(struct file *f, uint32_t lblk, int error)
+static void expect_error(struct file *f, uint32_t lblk, int error)
 {
 	struct map_run run;
 	uint8_t v;
@@ -266,7 +266,7 @@ TEST(test_empty_node_above_others__is_corrupt)
 	damage_open(&f, NO_CSUM);
 	n = spoil(&f, 500, 0);
 	extent_header(&n)->eh_entries = cpu_to_le16(0);
-	expect(&f, 500, -EUCLEAN);
+	expect_error(&f, 500, -EUCLEAN);
 	damage_close(&f);
 }
 
@@ -279,7 +279,7 @@ TEST(test_wrong_depth__is_corrupt)
 		damage_open(&f, NO_CSUM);
 		n = spoil(&f, 500, level);
 		le16_add(&extent_header(&n)->eh_depth, level == 0 ? 30 : 1);
-		expect(&f, 500, -EUCLEAN);
+		expect_error(&f, 500, -EUCLEAN);
 		damage_close(&f);
 	}
 }
@@ -294,7 +294,7 @@ TEST(test_loop__is_corrupt)
 	n = spoil(&f, 500, 1);
 	extent_encode_index(extent_entry(&n, (uint32_t)n.pos), extent_key(&n, (uint32_t)n.pos),
 			    n.buf->pblk);
-	expect(&f, 500, -EUCLEAN);
+	expect_error(&f, 500, -EUCLEAN);
 	damage_close(&f);
 }
 
@@ -306,9 +306,9 @@ TEST(test_too_many_entries__is_corrupt)
 	damage_open(&f, NO_CSUM);
 	n = spoil(&f, 500, 2);
 	extent_header(&n)->eh_entries = cpu_to_le16(0xffff);
-	expect(&f, 500, -EUCLEAN);
+	expect_error(&f, 500, -EUCLEAN);
 	extent_header(&n)->eh_max = cpu_to_le16(0xffff);
-	expect(&f, 500, -EUCLEAN);
+	expect_error(&f, 500, -EUCLEAN);
 	damage_close(&f);
 }
 
@@ -341,7 +341,7 @@ TEST(test_impossible_extent__is_corrupt)
 		e->ee_len = cpu_to_le16((uint16_t)bad[k].len_raw);
 		e->ee_start_lo = cpu_to_le32((uint32_t)bad[k].pblk);
 		e->ee_start_hi = cpu_to_le16((uint16_t)(bad[k].pblk >> 32));
-		expect(&f, 500, -EUCLEAN);
+		expect_error(&f, 500, -EUCLEAN);
 		damage_close(&f);
 	}
 }
@@ -359,7 +359,7 @@ TEST(test_leaf_outside_its_range__is_corrupt)
 		last = n.entries - 1;
 		le32_add(&((struct ext4_extent *)extent_entry(&n, k ? last : 0))->ee_block,
 			 k ? 2 : 0xffffffff);
-		expect(&f, 500, -EUCLEAN);
+		expect_error(&f, 500, -EUCLEAN);
 		damage_close(&f);
 	}
 }
@@ -372,7 +372,7 @@ TEST(test_flipped_bit_under_checksum__is_bad_message)
 	damage_open(&f, "-b 1024 -O ^has_journal");
 	n = spoil(&f, 500, 2);
 	extent_entry(&n, 3)[11] ^= 1;
-	expect(&f, 500, -EBADMSG);
+	expect_error(&f, 500, -EBADMSG);
 	damage_close(&f);
 }
 
@@ -398,7 +398,8 @@ TEST(test_random_damage__never_hangs)
 				atomic_fetch_and(&f.i->state, ~(uint32_t)INODE_VERIFIED_MAP);
 				extent_path_put(&p);
 			}
-			(void)map_lookup(f.i, lblk, 100, &run);
+			if (map_lookup(f.i, lblk, 100, &run) == 0)
+				CHECK(run.count >= 1 && run.count <= 100);
 			(void)map_verify(f.i);
 			(void)map_count_runs(f.i, &runs);
 			(void)map_seek(f.i, 0, test_random_below(2), &off);

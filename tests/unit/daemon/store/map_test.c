@@ -124,7 +124,7 @@ static void files_check(struct files *t)
 		file_model_check(&t->f[k]);
 }
 
-static uint64_t run(const struct scenario *sc)
+static uint64_t check_scenario(const struct scenario *sc)
 {
 	static struct files t;
 	uint64_t enospc = 0;
@@ -149,72 +149,76 @@ static uint64_t run(const struct scenario *sc)
 
 TEST(test_extents_1k__equal_model)
 {
-	run(&(struct scenario){ "-b 1024 -J size=1", "24M", 900, 4000, 0, false });
+	check_scenario(&(struct scenario){ "-b 1024 -J size=1", "24M", 900, 4000, 0, false });
 }
 
 TEST(test_extents_1k_tiny_cache__equal_model)
 {
-	run(&(struct scenario){ "-b 1024 -J size=1", "24M", 600, 4000, CACHE_BUFS_MIN, false });
+	check_scenario(
+		&(struct scenario){ "-b 1024 -J size=1", "24M", 600, 4000, CACHE_BUFS_MIN, false });
 }
 
 TEST(test_extents_2k__equal_model)
 {
-	run(&(struct scenario){ "-b 2048 -J size=2", "32M", 600, 2000, 0, false });
+	check_scenario(&(struct scenario){ "-b 2048 -J size=2", "32M", 600, 2000, 0, false });
 }
 
 TEST(test_extents_4k__equal_model)
 {
-	run(&(struct scenario){ "-b 4096 -J size=4", "64M", 500, 1500, 0, false });
+	check_scenario(&(struct scenario){ "-b 4096 -J size=4", "64M", 500, 1500, 0, false });
 }
 
 TEST(test_extents_without_checksums__equal_model)
 {
-	run(&(struct scenario){ "-b 1024 -O ^metadata_csum,^64bit", "24M", 500, 4000, 0, false });
+	check_scenario(&(struct scenario){ "-b 1024 -O ^metadata_csum,^64bit", "24M", 500, 4000, 0,
+					   false });
 }
 
 TEST(test_extents_without_journal__equal_model)
 {
-	run(&(struct scenario){ "-b 1024 -O ^has_journal", "24M", 500, 4000, 0, false });
+	check_scenario(&(struct scenario){ "-b 1024 -O ^has_journal", "24M", 500, 4000, 0, false });
 }
 
 TEST(test_block_map_1k__equal_model)
 {
-	run(&(struct scenario){ "-b 1024 -O ^extent,^64bit -J size=1", "24M", 900, 4000, 0,
-				false });
+	check_scenario(&(struct scenario){ "-b 1024 -O ^extent,^64bit -J size=1", "24M", 900, 4000,
+					   0, false });
 }
 
 TEST(test_block_map_4k__equal_model)
 {
-	run(&(struct scenario){ "-b 4096 -O ^extent,^64bit,^metadata_csum -I 128", "64M", 400, 1500,
-				CACHE_BUFS_MIN, false });
+	check_scenario(&(struct scenario){ "-b 4096 -O ^extent,^64bit,^metadata_csum -I 128", "64M",
+					   400, 1500, CACHE_BUFS_MIN, false });
 }
 
 TEST(test_inline_256__equal_model)
 {
-	run(&(struct scenario){ "-b 1024 -O inline_data", "24M", 900, 1000, 0, true });
+	check_scenario(&(struct scenario){ "-b 1024 -O inline_data", "24M", 900, 1000, 0, true });
 }
 
 TEST(test_inline_1024__equal_model)
 {
-	run(&(struct scenario){ "-b 4096 -I 1024 -O inline_data", "64M", 600, 300, 0, true });
+	check_scenario(
+		&(struct scenario){ "-b 4096 -I 1024 -O inline_data", "64M", 600, 300, 0, true });
 }
 
 TEST(test_small_groups__equal_model)
 {
-	run(&(struct scenario){ "-b 1024 -g 256 -O ^resize_inode", "16M", 600, 3000, 0, false });
+	check_scenario(&(struct scenario){ "-b 1024 -g 256 -O ^resize_inode", "16M", 600, 3000, 0,
+					   false });
 }
 
 /* The files want more than there is: what fits is kept, nothing else changes. */
 TEST(test_full_image_extents__equal_model)
 {
-	CHECK_GT(run(&(struct scenario){ "-b 1024 -m 0 -O ^has_journal", "5M", 900, 4000, 0,
-					 false }),
+	CHECK_GT(check_scenario(&(struct scenario){ "-b 1024 -m 0 -O ^has_journal", "5M", 900, 4000,
+						    0, false }),
 		 0);
 }
 
 TEST(test_full_image_block_map__equal_model)
 {
-	CHECK_GT(run(&(struct scenario){ "-b 1024 -m 5 -O ^extent,^64bit,^has_journal", "4M", 900,
-					 4000, 0, false }),
+	CHECK_GT(check_scenario(&(struct scenario){ "-b 1024 -m 5 -O ^extent,^64bit,^has_journal",
+						    "4M", 900, 4000, 0, false }),
 		 0);
 }
