@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# What size costs: formatting 1 TiB, mounting it half full and with a journal to replay, a million names in one
+# directory, and the daemon's memory per cached inode. Bars from DESIGN, section 6.
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+need python3 debugfs
+NAMES=${NAMES:-1000000}
+RESULTS=$BUILD/results
+mkdir -p "$RESULTS"
+ROWS=$SCRATCH/rows
+: >"$ROWS"
+
+row() { # NAME VALUE UNIT BAR : smaller is better
+	awk -v n="$1" -v v="$2" -v u="$3" -v b="$4" 'BEGIN {
+		ok = b == "" || v + 0 <= b + 0
+		printf "%-52s %12.3f %-6s %10s  %s\n", n, v, u, b == "" ? "" : "bar " b, ok ? "" : "MISSED"
+		printf "{\"row\": \"%s\", \"value\": %s, \"unit\": \"%s\", \"against\": null, \"ratio\": null, \"bar\": %s, \"ok\": %s}\n", \
+			n, v, u, b == "" ? "null" : b, ok ? "true" : "false" >>"'"$ROWS"'"
+	}'
+}
+seconds() { # COMMAND… : its wall time
+	local start=$EPOCHREALTIME
+	"$@" >&2
+	awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.3f", b - a }'
+}
+rss_kib() { awk '/^VmRSS/ { print $2 }' "/proc/$1/status"; }
+
+row "mkfs of 1 TiB" "$(seconds mkimage big 1T)" s 2
+row "host disk used by it" "$(($(stat -c %b big) / 2048))" MiB 64
+mount_kfs big m
+# Half full: unwritten extents cost the image metadata only.
+python3 - m <<'PY'
+import os, sys
+for n in range(512):
+    fd = os.open(f"{sys.argv[1]}/f{n}", os.O_CREAT | os.O_RDWR, 0o644)
+    os.posix_fallocate(fd, 0, 1 << 30)
+    os.close(fd)
+PY
+umount_kfs m
+drop_caches
+row "mount of a half-full 1 TiB image" "$(seconds mount_kfs big m)" s 1
+pid=$(kfs_pids "$SCRATCH/m")
+# A long journal: many directories, much metadata, then the end without a warning.
+python3 - m <<'PY'
+import os, sys
+for d in range(400):
+    os.mkdir(f"{sys.argv[1]}/d{d}")
+    for n in range(500):
+        os.close(os.open(f"{sys.argv[1]}/d{d}/n{n}", os.O_CREAT, 0o644))
+fd = os.open(sys.argv[1], os.O_RDONLY)
+os.fsync(fd)
+PY
+kill -KILL "$pid"
+eventually 20 all_gone "$pid" || fail "the daemon survives SIGKILL"
+umount m
+forget_mount "$SCRATCH/m"
+drop_caches
+row "log blocks to replay" "$(debugfs -R 'logdump -c' big 2>/dev/null | grep -c 'FS block')" blocks ""
+row "mount with a journal to replay" "$(seconds mount_kfs big m)" s 10
+umount_kfs m
+rm big
+
+mkimage img 4G -N $((NAMES + 50000))
+mount_kfs img m
+pid=$(kfs_pids "$SCRATCH/m")
+mkdir m/big
+before=$(rss_kib "$pid")
+cat >names.py <<'PY'
+import os, sys
+act, top, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+os.chdir(top)
+if act == "create":
+    for i in range(count):
+        os.close(os.open(f"name-{i:07d}", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+elif act == "stat":
+    for i in range(count):
+        os.stat(f"name-{i:07d}")
+elif act == "list":
+    assert sum(1 for _ in os.scandir(".")) == count
+elif act == "remove":
+    for i in range(count):
+        os.unlink(f"name-{i:07d}")
+PY
+row "create $NAMES names in one directory" "$(seconds python3 names.py create m/big "$NAMES")" s ""
+row "stat each" "$(seconds python3 names.py stat m/big "$NAMES")" s ""
+row "memory for $NAMES cached inodes" "$((($(rss_kib "$pid") - before) / 1024))" MiB 300
+kfsctl stats m | grep -E 'inodes|nodes|buffers'
+row "list" "$(seconds python3 names.py list m/big "$NAMES")" s ""
+row "remove each" "$(seconds python3 names.py remove m/big "$NAMES")" s ""
+rmdir m/big
+umount_kfs m
+fsck_clean img
+(echo '['; paste -sd, "$ROWS"; echo ']') >"$RESULTS/bench-scale.json"
