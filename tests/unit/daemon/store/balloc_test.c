@@ -72,6 +72,14 @@ static void give_back(struct inode *i, struct held *held)
 	}
 }
 
+/* A commit, for which no lock may be held. */
+static void sync_without(struct inode *i)
+{
+	rwlock_unwrite(&i->lock);
+	CHECK_OK(store_sync(i->store));
+	rwlock_write(&i->lock);
+}
+
 static uint64_t free_blocks(struct img *m)
 {
 	struct store_statfs st;
@@ -135,7 +143,7 @@ TEST(test_balloc_free__keeps_blocks_busy_until_the_commit)
 	while ((ret = take(i, &all, &held)) == 0)
 		;
 	CHECK_EQ(ret, -ENOSPC);
-	CHECK_OK(store_sync(m.s));
+	sync_without(i);
 	give_back(i, &held);
 	/* Free for statfs, but a crash could still bring the old owner back. */
 	CHECK_GT(free_blocks(&m), 0);
@@ -256,10 +264,10 @@ TEST(test_balloc__takes_reservations_back_before_giving_up)
 	CHECK_EQ(m.s->alloc->resv_blocks, 0);
 	give_back(b, &rest);
 	img_put(b);
+	CHECK_OK(store_sync(m.s));
 	rwlock_write(&a->lock);
 	req.lblk = 256;
 	req.goal = 0;
-	CHECK_OK(store_sync(m.s));
 	CHECK_OK(take(a, &req, &stream)); /* its window is gone; it does not mind */
 	give_back(a, &stream);
 	CHECK_EQ(free_blocks(&m), before);
@@ -434,7 +442,7 @@ TEST(test_balloc_trim__gives_back_only_free_blocks)
 	img_open(&m);
 	i = new_file(&m, "f");
 	CHECK_OK(take(i, &(struct alloc_req){ .count = 100 }, &held));
-	CHECK_OK(store_sync(m.s));
+	sync_without(i);
 	CHECK_OK(balloc_trim(m.s, 0, UINT64_MAX, 0, &trimmed));
 	CHECK_EQ(trimmed, free_blocks(&m) * 4096);
 	CHECK_OK(balloc_trim(m.s, 0, UINT64_MAX, 1 << 20, &again));
