@@ -40,7 +40,7 @@ struct fs_time {
 };
 
 struct fs_attr {
-	uint64_t ino; /* what stat shows: the inode number */
+	uint64_t ino;	       /* what stat shows: the inode number */
 	uint64_t size, blocks; /* bytes; 512-byte units */
 	struct fs_time atime, mtime, ctime, btime;
 	uint32_t mode, nlink, uid, gid, rdev, blksize;
@@ -74,7 +74,7 @@ enum fs_atime { FS_ATIME_RELATIME, FS_ATIME_NOATIME, FS_ATIME_STRICT };
 struct fs_opts {
 	enum fs_atime atime;
 	bool nodiratime, lazytime;
-	bool posix_acl; /* inherit default ACLs on create */
+	bool posix_acl;			 /* inherit default ACLs on create */
 	uint64_t uid_forced, gid_forced; /* reserved for id maps */
 };
 
@@ -87,13 +87,13 @@ void fs_destroy(struct fs *fs); /* as a crash */
 struct store *fs_store(struct fs *fs);
 
 struct fs_session_opts {
-	const char *name;   /* "host", "guest-0": for statistics and messages */
-	bool writeback;	    /* the kernel's writeback cache owns size and mtime of written files */
-	bool shared;	    /* opens are reported; locks are held here */
-	bool confined;	    /* accept only nodeids handed out (guests) */
+	const char *name; /* "host", "guest-0": for statistics and messages */
+	bool writeback;	  /* the kernel's writeback cache owns size and mtime of written files */
+	bool shared;	  /* opens are reported; locks are held here */
+	bool confined;	  /* accept only nodeids handed out (guests) */
 	bool readonly;
 	uint64_t root_nodeid; /* 1, or the shared subdirectory */
-	uint64_t nodes_max; /* cap of handed-out nodeids, 0 = none */
+	uint64_t nodes_max;   /* cap of handed-out nodeids, 0 = none */
 };
 MUST_USE int fs_session_open(struct fs *fs, const struct fs_session_opts *opts,
 			     struct fs_session **ret_session);
@@ -112,7 +112,7 @@ struct fs_create {
 	uint32_t rdev;
 	const char *target; /* symlink: @target_len bytes */
 	uint32_t target_len;
-	bool excl;	/* else an existing regular file is returned (create only) */
+	bool excl; /* else an existing regular file is returned (create only) */
 };
 /* CREATE, MKNOD, MKDIR and SYMLINK are one operation with different modes. -EEXIST. */
 MUST_USE int fs_create(struct fs *fs, const struct fs_ctx *ctx, const struct fs_create *req,
@@ -151,9 +151,15 @@ MUST_USE int fs_readdir(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid
 MUST_USE int fs_getattr(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid,
 			struct fs_attr *ret_attr);
 enum {
-	FS_SET_MODE = 1u << 0, FS_SET_UID = 1u << 1, FS_SET_GID = 1u << 2, FS_SET_SIZE = 1u << 3,
-	FS_SET_ATIME = 1u << 4, FS_SET_MTIME = 1u << 5, FS_SET_CTIME = 1u << 6,
-	FS_SET_ATIME_NOW = 1u << 7, FS_SET_MTIME_NOW = 1u << 8,
+	FS_SET_MODE = 1u << 0,
+	FS_SET_UID = 1u << 1,
+	FS_SET_GID = 1u << 2,
+	FS_SET_SIZE = 1u << 3,
+	FS_SET_ATIME = 1u << 4,
+	FS_SET_MTIME = 1u << 5,
+	FS_SET_CTIME = 1u << 6,
+	FS_SET_ATIME_NOW = 1u << 7,
+	FS_SET_MTIME_NOW = 1u << 8,
 	FS_SET_KILL_SUIDGID = 1u << 9, /* killpriv_v2: clear suid/sgid and security.capability */
 };
 struct fs_setattr {
@@ -174,8 +180,8 @@ struct fs_setxattr {
 	const char *name;
 	const void *value; /* NULL removes */
 	size_t len;
-	int flags;	   /* XATTR_CREATE, XATTR_REPLACE */
-	bool kill_sgid;	   /* SETXATTR_EXT: an ACL change by one outside the group */
+	int flags;	/* XATTR_CREATE, XATTR_REPLACE */
+	bool kill_sgid; /* SETXATTR_EXT: an ACL change by one outside the group */
 };
 MUST_USE int fs_setxattr(struct fs *fs, const struct fs_ctx *ctx, const struct fs_setxattr *req);
 /* EXT4_*_FL that users see and may set; generation; project id. */
@@ -198,10 +204,11 @@ void fs_release(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, uint64
 MUST_USE ssize_t fs_read(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid,
 			 const struct iovec *iov, int iovcnt, uint64_t off, uint64_t len);
 enum {
-	FS_WRITE_CACHE = 1u << 0,     /* from the kernel's page cache: its size and times rule */
+	FS_WRITE_CACHE = 1u << 0, /* from the kernel's page cache: its size and times rule */
 	FS_WRITE_KILL_SUIDGID = 1u << 1,
-	FS_WRITE_APPEND = 1u << 2,    /* O_APPEND: offset is the size now (shared profile) */
-	FS_WRITE_SYNC = 1u << 3, FS_WRITE_DSYNC = 1u << 4,
+	FS_WRITE_APPEND = 1u << 2, /* O_APPEND: offset is the size now (shared profile) */
+	FS_WRITE_SYNC = 1u << 3,
+	FS_WRITE_DSYNC = 1u << 4,
 };
 struct fs_write {
 	uint64_t nodeid;
@@ -240,7 +247,7 @@ struct fs_flock {
 	uint64_t start, end; /* inclusive; end UINT64_MAX >> 1 = to the end */
 	uint32_t type;	     /* F_RDLCK, F_WRLCK, F_UNLCK */
 	uint32_t pid;
-	bool flock;	     /* flock(2) rather than POSIX */
+	bool flock; /* flock(2) rather than POSIX */
 };
 MUST_USE int fs_getlk(struct fs *fs, const struct fs_ctx *ctx, struct fs_flock *lock);
 /*

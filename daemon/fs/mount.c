@@ -67,6 +67,14 @@ void gate_enter(struct gate *g)
 	}
 }
 
+static void gate_open(struct gate *g)
+{
+	mutex_lock(&g->lock);
+	atomic_store(&g->closed, false);
+	cond_wake_all(&g->changed);
+	mutex_unlock(&g->lock);
+}
+
 static bool gate_occupied(const struct gate *g)
 {
 	uint32_t sum = 0;
@@ -148,6 +156,9 @@ int fs_close(struct fs *fs)
 
 		CHECK(!s || !atomic_load(&s->open));
 	}
+	/* Frozen, the reaper would wait for ever. */
+	if (atomic_load(&fs->gate.closed))
+		fs_thaw(fs);
 	reaper_stop(fs, false);
 	sessions_free(fs);
 	error = store_close(fs->store);
@@ -159,6 +170,7 @@ void fs_destroy(struct fs *fs)
 {
 	if (!fs)
 		return;
+	gate_open(&fs->gate);
 	reaper_stop(fs, true);
 	sessions_free(fs);
 	store_destroy(fs->store);
@@ -206,10 +218,7 @@ void fs_thaw(struct fs *fs)
 			  strerror(-error));
 		journal_abort(fs->store->journal, error);
 	}
-	mutex_lock(&g->lock);
-	atomic_store(&g->closed, false);
-	cond_wake_all(&g->changed);
-	mutex_unlock(&g->lock);
+	gate_open(g);
 }
 
 void fs_get_stats(struct fs *fs, struct fs_stats *ret_stats)

@@ -468,6 +468,8 @@ int inode_note_write(struct fs *fs, const struct fs_ctx *ctx, struct inode *i)
 	if (!error)
 		error = inode_write_data(&h, i);
 	stop_error = journal_stop(&h);
+	if (cap)
+		publish_inode(fs, ctx, INVAL_XATTR, i);
 	return error ? error : stop_error;
 }
 

@@ -27,15 +27,15 @@
 struct inval_bus;
 
 enum inval_kind {
-	INVAL_ATTR,	 /* attributes of nodeid changed */
-	INVAL_DATA,	 /* bytes [off, off+len) of nodeid changed; len 0 = to the end */
-	INVAL_ENTRY,	 /* name in directory nodeid no longer means what it meant */
-	INVAL_DELETE,	 /* the name was removed and nodeid_child with it (if last) */
-	INVAL_XATTR,	 /* an extended attribute or ACL of nodeid changed */
+	INVAL_ATTR,	  /* attributes of nodeid changed */
+	INVAL_DATA,	  /* bytes [off, off+len) of nodeid changed; len 0 = to the end */
+	INVAL_ENTRY,	  /* name in directory nodeid no longer means what it meant */
+	INVAL_DELETE,	  /* the name was removed and nodeid_child with it (if last) */
+	INVAL_XATTR,	  /* an extended attribute or ACL of nodeid changed */
 	INVAL_INODE_GONE, /* nodeid was freed; the number may be reused */
-	INVAL_ALL,	 /* restore, recovery: nothing known holds */
+	INVAL_ALL,	  /* restore, recovery: nothing known holds */
 	INVAL_FILL_ENTRY, /* name in nodeid means nodeid_child (0: absent) */
-	INVAL_FILL_ATTR, /* attributes of nodeid are now known (attr) */
+	INVAL_FILL_ATTR,  /* attributes of nodeid are now known (attr) */
 	INVAL_KINDS
 };
 
