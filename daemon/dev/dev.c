@@ -7,8 +7,10 @@
  * cloned descriptors the kernel looks for it there only. (2) A worker's buffers belong to
  * the request it serves until proto_dispatch() returns. A request that is not answered by
  * then is parked: it keeps its struct dev_req, and the worker takes a new one. (3) While
- * the mount exists there is a worker reading, or one is being started: when the last
- * reader takes a request, another thread follows, up to the maximum. (4) Unmounting is
+ * the mount exists there is a worker reading, or one is being woken or started: when the
+ * last reader takes a request, another thread follows, up to the maximum. Readers beyond
+ * a few sleep instead, the longest sleeper last to be woken: the kernel hands requests to
+ * its readers in turn, and the more of them, the colder each one's caches. (4) Unmounting is
  * done while workers serve, for the kernel writes its dirty pages then.
  *
  * The request is placed so that the payload of WRITE begins on a page.
@@ -75,6 +77,9 @@ struct dev {
 	int stop_event, end_event; /* eventfds: dev_stop() was called; the last worker has ended */
 	struct mutex lock;	   /* LOCK_LEAF */
 	struct list workers;	   /* [lock] */
+	struct cond wake;	   /* a sleeper is to read, or to end */
+	uint32_t asleep, wakeups;  /* [lock] workers that sleep; those of them that are called */
+	int32_t readers_keep;	   /* [written once] this many may wait in the kernel */
 	_Atomic uint32_t threads;  /* [atomic; raised under lock] running */
 	_Atomic int32_t readers;   /* [atomic] of them, those that wait for a request */
 	_Atomic bool unmounted;	   /* [atomic] the device has said so */
@@ -211,15 +216,54 @@ static struct worker *worker_new(struct dev *d)
 
 static int start_worker(struct dev *d);
 
-/* The worker's last reader-less moment: see to it that somebody reads. */
+/* The last reader took a request: somebody else is to read meanwhile. */
 static void ensure_reader(struct dev *d)
 {
-	if (atomic_load(&d->readers) <= 0 && atomic_load(&d->threads) < d->threads_max) {
-		int err = start_worker(d);
+	bool called = false;
+	int err;
 
-		if (err)
-			log_debug("no further thread: %s", strerror(-err));
+	if (likely(atomic_load(&d->readers) > 0))
+		return;
+	mutex_lock(&d->lock);
+	if (d->asleep > d->wakeups) {
+		d->wakeups++;
+		called = true;
+		cond_wake_one(&d->wake);
 	}
+	mutex_unlock(&d->lock);
+	if (called || atomic_load(&d->threads) >= d->threads_max)
+		return;
+	err = start_worker(d);
+	if (err)
+		log_debug("no further thread: %s", strerror(-err));
+}
+
+static bool is_over(struct dev *d)
+{
+	return atomic_load(&d->quit) || atomic_load(&d->unmounted);
+}
+
+/* Enough others wait for requests: sleep until they are all busy. */
+static void sleep_if_idle(struct dev *d)
+{
+	if (likely(atomic_load(&d->readers) < d->readers_keep))
+		return;
+	mutex_lock(&d->lock);
+	d->asleep++;
+	/* Looked at again with the lock held: whoever took the last request since then calls. */
+	while (!d->wakeups && !is_over(d) && atomic_load(&d->readers) > 0)
+		cond_wait(&d->wake, &d->lock);
+	if (d->wakeups)
+		d->wakeups--;
+	d->asleep--;
+	mutex_unlock(&d->lock);
+}
+
+static void wake_all(struct dev *d)
+{
+	mutex_lock(&d->lock);
+	cond_wake_all(&d->wake);
+	mutex_unlock(&d->lock);
 }
 
 static void serve_one(struct worker *w, size_t len)
@@ -250,7 +294,10 @@ static bool read_failed(struct dev *d, int error)
 	case EAGAIN:
 	case ENOENT: return !atomic_load(&d->quit);
 	case ENODEV:
-	case ECONNABORTED: atomic_store(&d->unmounted, true); return false;
+	case ECONNABORTED:
+		atomic_store(&d->unmounted, true);
+		wake_all(d);
+		return false;
 	default:
 		log_error("reading the FUSE device: %s", strerror(error));
 		(void)atomic_compare_exchange_strong(&d->error, &none,
@@ -263,9 +310,10 @@ static void worker_loop(struct worker *w)
 {
 	struct dev *d = w->dev;
 
-	while (!atomic_load(&d->quit)) {
+	while (!is_over(d)) {
 		ssize_t len;
 
+		sleep_if_idle(d);
 		if (!w->req)
 			w->req = req_new(w);
 		if (!w->req) {
@@ -357,6 +405,7 @@ static void kick_workers(struct dev *d)
 	struct list *pos;
 
 	atomic_store(&d->quit, true);
+	wake_all(d);
 	while (atomic_load(&d->threads)) {
 		mutex_lock(&d->lock);
 		list_for_each(pos, &d->workers) {
@@ -424,6 +473,9 @@ int dev_mount(struct fs *fs, struct inval_bus *bus, const struct dev_opts *opts,
 		goto out;
 	mutex_init(&d->lock, LOCK_LEAF);
 	list_init(&d->workers);
+	cond_init(&d->wake);
+	/* One for each processor, and one that takes over when all of those are busy. */
+	d->readers_keep = (int32_t)MAX(sysconf(_SC_NPROCESSORS_ONLN), 1) + 1;
 	d->threads_max = opts->threads_max ? opts->threads_max : THREADS_DEFAULT;
 	d->threads_max = MIN(MAX(d->threads_max, 1u), (uint32_t)THREADS_MAX);
 	d->clone_fd = opts->clone_fd;
