@@ -26,7 +26,7 @@
 
 #define FILE_SIZE 4096
 #define THREADS_MAX 64
-#define STAT_ROUNDS 5 /* hot phases are short: repeat them within the clock */
+#define WARM_ROUNDS 8 /* warm rounds are short: repeat them within the clock */
 
 struct worker {
 	pthread_t thread;
@@ -40,6 +40,7 @@ struct worker {
 struct phase {
 	const char *name;
 	int (*run)(struct worker *w);
+	int rounds; /* timed ones; more than one: warm, after a round that is not timed */
 };
 
 static pthread_barrier_t start_line;
@@ -89,51 +90,36 @@ static int stat_all(struct worker *w, const char *prefix, bool want)
 	return 0;
 }
 
-static int run_stat_once(struct worker *w)
+static int run_stat(struct worker *w)
 {
 	return stat_all(w, "f", true);
 }
 
-static int run_stat(struct worker *w)
-{
-	int error = 0;
-
-	for (int r = 0; r < STAT_ROUNDS && !error; r++)
-		error = stat_all(w, "f", true);
-	return error;
-}
-
 static int run_negstat(struct worker *w)
 {
-	int error = 0;
-
-	for (int r = 0; r < STAT_ROUNDS && !error; r++)
-		error = stat_all(w, "absent", false);
-	return error;
+	return stat_all(w, "absent", false);
 }
 
 static int run_read(struct worker *w)
 {
 	char path[512], block[FILE_SIZE];
 
-	for (int r = 0; r < STAT_ROUNDS; r++) {
-		for (unsigned int i = 0; i < w->files; i++) {
-			path_of(w, path, sizeof(path), "f", i);
-			int fd = open(path, O_RDONLY);
-			if (fd < 0)
-				return -errno;
-			ssize_t n = read(fd, block, sizeof(block));
-			int error = n < 0 ? -errno : n != FILE_SIZE ? -EBADMSG : 0;
-			close(fd);
-			if (error)
-				return error;
-			w->ops++;
-		}
+	for (unsigned int i = 0; i < w->files; i++) {
+		path_of(w, path, sizeof(path), "f", i);
+		int fd = open(path, O_RDONLY);
+		if (fd < 0)
+			return -errno;
+		ssize_t n = read(fd, block, sizeof(block));
+		int error = n < 0 ? -errno : n != FILE_SIZE ? -EBADMSG : 0;
+		close(fd);
+		if (error)
+			return error;
+		w->ops++;
 	}
 	return 0;
 }
 
-static int readdir_once(struct worker *w)
+static int run_readdirstat(struct worker *w)
 {
 	char path[512];
 	struct stat st;
@@ -154,15 +140,6 @@ static int readdir_once(struct worker *w)
 	}
 	closedir(d);
 	return error ? error : seen == w->files ? 0 : -EBADMSG;
-}
-
-static int run_readdirstat(struct worker *w)
-{
-	int error = 0;
-
-	for (int r = 0; r < STAT_ROUNDS && !error; r++)
-		error = readdir_once(w);
-	return error;
 }
 
 static int run_rename(struct worker *w)
@@ -206,18 +183,22 @@ static int drop_dentries(void)
 }
 
 static const struct phase phases[] = {
-	{ "create", run_create },     { "stat", run_stat },
-	{ "stat1", run_stat_once },   { "negstat", run_negstat },
-	{ "read", run_read },	      { "readdirstat", run_readdirstat },
-	{ "rename", run_rename },     { "unlink", run_unlink },
+	{ "create", run_create, 1 },	     { "stat1", run_stat, 1 },
+	{ "stat", run_stat, WARM_ROUNDS },   { "negstat", run_negstat, WARM_ROUNDS },
+	{ "read", run_read, WARM_ROUNDS },   { "readdirstat", run_readdirstat, WARM_ROUNDS },
+	{ "rename", run_rename, 1 },	     { "unlink", run_unlink, 1 },
 };
 
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
 
+	if (w->phase->rounds > 1)
+		w->error = w->phase->run(w);
+	w->ops = 0;
 	pthread_barrier_wait(&start_line);
-	w->error = w->phase->run(w);
+	for (int r = 0; r < w->phase->rounds && !w->error; r++)
+		w->error = w->phase->run(w);
 	return NULL;
 }
 

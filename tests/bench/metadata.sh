@@ -79,8 +79,8 @@ for line in open(samples):
     system, row, value = line.split()
     rates.setdefault((row, system), []).append(float(value))
 med = {key: statistics.median(values) for key, values in rates.items()}
-names = {"create": "create+4KiB", "stat": "stat hot", "stat1": "stat, dentries dropped", "negstat": "negative stat",
-         "read": "open+read+close", "readdirstat": "readdir+stat", "rename": "rename", "unlink": "unlink"}
+names = {"create": "create+4KiB", "stat": "warm stat", "stat1": "stat, dentries dropped", "negstat": "warm negative stat",
+         "read": "warm open+read+close", "readdirstat": "warm readdir+stat", "rename": "rename", "unlink": "unlink"}
 bars = {"stat": ("ext4", 0.8), "negstat": ("ext4", 0.85), "read": ("ext4", 0.8), "readdirstat": ("ext4", 0.6)}
 rows = []
 print(f"{'row':24}" + "".join(f"{s:>14}" for s in systems))
