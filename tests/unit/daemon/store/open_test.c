@@ -140,12 +140,12 @@ TEST(test_open__names_backup_superblock_for_bad_checksum)
 	raw_read_super(&m, &sb);
 	sb.s_checksum = cpu_to_le32(le32_to_cpu(sb.s_checksum) + 1);
 	raw_write(&m, &sb, sizeof(sb), EXT4_SUPER_OFFSET);
-	raw_open_fails(&m, -EBADMSG, "checksum", "e2fsck -b 2048 -B 4096 IMAGE");
+	check_open_fails(&m, -EBADMSG, "checksum", "e2fsck -b 2048 -B 4096 IMAGE");
 	img_make(&m, "-b 1024 -O metadata_csum", SIZE);
 	raw_read_super(&m, &sb);
 	sb.s_wtime = cpu_to_le32(le32_to_cpu(sb.s_wtime) + 1);
 	raw_write(&m, &sb, sizeof(sb), EXT4_SUPER_OFFSET);
-	raw_open_fails(&m, -EBADMSG, "checksum", "e2fsck -b 8193 -B 1024 IMAGE");
+	check_open_fails(&m, -EBADMSG, "checksum", "e2fsck -b 8193 -B 1024 IMAGE");
 }
 
 TEST(test_open__refuses_features_by_name)
@@ -170,7 +170,7 @@ TEST(test_open__refuses_features_by_name)
 		sb.s_feature_incompat =
 			cpu_to_le32(le32_to_cpu(sb.s_feature_incompat) | features[i].incompat);
 		raw_write_super(&m, &sb);
-		raw_open_fails(&m, -EOPNOTSUPP, features[i].name, "");
+		check_open_fails(&m, -EOPNOTSUPP, features[i].name, "");
 	}
 }
 
@@ -217,10 +217,10 @@ TEST(test_open__refuses_truncated_image)
 
 	img_make(&m, OPTIONS, SIZE);
 	CHECK_EQ(truncate(m.path, (32 << 20) - 4096), 0);
-	raw_open_fails(&m, -EUCLEAN, "image has 33550336 bytes but the filesystem 33554432",
-		       "restore");
+	check_open_fails(&m, -EUCLEAN, "image has 33550336 bytes but the filesystem 33554432",
+			 "restore");
 	CHECK_EQ(truncate(m.path, 1500), 0);
-	raw_open_fails(&m, -EUCLEAN, "too short", "");
+	check_open_fails(&m, -EUCLEAN, "too short", "");
 }
 
 TEST(test_open__refuses_bad_descriptors)
@@ -237,28 +237,28 @@ TEST(test_open__refuses_bad_descriptors)
 	raw_write_desc(&m, 1, &d);
 	d.bg_checksum = cpu_to_le16((uint16_t)(le16_to_cpu(d.bg_checksum) + 1));
 	raw_write(&m, &d, sizeof(d), 4096 + 64);
-	raw_open_fails(&m, -EBADMSG, "group descriptor 1: checksum", "e2fsck -b 2048 -B 4096");
+	check_open_fails(&m, -EBADMSG, "group descriptor 1: checksum", "e2fsck -b 2048 -B 4096");
 
 	d = good;
 	d.bg_inode_table_lo = cpu_to_le32(UINT32_MAX);
 	raw_write_desc(&m, 1, &d);
-	raw_open_fails(&m, -EUCLEAN, "inode table at block 4294967295", "e2fsck");
+	check_open_fails(&m, -EUCLEAN, "inode table at block 4294967295", "e2fsck");
 	d = good;
 	d.bg_block_bitmap_lo = cpu_to_le32(0); /* the superblock */
 	raw_write_desc(&m, 1, &d);
-	raw_open_fails(&m, -EUCLEAN, "block bitmap at block 0", "e2fsck");
+	check_open_fails(&m, -EUCLEAN, "block bitmap at block 0", "e2fsck");
 	d = good;
 	d.bg_inode_bitmap_lo = other.bg_inode_bitmap_lo; /* in another group, without flex_bg */
 	raw_write_desc(&m, 1, &d);
-	raw_open_fails(&m, -EUCLEAN, "inode bitmap", "e2fsck");
+	check_open_fails(&m, -EUCLEAN, "inode bitmap", "e2fsck");
 	d = good;
 	d.bg_inode_bitmap_lo = d.bg_block_bitmap_lo;
 	raw_write_desc(&m, 1, &d);
-	raw_open_fails(&m, -EUCLEAN, "two kinds of metadata", "e2fsck");
+	check_open_fails(&m, -EUCLEAN, "two kinds of metadata", "e2fsck");
 	d = good;
 	d.bg_block_bitmap_lo = cpu_to_le32(2048); /* the backup superblock */
 	raw_write_desc(&m, 1, &d);
-	raw_open_fails(&m, -EUCLEAN, "two kinds of metadata", "e2fsck");
+	check_open_fails(&m, -EUCLEAN, "two kinds of metadata", "e2fsck");
 	raw_write_desc(&m, 1, &good);
 	img_open(&m);
 	img_close(&m);
@@ -372,7 +372,7 @@ TEST(test_open__refuses_needs_recovery_without_journal)
 	sb.s_feature_incompat =
 		cpu_to_le32(le32_to_cpu(sb.s_feature_incompat) | EXT4_FEATURE_INCOMPAT_RECOVER);
 	raw_write_super(&m, &sb);
-	raw_open_fails(&m, -EUCLEAN, "needs_recovery", "e2fsck");
+	check_open_fails(&m, -EUCLEAN, "needs_recovery", "e2fsck");
 }
 
 TEST(test_feature_names__end_within_buffer)

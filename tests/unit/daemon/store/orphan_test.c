@@ -44,7 +44,7 @@ static struct inode *new_orphan(struct img *m, struct inode *root)
 	return i;
 }
 
-static void remove_in_random_order(struct img *m)
+static void check_random_removal(struct img *m)
 {
 	struct inode *orphans[COUNT], *root = img_root(m);
 	uint32_t k, pick;
@@ -72,7 +72,7 @@ TEST(test_orphan_list__survives_removal_in_any_order)
 
 	img_make(&m, LIST, SIZE);
 	img_open(&m);
-	remove_in_random_order(&m);
+	check_random_removal(&m);
 	img_close(&m);
 	img_fsck(&m);
 }
@@ -84,12 +84,12 @@ TEST(test_orphan_file__survives_removal_in_any_order)
 	img_make(&m, FILE_, SIZE);
 	img_open(&m);
 	CHECK_GT(m.s->orphans->blocks, 0);
-	remove_in_random_order(&m);
+	check_random_removal(&m);
 	img_close(&m);
 	img_fsck(&m);
 }
 
-static void crash_with_orphans(const char *options)
+static void check_crash_with_orphans(const char *options)
 {
 	struct inode *root, *linked;
 	int64_t blocks_before, inodes_before;
@@ -136,12 +136,12 @@ static void crash_with_orphans(const char *options)
 
 TEST(test_orphan_cleanup__finishes_the_list)
 {
-	crash_with_orphans(LIST);
+	check_crash_with_orphans(LIST);
 }
 
 TEST(test_orphan_cleanup__finishes_the_file)
 {
-	crash_with_orphans(FILE_);
+	check_crash_with_orphans(FILE_);
 }
 
 /* When the file is full, the list takes the rest; cleanup finds both. */
@@ -259,10 +259,10 @@ TEST(test_orphan_open__refuses_damaged_file)
 	raw_read(&m, &tail, sizeof(tail), pblk * 1024 + 1016);
 	tail.ob_checksum = cpu_to_le32(le32_to_cpu(tail.ob_checksum) + 1);
 	raw_write(&m, &tail, sizeof(tail), pblk * 1024 + 1016);
-	raw_open_fails(&m, -EBADMSG, "orphan file", "e2fsck");
+	check_open_fails(&m, -EBADMSG, "orphan file", "e2fsck");
 	tail.ob_magic = cpu_to_le32(0);
 	raw_write(&m, &tail, sizeof(tail), pblk * 1024 + 1016);
-	raw_open_fails(&m, -EUCLEAN, "orphan file", "e2fsck");
+	check_open_fails(&m, -EUCLEAN, "orphan file", "e2fsck");
 	/* To look at the files it is not needed. */
 	CHECK_OK(raw_open(&m, &(struct store_opts){ .readonly = true }, &err));
 	CHECK_OK(store_close(m.s));
@@ -299,7 +299,7 @@ static void *churn(void *arg)
 	return NULL;
 }
 
-static void churn_in_threads(const char *options)
+static void check_churn(const char *options)
 {
 	static struct worker w[THREADS];
 	struct img m;
@@ -324,10 +324,10 @@ static void churn_in_threads(const char *options)
 
 TEST(test_orphan_list__serves_threads)
 {
-	churn_in_threads(LIST);
+	check_churn(LIST);
 }
 
 TEST(test_orphan_file__serves_threads)
 {
-	churn_in_threads(FILE_);
+	check_churn(FILE_);
 }

@@ -128,7 +128,7 @@ static void check_names(struct img *m, const struct names *names)
 	img_put(root);
 }
 
-static void lose_power(const char *options)
+static void check_power_loss(const char *options)
 {
 	struct bdev_open_opts bopts = { 0 };
 	struct names names = { 0 };
@@ -169,7 +169,8 @@ TEST(test_store__survives_power_loss_at_any_write)
 
 	log_set_level(LOG_LEVEL_OFF);
 	for (round = 0; round < ROUNDS; round++)
-		lose_power(round % 2 ? "-b 1024 -O metadata_csum,orphan_file -J size=1 -N 200" :
-				       "-b 1024 -O ^metadata_csum,^orphan_file,^extent,^64bit "
-				       "-J size=1 -N 200");
+		check_power_loss(round % 2 ?
+					 "-b 1024 -O metadata_csum,orphan_file -J size=1 -N 200" :
+					 "-b 1024 -O ^metadata_csum,^orphan_file,^extent,^64bit "
+					 "-J size=1 -N 200");
 }

@@ -86,7 +86,7 @@ int raw_open(struct img *m, const struct store_opts *opts, struct store_open_err
 	return store_open(b, opts ? opts : &defaults, &m->s, err);
 }
 
-void raw_open_fails(struct img *m, int code, const char *what, const char *remedy)
+void check_open_fails(struct img *m, int code, const char *what, const char *remedy)
 {
 	struct store_open_error err;
 	int ret = raw_open(m, NULL, &err);

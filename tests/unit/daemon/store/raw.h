@@ -20,6 +20,6 @@ void raw_write_desc(const struct img *m, uint32_t g, struct ext4_group_desc *d);
 /* store_open() with @opts (NULL: defaults); on failure @err tells, on success m->s is set. */
 int raw_open(struct img *m, const struct store_opts *opts, struct store_open_error *err);
 /* store_open() fails with @code and its text holds @what and @remedy. */
-void raw_open_fails(struct img *m, int code, const char *what, const char *remedy);
+void check_open_fails(struct img *m, int code, const char *what, const char *remedy);
 
 #endif

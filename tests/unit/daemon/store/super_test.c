@@ -255,7 +255,7 @@ TEST(test_mmp__claims_a_clean_block_and_releases_it)
 	CHECK_EQ(get_mmp_seq(&m), EXT4_MMP_SEQ_CLEAN);
 	img_fsck(&m);
 	set_mmp_seq(&m, EXT4_MMP_SEQ_FSCK);
-	raw_open_fails(&m, -EBUSY, "e2fsck is at work", "clear_mmp");
+	check_open_fails(&m, -EBUSY, "e2fsck is at work", "clear_mmp");
 	/* Reading disturbs nobody. */
 	CHECK_OK(raw_open(&m, &(struct store_opts){ .readonly = true }, &err));
 	CHECK_OK(store_close(m.s));
@@ -271,10 +271,10 @@ TEST(test_mmp__refuses_a_bad_block)
 	img_make(&m, "-b 4096 -O mmp,metadata_csum", SIZE);
 	raw_read_super(&m, &sb);
 	set_mmp_seq(&m, 5);
-	raw_open_fails(&m, -EBADMSG, "mmp block: checksum", "e2fsck");
+	check_open_fails(&m, -EBADMSG, "mmp block: checksum", "e2fsck");
 	raw_write(&m, &zero, sizeof(zero), le64_to_cpu(sb.s_mmp_block) * 4096);
-	raw_open_fails(&m, -EUCLEAN, "mmp block: magic", "e2fsck");
+	check_open_fails(&m, -EUCLEAN, "mmp block: magic", "e2fsck");
 	sb.s_mmp_block = cpu_to_le64(UINT64_MAX);
 	raw_write_super(&m, &sb);
-	raw_open_fails(&m, -EUCLEAN, "mmp block", "e2fsck");
+	check_open_fails(&m, -EUCLEAN, "mmp block", "e2fsck");
 }
