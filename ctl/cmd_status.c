@@ -24,7 +24,23 @@ static int line_width(void)
 	return LINE_WIDTH_DEFAULT;
 }
 
-/* The words of an array, broken into lines under the label. */
+/* The next word of a wrapped line: on this line if it fits, else under the label. */
+static void print_word(const char *word, int width, int *column)
+{
+	int len = (int)strlen(word);
+	bool first = *column == LABEL_WIDTH + 2;
+
+	if (!first && *column + 1 + len > width) {
+		printf("\n  %-*s", LABEL_WIDTH, "");
+		*column = LABEL_WIDTH + 2;
+	} else if (!first) {
+		putchar(' ');
+		(*column)++;
+	}
+	fputs(word, stdout);
+	*column += len;
+}
+
 static void print_words(const char *name, const json_t *words)
 {
 	int width = line_width(), column = LABEL_WIDTH + 2;
@@ -33,23 +49,30 @@ static void print_words(const char *name, const json_t *words)
 
 	label(name);
 	json_array_foreach((json_t *)words, i, word)
-	{
-		const char *text = json_string_value(word);
-		int len = text ? (int)strlen(text) : 0;
-
-		if (i && column + 1 + len > width) {
-			printf("\n  %-*s", LABEL_WIDTH, "");
-			column = LABEL_WIDTH + 2;
-		} else if (i) {
-			putchar(' ');
-			column++;
-		}
-		fputs(text ? text : "", stdout);
-		column += len;
-	}
+		print_word(json_is_string(word) ? json_string_value(word) : "", width, &column);
 	if (json_array_size(words) == 0)
 		fputs("none", stdout);
 	putchar('\n');
+}
+
+static void print_wrapped(const char *name, const char *text)
+{
+	int width = line_width(), column = LABEL_WIDTH + 2;
+	_cleanup_free_ char *copy = strdup(text);
+	char *word, *rest = copy;
+
+	label(name);
+	while ((word = strsep(&rest, " ")))
+		print_word(word, width, &column);
+	putchar('\n');
+}
+
+static void print_tier(const json_t *o)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text), "%s: %s", get_text(o, "tier"), get_text(o, "tier_reason"));
+	print_wrapped("tier", text);
 }
 
 static void print_mounted(const json_t *o)
@@ -67,8 +90,7 @@ static void print_mounted(const json_t *o)
 	else
 		printf("uid %u\n", (unsigned int)uid);
 	if (get_bool(o, "readonly")) {
-		label("");
-		printf("because: %s\n", get_text(o, "readonly_reason"));
+		print_wrapped("  because", get_text(o, "readonly_reason"));
 	}
 }
 
@@ -154,8 +176,7 @@ static void print_status(const json_t *o)
 	label("volume");
 	printf("%s, uuid %s\n", *volume ? volume : "no label", get_text(o, "uuid"));
 	print_mounted(o);
-	label("tier");
-	printf("%s: %s\n", get_text(o, "tier"), get_text(o, "tier_reason"));
+	print_tier(o);
 	label("timeouts");
 	print_timeout("names", get_real(timeouts, "entry_seconds"), ", ");
 	print_timeout("attributes", get_real(timeouts, "attr_seconds"), ", ");

@@ -3,7 +3,7 @@
  * The table of control commands, and those that do something: sync, freeze, thaw, trim, trace.
  *
  * They run on their client's thread and may take as long as the disk does. Freeze and thaw are ordered by
- * server->work, and refused once the server stops: a filesystem frozen after that could never be closed.
+ * server->freeze; once the server stops nothing is frozen any more, because it could never be closed.
  */
 #include <errno.h>
 
@@ -23,7 +23,7 @@ static int fail_errno(struct ctl_call *call, int error, const char *what, const 
 /* What would wait for a thaw is refused: its client would hang without knowing why. */
 static int refuse_frozen(struct ctl_call *call, const char *what)
 {
-	if (!call->server->frozen)
+	if (!ctl_is_frozen(call->server))
 		return 0;
 	return ctl_fail(call, -EBUSY, what, "the filesystem is frozen", "kfsctl thaw");
 }
@@ -40,52 +40,55 @@ int ctl_sync(struct ctl_call *call)
 	return 0;
 }
 
+/* From thawed to freezing, or why not. */
+static int freeze_begin(struct ctl_call *call)
+{
+	struct ctl_server *server = call->server;
+	int ret = 0;
+
+	mutex_lock(&server->work);
+	while (server->freeze == CTL_FREEZING || server->freeze == CTL_THAWING)
+		cond_wait(&server->work_done, &server->work);
+	if (server->stopping)
+		ret = ctl_fail(call, -ESHUTDOWN, "freeze", "the filesystem is being unmounted", "");
+	else if (server->freeze == CTL_FROZEN)
+		ret = ctl_fail(call, -EBUSY, "freeze", "it is frozen already", "kfsctl thaw");
+	else
+		server->freeze = CTL_FREEZING;
+	mutex_unlock(&server->work);
+	return ret;
+}
+
 int ctl_freeze(struct ctl_call *call)
 {
 	struct ctl_server *server = call->server;
 	uint64_t start = stats_now_ns();
 	int ret;
 
+	ret = freeze_begin(call);
+	if (ret)
+		return ret;
+	/* No lock is held: it waits for requests and for a commit. */
+	ret = fs_freeze(server->env.fs);
 	mutex_lock(&server->work);
-	if (server->stopping)
-		ret = ctl_fail(call, -ESHUTDOWN, "freeze", "the filesystem is being unmounted", "");
-	else if (server->frozen)
-		ret = ctl_fail(call, -EBUSY, "freeze", "it is frozen already", "kfsctl thaw");
-	else {
-		ret = fs_freeze(server->env.fs);
-		if (ret)
-			fail_errno(call, ret, "freeze", "see the log for the first error");
-		else
-			server->frozen = true;
-	}
+	server->freeze = ret ? CTL_THAWED : CTL_FROZEN;
+	cond_wake_all(&server->work_done);
 	mutex_unlock(&server->work);
-	if (!ret) {
-		log_info("%s: frozen by kfsctl: changes wait until 'kfsctl thaw'",
-			 server->env.image);
-		ctl_put(call->result, "frozen", json_true());
-		ctl_put_count(call->result, "duration_ns", stats_now_ns() - start);
-	}
-	return ret;
+	if (ret)
+		return fail_errno(call, ret, "freeze", "see the log for the first error");
+	log_info("%s: frozen by kfsctl: changes wait until 'kfsctl thaw'", server->env.image);
+	ctl_put(call->result, "frozen", json_true());
+	ctl_put_count(call->result, "duration_ns", stats_now_ns() - start);
+	return 0;
 }
 
 int ctl_thaw(struct ctl_call *call)
 {
-	struct ctl_server *server = call->server;
-	int ret = 0;
-
-	mutex_lock(&server->work);
-	if (server->frozen) {
-		fs_thaw(server->env.fs);
-		server->frozen = false;
-	} else {
-		ret = ctl_fail(call, -EINVAL, "thaw", "it is not frozen", "");
-	}
-	mutex_unlock(&server->work);
-	if (!ret) {
-		log_info("%s: thawed by kfsctl", server->env.image);
-		ctl_put(call->result, "frozen", json_false());
-	}
-	return ret;
+	if (!ctl_thaw_now(call->server, false))
+		return ctl_fail(call, -EINVAL, "thaw", "it is not frozen", "");
+	log_info("%s: thawed by kfsctl", call->server->env.image);
+	ctl_put(call->result, "frozen", json_false());
+	return 0;
 }
 
 int ctl_trim(struct ctl_call *call)

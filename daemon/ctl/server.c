@@ -226,6 +226,7 @@ int ctl_server_start_with(const struct ctl_env *env, const struct ctl_command *c
 	server->started_ns = stats_now_ns();
 	server->started_at = time(NULL);
 	mutex_init(&server->work, LOCK_CTL);
+	cond_init(&server->work_done);
 	mutex_init(&server->lock, LOCK_LEAF);
 	cond_init(&server->client_left);
 	/* Read now, once: the first object made by a thread would open /dev/urandom. */
@@ -255,6 +256,38 @@ out_free:
 	return ret;
 }
 
+bool ctl_is_frozen(struct ctl_server *server)
+{
+	bool frozen;
+
+	mutex_lock(&server->work);
+	frozen = server->freeze == CTL_FROZEN;
+	mutex_unlock(&server->work);
+	return frozen;
+}
+
+bool ctl_thaw_now(struct ctl_server *server, bool stop)
+{
+	bool frozen;
+
+	mutex_lock(&server->work);
+	server->stopping |= stop;
+	while (server->freeze == CTL_FREEZING || server->freeze == CTL_THAWING)
+		cond_wait(&server->work_done, &server->work);
+	frozen = server->freeze == CTL_FROZEN;
+	if (frozen)
+		server->freeze = CTL_THAWING;
+	mutex_unlock(&server->work);
+	if (!frozen)
+		return false;
+	fs_thaw(server->env.fs);
+	mutex_lock(&server->work);
+	server->freeze = CTL_THAWED;
+	cond_wake_all(&server->work_done);
+	mutex_unlock(&server->work);
+	return true;
+}
+
 uint64_t ctl_uptime_seconds(const struct ctl_server *server)
 {
 	return (stats_now_ns() - server->started_ns) / 1000000000;
@@ -270,12 +303,7 @@ void ctl_server_stop(struct ctl_server *server)
 	(void)!write(server->stop_fd, &one, sizeof(one));
 	pthread_join(server->acceptor, NULL);
 	(void)unlink(server->env.socket_path); /* may be gone with its folder already */
-	mutex_lock(&server->work);
-	server->stopping = true;
-	if (server->frozen)
-		fs_thaw(server->env.fs);
-	server->frozen = false;
-	mutex_unlock(&server->work);
+	(void)ctl_thaw_now(server, true);      /* most are not frozen */
 	mutex_lock(&server->lock);
 	while (server->clients)
 		cond_wait(&server->client_left, &server->lock);

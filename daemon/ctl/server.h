@@ -19,6 +19,8 @@
 #define CTL_CLIENTS_MAX 16
 #define CTL_CLIENTS_ROOT 4
 
+enum ctl_freeze { CTL_THAWED, CTL_FREEZING, CTL_FROZEN, CTL_THAWING };
+
 struct ctl_server {
 	struct ctl_env env;		    /* [written once] */
 	const struct ctl_command *commands; /* [written once] */
@@ -27,15 +29,19 @@ struct ctl_server {
 	int listen_fd;			    /* [written once] */
 	int stop_fd;			    /* [written once] an eventfd: readable = stop */
 	pthread_t acceptor;
-	struct mutex work;	     /* LOCK_CTL: one freeze, thaw or trace at a time */
-	_Atomic bool frozen;	     /* [work; read atomically] */
-	bool stopping;		     /* [work] */
+	struct mutex work;	/* LOCK_CTL: the fields below; not held while freezing or thawing */
+	struct cond work_done;	/* freezing or thawing ended */
+	enum ctl_freeze freeze; /* [work] */
+	bool stopping;		/* [work] */
 	enum log_level level_before; /* [work] what "trace off" goes back to */
 	struct mutex lock;	     /* LOCK_LEAF: clients */
 	struct cond client_left;
 	unsigned int clients; /* [lock] */
 };
 
+bool ctl_is_frozen(struct ctl_server *server);
+/* Thaws if it is frozen; false when it is not. With @stop nothing is frozen afterwards. */
+bool ctl_thaw_now(struct ctl_server *server, bool stop);
 uint64_t ctl_uptime_seconds(const struct ctl_server *server);
 
 int ctl_status(struct ctl_call *call);

@@ -25,8 +25,9 @@ static json_t *latency(const struct stats_op *op, bool histograms)
 	ctl_put_count(o, "errors", op->errors);
 	ctl_put_count(o, "total_ns", op->ns_total);
 	ctl_put_count(o, "mean_ns", op->requests ? op->ns_total / op->requests : 0);
-	ctl_put_count(o, "p50_ns", stats_quantile(op, 0.5));
-	ctl_put_count(o, "p99_ns", stats_quantile(op, 0.99));
+	/* A bucket's upper bound may lie above everything that was seen. */
+	ctl_put_count(o, "p50_ns", MIN(stats_quantile(op, 0.5), op->ns_max));
+	ctl_put_count(o, "p99_ns", MIN(stats_quantile(op, 0.99), op->ns_max));
 	ctl_put_count(o, "max_ns", op->ns_max);
 	if (histograms) {
 		json_t *buckets = json_array();

@@ -147,7 +147,7 @@ static void put_tier(json_t *o, const struct ctl_env *env)
 
 int ctl_status(struct ctl_call *call)
 {
-	const struct ctl_server *server = call->server;
+	struct ctl_server *server = call->server;
 	const struct ctl_env *env = &server->env;
 	struct store *s = fs_store(env->fs);
 	bool readonly = atomic_load(&s->readonly);
@@ -169,7 +169,7 @@ int ctl_status(struct ctl_call *call)
 		 !readonly	 ? NULL :
 		 s->readonly_why ? s->readonly_why :
 				   "mounted read-only (ro)");
-	ctl_put(o, "frozen", json_boolean(server->frozen));
+	ctl_put(o, "frozen", json_boolean(ctl_is_frozen(server)));
 	put_tier(o, env);
 	ctl_put(o, "options", comma_list(env->options));
 	ctl_put(o, "features", features(s));

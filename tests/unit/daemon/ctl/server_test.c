@@ -309,7 +309,7 @@ TEST(test_server__client_that_leaves_during_its_command_is_forgotten)
 TEST(test_server__stop_thaws_what_was_frozen)
 {
 	start(getuid());
-	server->frozen = true;
+	server->freeze = CTL_FROZEN;
 	ctl_server_stop(server);
 	CHECK_EQ(thaws, 1);
 }
