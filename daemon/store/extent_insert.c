@@ -7,8 +7,8 @@
  * step leaving a whole valid tree, until it has; the path is then found anew. Failing
  * for want of blocks therefore leaves a tree that maps what it mapped before.
  *
- * A node is split in halves, except that appending moves only its last entry: a file
- * written from front to back has full nodes.
+ * A node is split in halves, except that appending moves only its last entry, and
+ * prepending all but its first: a file written in one direction has full nodes.
  */
 #include "daemon/store/extent.h"
 
@@ -59,12 +59,21 @@ static int grow_root(struct handle *h, struct extent_path *p)
 	return 0;
 }
 
+/* How many of @n's entries go to its new sibling: between 1 and all but 1. */
+static uint32_t entries_to_move(const struct extent_path *p, const struct extent_node *n)
+{
+	if (n->pos + 1 >= (int32_t)n->entries)
+		return 1; /* written from front to back */
+	if (p->node[p->depth].pos < 0)
+		return n->entries - 1; /* from back to front */
+	return n->entries / 2;
+}
+
 /* Move the upper entries of the node below @level into a new sibling; @level has room for its key. */
 static int split_child(struct handle *h, struct extent_path *p, uint32_t level)
 {
 	struct extent_node *n = &p->node[level + 1];
-	bool at_end = n->pos + 1 >= (int32_t)n->entries;
-	uint32_t move = at_end ? 1 : n->entries / 2;
+	uint32_t move = entries_to_move(p, n);
 	uint32_t keep = n->entries - move;
 	uint8_t index[EXTENT_ENTRY_BYTES];
 	struct buf *b;

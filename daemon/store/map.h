@@ -61,7 +61,10 @@ MUST_USE int map_verify(struct inode *i);
 /* Set up i_block of a new regular file or directory (extent header, or zero map). */
 void map_init(struct inode *i);
 
-/* truncate.c */
+/*
+ * truncate.c, fallocate.c: all in handles of their own. Times are the caller's: what it
+ * set in the inode before the call is written with the change.
+ */
 /*
  * Set the size to @size: shrinking frees blocks and zeroes the tail of the last one;
  * growing only sets the size (and zeroes the gap in the old last block). Own

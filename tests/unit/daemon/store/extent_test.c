@@ -128,17 +128,18 @@ TEST(test_deep_tree_scattered__grows_and_collapses)
 	check_growth_and_collapse(2);
 }
 
-/* A full node has no free entry before the tree grows: appending does not halve nodes. */
-TEST(test_appending__fills_nodes)
+/* Extents in one direction leave one free entry in each node: 83 extents a leaf. */
+TEST(test_one_direction__fills_nodes)
 {
-	struct file f;
+	for (int back = 0; back < 2; back++) {
+		struct file f;
 
-	file_open(&f, "-b 1024 -N 64 -J size=4", "32M");
-	for (uint32_t k = 0; k < 2000; k++)
-		put_bytes(&f, k * 2ull * BLOCK, BLOCK, 1);
-	/* 83 extents a leaf, 25 leaves; the root's four children are index nodes or leaves. */
-	CHECK_LE(f.i->blocks / 2 - 2000, 2000 / 82 + 2);
-	file_close(&f);
+		file_open(&f, "-b 1024 -N 64 -J size=4", "32M");
+		for (uint32_t k = 0; k < 2000; k++)
+			put_bytes(&f, (back ? 1999 - k : k) * 2ull * BLOCK, BLOCK, 1);
+		CHECK_LE(f.i->blocks / 2 - 2000, 2000 / 83 + 2);
+		file_close(&f);
+	}
 }
 
 TEST(test_streamed_file__has_few_extents)
