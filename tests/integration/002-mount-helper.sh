@@ -8,7 +8,9 @@ need unshare
 if [ "${1:-}" != inside ]; then
 	mkdir layer
 	status=0
-	SCRATCH=$SCRATCH/inside unshare -m --propagation private bash "$TOP/tests/integration/$TEST_NAME.sh" inside "$SCRATCH/layer" || status=$?
+	layer=$SCRATCH/layer
+	SCRATCH=$SCRATCH/inside unshare -m --propagation private \
+		bash "$TOP/tests/integration/$TEST_NAME.sh" inside "$layer" || status=$?
 	exit "$status"
 fi
 layer=$2

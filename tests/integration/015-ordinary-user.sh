@@ -38,7 +38,9 @@ as_user kfs "$SCRATCH/a.img" "$SCRATCH/mine" -o "log=$SCRATCH/user.log"
 mounted() { grep -q " $SCRATCH/mine fuse.kfs " /proc/mounts; }
 mounted || fail "not mounted"
 grep " $SCRATCH/mine fuse.kfs " /proc/mounts >line.txt || fail "not of type fuse.kfs"
-grep -q nosuid line.txt && grep -q nodev line.txt || fail "suid or dev for an ordinary user: $(cat line.txt)"
+for word in nosuid nodev; do
+	grep -q "$word" line.txt || fail "no $word for an ordinary user: $(cat line.txt)"
+done
 grep -q allow_other line.txt && fail "a user's mount is not private: $(cat line.txt)"
 # shellcheck disable=SC2016 # expanded by the inner shell
 as_user sh -c 'echo mine >"$1/file" && cat "$1/file"' sh "$SCRATCH/mine" | grep -q mine || fail "the user cannot use it"

@@ -17,7 +17,7 @@ static int parse(const char *list, bool helper)
 	return options_parse(*list ? 5 : 3, argv, helper, &o, &err);
 }
 
-static void refused(const char *list, const char *word, const char *why)
+static void check_refused(const char *list, const char *word, const char *why)
 {
 	CHECK_EQ(parse(list, false), EXIT_USAGE);
 	if (strncmp(err.text, word, strlen(word)) || !strstr(err.text, why))
@@ -80,13 +80,14 @@ TEST(test_options_parse__takes_fstab_words)
 
 TEST(test_options_parse__refuses_contradictions)
 {
-	refused("ro,rw", "rw", "contradicts ro");
-	refused("noatime,relatime", "relatime", "contradicts noatime");
-	refused("errors=panic,errors=continue", "errors=continue", "contradicts errors=panic");
-	refused("commit=1,commit=2", "commit=2", "contradicts commit=1");
-	refused("rw,norecovery", "norecovery", "say ro");
-	refused("share=on,writeback", "writeback", "contradicts share=on");
-	refused("nodev,dev", "dev", "contradicts nodev");
+	check_refused("ro,rw", "rw", "contradicts ro");
+	check_refused("noatime,relatime", "relatime", "contradicts noatime");
+	check_refused("errors=panic,errors=continue", "errors=continue",
+		      "contradicts errors=panic");
+	check_refused("commit=1,commit=2", "commit=2", "contradicts commit=1");
+	check_refused("rw,norecovery", "norecovery", "say ro");
+	check_refused("share=on,writeback", "writeback", "contradicts share=on");
+	check_refused("nodev,dev", "dev", "contradicts nodev");
 	CHECK_EQ(parse("ro,ro,noload,norecovery,commit=1,commit=1", false), EXIT_OK);
 	CHECK_EQ(o.norecovery, ON);
 	options_fini(&o);
@@ -94,33 +95,33 @@ TEST(test_options_parse__refuses_contradictions)
 
 TEST(test_options_parse__refuses_what_it_does_not_know)
 {
-	refused("nosuchthing", "nosuchthing", "unknown option");
-	refused("ro=1", "ro=1", "unknown option");
-	refused("errors=maybe", "errors=maybe", "unknown option");
-	refused("strictatime", "strictatime", "use relatime");
-	refused("uring=on", "uring=on", "not in this build");
-	refused("bpf=on", "bpf=on", "not in this build");
-	refused("recover=on", "recover=on", "not in this build");
-	refused("vhost=/a", "vhost=/a", "not in this build");
-	refused("snapshot=a", "snapshot=a", "not in this build");
-	refused("data=journal", "data=journal", "say data=ordered");
-	refused("remount", "remount", "unmount it");
-	refused("nodefault_permissions", "nodefault_permissions", "leave it out");
+	check_refused("nosuchthing", "nosuchthing", "unknown option");
+	check_refused("ro=1", "ro=1", "unknown option");
+	check_refused("errors=maybe", "errors=maybe", "unknown option");
+	check_refused("strictatime", "strictatime", "use relatime");
+	check_refused("uring=on", "uring=on", "not in this build");
+	check_refused("bpf=on", "bpf=on", "not in this build");
+	check_refused("recover=on", "recover=on", "not in this build");
+	check_refused("vhost=/a", "vhost=/a", "not in this build");
+	check_refused("snapshot=a", "snapshot=a", "not in this build");
+	check_refused("data=journal", "data=journal", "say data=ordered");
+	check_refused("remount", "remount", "unmount it");
+	check_refused("nodefault_permissions", "nodefault_permissions", "leave it out");
 }
 
 TEST(test_options_parse__refuses_bad_numbers)
 {
-	refused("commit=", "commit=", "not a number");
-	refused("commit", "commit", "not a number");
-	refused("commit=-1", "commit=-1", "not a number");
-	refused("commit=301", "commit=301", "not a number");
-	refused("offset=99999999999999999999", "offset=", "not a number");
-	refused("offset=9E", "offset=9E", "not a number");
-	refused("entry_timeout=x", "entry_timeout=x", "not a number");
-	refused("attr_timeout=-1", "attr_timeout=-1", "not a number");
-	refused("attr_timeout=nan", "attr_timeout=nan", "not a number");
-	refused("log_level=loud", "log_level=loud", "not one of");
-	refused("log=", "log=", "a value is missing");
+	check_refused("commit=", "commit=", "not a number");
+	check_refused("commit", "commit", "not a number");
+	check_refused("commit=-1", "commit=-1", "not a number");
+	check_refused("commit=301", "commit=301", "not a number");
+	check_refused("offset=99999999999999999999", "offset=", "not a number");
+	check_refused("offset=9E", "offset=9E", "not a number");
+	check_refused("entry_timeout=x", "entry_timeout=x", "not a number");
+	check_refused("attr_timeout=-1", "attr_timeout=-1", "not a number");
+	check_refused("attr_timeout=nan", "attr_timeout=nan", "not a number");
+	check_refused("log_level=loud", "log_level=loud", "not one of");
+	check_refused("log=", "log=", "a value is missing");
 }
 
 TEST(test_options_parse__needs_two_names)

@@ -197,7 +197,7 @@ static void stop(void)
 	CHECK_EQ(fake.sessions, 0);
 }
 
-static void replied(int error)
+static void expect_reply(int error)
 {
 	unsigned before = got.replies + got.dones;
 
@@ -282,7 +282,7 @@ TEST(test_init__refuses_old_kernels_and_waits_for_newer_majors)
 	CHECK(!proto_ready(session));
 	begin(FUSE_GETATTR, 1);
 	add(&(struct fuse_getattr_in){ 0 }, sizeof(struct fuse_getattr_in));
-	replied(-EIO); /* nothing is served before INIT */
+	expect_reply(-EIO); /* nothing is served before INIT */
 	CHECK_EQ(fake.calls, 0);
 	proto_session_free(session);
 }
@@ -294,7 +294,7 @@ TEST(test_lookup__passes_the_name_and_fills_the_entry)
 	start(false);
 	begin(FUSE_LOOKUP, 9);
 	add_text("hello");
-	replied(0);
+	expect_reply(0);
 	CHECK_STR_EQ(fake.call, "lookup");
 	CHECK_EQ(fake.nodeid, 9);
 	CHECK_STR_EQ(fake.name, "hello");
@@ -308,11 +308,11 @@ TEST(test_lookup__passes_the_name_and_fills_the_entry)
 	CHECK_GE(out.attr_valid, 86400);
 	begin(FUSE_LOOKUP, 9);
 	add_text(".");
-	replied(0);
+	expect_reply(0);
 	CHECK_STR_EQ(fake.call, "lookup_self");
 	begin(FUSE_LOOKUP, 9);
 	add_text("..");
-	replied(0);
+	expect_reply(0);
 	CHECK_STR_EQ(fake.call, "lookup_parent");
 	stop();
 }
@@ -325,7 +325,7 @@ TEST(test_lookup__makes_absence_cacheable)
 	fake.error = -ENOENT;
 	begin(FUSE_LOOKUP, 1);
 	add_text("none");
-	replied(0);
+	expect_reply(0);
 	memcpy(&out, got.data, sizeof(out));
 	CHECK_EQ(out.nodeid, 0);
 	CHECK_GE(out.entry_valid, 86400);
@@ -340,18 +340,18 @@ TEST(test_lookup__answers_absence_plainly_without_negative_timeout)
 	fake.entry.nodeid = 0;
 	begin(FUSE_LOOKUP, 1);
 	add_text("none");
-	replied(-ENOENT);
+	expect_reply(-ENOENT);
 	stop();
 }
 
 /* Requests whose content contradicts itself never reach fs. */
-static void malformed(void)
+static void expect_malformed(void)
 {
 	struct proto_stats before, after;
 	unsigned calls = fake.calls;
 
 	proto_get_stats(session, &before);
-	replied(-EINVAL);
+	expect_reply(-EINVAL);
 	proto_get_stats(session, &after);
 	CHECK_EQ(fake.calls, calls);
 	CHECK_EQ(after.malformed, before.malformed + 1);
@@ -361,27 +361,27 @@ TEST(test_dispatch__refuses_malformed_names)
 {
 	start(false);
 	begin(FUSE_LOOKUP, 1);
-	malformed(); /* no name */
+	expect_malformed(); /* no name */
 	begin(FUSE_LOOKUP, 1);
 	add("abc", 3);
-	malformed(); /* no NUL */
+	expect_malformed(); /* no NUL */
 	begin(FUSE_LOOKUP, 1);
 	add_text("");
-	malformed();
+	expect_malformed();
 	begin(FUSE_LOOKUP, 1);
 	add_text("a/b");
-	malformed();
+	expect_malformed();
 	begin(FUSE_LOOKUP, 1);
 	add_text("a");
 	add_text("b");
-	malformed(); /* more than was asked for */
+	expect_malformed(); /* more than was asked for */
 	begin(FUSE_UNLINK, 1);
 	add_text("..");
-	malformed();
+	expect_malformed();
 	begin(FUSE_RENAME, 1);
 	add(&(struct fuse_rename_in){ .newdir = 2 }, 8);
 	add_text("one");
-	malformed(); /* the second is missing */
+	expect_malformed(); /* the second is missing */
 	stop();
 }
 
@@ -394,11 +394,11 @@ TEST(test_dispatch__answers_long_names_as_too_long)
 	name[256] = 0;
 	begin(FUSE_LOOKUP, 1);
 	add_text(name);
-	replied(-ENAMETOOLONG);
+	expect_reply(-ENAMETOOLONG);
 	name[255] = 0;
 	begin(FUSE_LOOKUP, 1);
 	add_text(name);
-	replied(0);
+	expect_reply(0);
 	CHECK_EQ(strlen(fake.name), 255);
 	stop();
 }
@@ -407,10 +407,10 @@ TEST(test_dispatch__refuses_wrong_lengths)
 {
 	start(false);
 	begin(FUSE_GETATTR, 1);
-	malformed(); /* no argument */
+	expect_malformed(); /* no argument */
 	begin(FUSE_STATFS, 1);
 	add("x", 1);
-	malformed(); /* one byte too many */
+	expect_malformed(); /* one byte too many */
 	begin(FUSE_STATFS, 1);
 	send_len(message_len + 1); /* the header promises more than came */
 	CHECK_EQ(got.error, -EINVAL);
@@ -454,17 +454,17 @@ TEST(test_dispatch__answers_unknown_opcodes_with_enosys)
 
 	start(false);
 	begin(63, 1);
-	replied(-ENOSYS);
+	expect_reply(-ENOSYS);
 	begin(4096, 1);
-	replied(-ENOSYS);
+	expect_reply(-ENOSYS);
 	proto_get_stats(session, &stats);
 	CHECK_EQ(stats.unknown, 2);
 	begin(FUSE_ACCESS, 1);
 	add(&(struct fuse_access_in){ 0 }, sizeof(struct fuse_access_in));
-	replied(-ENOSYS);
+	expect_reply(-ENOSYS);
 	begin(FUSE_POLL, 1);
 	add(&(struct fuse_poll_in){ 0 }, sizeof(struct fuse_poll_in));
-	replied(-ENOSYS);
+	expect_reply(-ENOSYS);
 	stop();
 }
 
@@ -477,7 +477,7 @@ TEST(test_dispatch__reads_scattered_requests)
 		begin(FUSE_MKNOD, 3);
 		add(&in, sizeof(in));
 		add_text("scattered");
-		replied(0);
+		expect_reply(0);
 		CHECK_STR_EQ(fake.name, "scattered");
 		CHECK_EQ(fake.create.mode, S_IFREG | 0640);
 		CHECK_EQ(fake.ctx.umask, 022);
@@ -502,7 +502,7 @@ TEST(test_dispatch__takes_the_supplementary_group)
 	add(&in, sizeof(in));
 	add_text("dir");
 	add(&ext, sizeof(ext));
-	replied(0);
+	expect_reply(0);
 	CHECK_STR_EQ(fake.name, "dir");
 	CHECK(fake.ctx.has_supp_gid);
 	CHECK_EQ(fake.ctx.supp_gid, 4711);
@@ -512,10 +512,10 @@ TEST(test_dispatch__takes_the_supplementary_group)
 	add(&in, sizeof(in));
 	add_text("dir");
 	add(&ext, sizeof(ext));
-	malformed();
+	expect_malformed();
 	words = 100;
 	memcpy(message + offsetof(struct fuse_in_header, total_extlen), &words, 2);
-	malformed();
+	expect_malformed();
 	stop();
 }
 
@@ -527,18 +527,18 @@ TEST(test_open__is_refused_once_and_for_all_without_sharing)
 	for (size_t i = 0; i < 2; i++) {
 		begin(opcodes[i], 1);
 		add(&(struct fuse_open_in){ 0 }, sizeof(struct fuse_open_in));
-		replied(-ENOSYS);
+		expect_reply(-ENOSYS);
 	}
 	begin(FUSE_FLUSH, 1);
 	add(&(struct fuse_flush_in){ 0 }, sizeof(struct fuse_flush_in));
-	replied(-ENOSYS);
+	expect_reply(-ENOSYS);
 	begin(FUSE_CREATE, 1);
 	add(&(struct fuse_create_in){ 0 }, sizeof(struct fuse_create_in));
 	add_text("a");
-	replied(-ENOSYS);
+	expect_reply(-ENOSYS);
 	begin(FUSE_RELEASE, 1);
 	add(&(struct fuse_release_in){ 0 }, sizeof(struct fuse_release_in));
-	replied(0);
+	expect_reply(0);
 	CHECK_EQ(fake.calls, 0);
 	stop();
 }
@@ -550,7 +550,7 @@ TEST(test_open__truncates_with_sharing)
 	add(&(struct fuse_open_in){ .flags = O_TRUNC | O_WRONLY,
 				    .open_flags = FUSE_OPEN_KILL_SUIDGID },
 	    sizeof(struct fuse_open_in));
-	replied(0);
+	expect_reply(0);
 	CHECK_STR_EQ(fake.call, "setattr");
 	CHECK_EQ(fake.setattr.valid, FS_SET_SIZE | FS_SET_KILL_SUIDGID);
 	CHECK_EQ(fake.setattr.size, 0);
@@ -564,7 +564,7 @@ TEST(test_create__gives_the_lookup_back_when_opening_fails)
 	add(&(struct fuse_create_in){ .mode = S_IFREG | 0644, .flags = O_EXCL },
 	    sizeof(struct fuse_create_in));
 	add_text("new");
-	replied(0);
+	expect_reply(0);
 	CHECK(fake.create.excl);
 	CHECK_EQ(got.len, sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out));
 	CHECK_EQ(fake.forgotten, 0);
@@ -586,7 +586,7 @@ TEST(test_setattr__maps_each_bit)
 	start(false);
 	begin(FUSE_SETATTR, 6);
 	add(&in, sizeof(in));
-	replied(0);
+	expect_reply(0);
 	CHECK_EQ(fake.setattr.valid, FS_SET_MODE | FS_SET_SIZE | FS_SET_MTIME_NOW | FS_SET_ATIME |
 					     FS_SET_CTIME | FS_SET_KILL_SUIDGID);
 	CHECK_EQ(fake.setattr.size, 12345);
@@ -597,7 +597,7 @@ TEST(test_setattr__maps_each_bit)
 	in.atimensec = 1000000000;
 	begin(FUSE_SETATTR, 6);
 	add(&in, sizeof(in));
-	malformed();
+	expect_malformed();
 	stop();
 }
 
@@ -611,7 +611,7 @@ TEST(test_write__hands_the_payload_on_uncopied)
 	begin(FUSE_WRITE, 6);
 	add(&in, sizeof(in));
 	add("hello", 5);
-	replied(0);
+	expect_reply(0);
 	CHECK_EQ(fake.write.off, 4096);
 	CHECK_EQ(fake.write.flags, FS_WRITE_CACHE);
 	CHECK_EQ(fake.data_len, 5);
@@ -622,18 +622,18 @@ TEST(test_write__hands_the_payload_on_uncopied)
 	begin(FUSE_WRITE, 6);
 	add(&in, sizeof(in));
 	add("hello", 5);
-	malformed();
+	expect_malformed();
 	in.size = 5;
 	begin(FUSE_WRITE, 6);
 	add(&in, sizeof(in));
 	add("hello", 5);
-	replied(0);
+	expect_reply(0);
 	CHECK_EQ(fake.write.flags, FS_WRITE_KILL_SUIDGID | FS_WRITE_SYNC);
 	in.offset = UINT64_MAX - 2;
 	begin(FUSE_WRITE, 6);
 	add(&in, sizeof(in));
 	add("hello", 5);
-	malformed();
+	expect_malformed();
 	stop();
 }
 
@@ -675,13 +675,13 @@ TEST(test_read__is_capped_by_the_buffer)
 	start(false);
 	begin(FUSE_READ, 6);
 	add(&in, sizeof(in));
-	replied(0);
+	expect_reply(0);
 	CHECK_EQ(fake.len, sizeof(out_buf));
 	CHECK_EQ(got.len, sizeof(out_buf));
 	in.offset = UINT64_MAX - 5;
 	begin(FUSE_READ, 6);
 	add(&in, sizeof(in));
-	malformed();
+	expect_malformed();
 	stop();
 }
 
@@ -694,7 +694,7 @@ TEST(test_readdir__packs_whole_entries)
 	fake.entries = 100;
 	begin(FUSE_READDIR, 1);
 	add(&in, sizeof(in));
-	replied(0);
+	expect_reply(0);
 	CHECK_EQ(fake.len, 200 / 32);
 	CHECK_EQ(got.len, 192);
 	CHECK_EQ(d->ino, 100);
@@ -713,7 +713,7 @@ TEST(test_readdirplus__leaves_dots_without_entry)
 	fake.entries = 4;
 	begin(FUSE_READDIRPLUS, 1);
 	add(&in, sizeof(in));
-	replied(0);
+	expect_reply(0);
 	CHECK_EQ(got.len, 4 * 160);
 	CHECK_EQ(d->entry_out.nodeid, 0);
 	CHECK_EQ(d->entry_out.entry_valid, 0);
@@ -732,12 +732,12 @@ TEST(test_readdir__gives_what_it_has_before_an_error)
 	fake.error = -EUCLEAN;
 	begin(FUSE_READDIR, 1);
 	add(&in, sizeof(in));
-	replied(0);
+	expect_reply(0);
 	CHECK_EQ(got.len, 96);
 	in.offset = 3;
 	begin(FUSE_READDIR, 1);
 	add(&in, sizeof(in));
-	replied(-EUCLEAN);
+	expect_reply(-EUCLEAN);
 	stop();
 }
 
@@ -751,20 +751,20 @@ TEST(test_setxattr__takes_both_forms)
 	add(&in, sizeof(in));
 	add_text("user.x");
 	add("value", 5);
-	replied(0);
+	expect_reply(0);
 	CHECK_STR_EQ(fake.name, "user.x");
 	CHECK_MEM_EQ(fake.data, "value", 5);
 	CHECK(!fake.removed);
 	begin(FUSE_REMOVEXATTR, 1);
 	add_text("user.x");
-	replied(0);
+	expect_reply(0);
 	CHECK(fake.removed);
 	in.size = 6;
 	begin(FUSE_SETXATTR, 1);
 	add(&in, sizeof(in));
 	add_text("user.x");
 	add("value", 5);
-	malformed();
+	expect_malformed();
 	stop();
 	/* Without the extension the structure is half as long. */
 	fake_reset();
@@ -775,7 +775,7 @@ TEST(test_setxattr__takes_both_forms)
 	add(&in, FUSE_COMPAT_SETXATTR_IN_SIZE);
 	add_text("user.y");
 	add("value", 5);
-	replied(0);
+	expect_reply(0);
 	CHECK_STR_EQ(fake.name, "user.y");
 	proto_session_free(session);
 }
@@ -790,20 +790,20 @@ TEST(test_getxattr__asks_for_size_or_value)
 	begin(FUSE_GETXATTR, 1);
 	add(&in, sizeof(in));
 	add_text("user.a");
-	replied(0);
+	expect_reply(0);
 	CHECK_EQ(((struct fuse_getxattr_out *)(void *)got.data)->size, 3);
 	in.size = 100;
 	begin(FUSE_GETXATTR, 1);
 	add(&in, sizeof(in));
 	add_text("user.a");
-	replied(0);
+	expect_reply(0);
 	CHECK_EQ(got.len, 3);
 	CHECK_MEM_EQ(got.data, "abc", 3);
 	in.size = 2;
 	begin(FUSE_GETXATTR, 1);
 	add(&in, sizeof(in));
 	add_text("user.a");
-	replied(-ERANGE);
+	expect_reply(-ERANGE);
 	stop();
 }
 
@@ -954,13 +954,13 @@ TEST(test_setlk__without_sharing_is_the_kernel_s_business)
 	start(false);
 	begin(FUSE_SETLK, 4);
 	add(&(struct fuse_lk_in){ 0 }, sizeof(struct fuse_lk_in));
-	replied(-ENOSYS);
+	expect_reply(-ENOSYS);
 	stop();
 	start(true);
 	begin(FUSE_SETLK, 4);
 	add(&(struct fuse_lk_in){ .lk = { .start = 5, .end = 4, .type = F_WRLCK } },
 	    sizeof(struct fuse_lk_in));
-	malformed();
+	expect_malformed();
 	stop();
 }
 
@@ -1041,7 +1041,7 @@ TEST(test_lseek__asks_the_store_alone_without_a_channel)
 	CHECK_EQ(got.notes, 0);
 	begin(FUSE_LSEEK, 4);
 	add(&(struct fuse_lseek_in){ .whence = SEEK_END }, sizeof(struct fuse_lseek_in));
-	replied(-EINVAL);
+	expect_reply(-EINVAL);
 	stop();
 }
 
@@ -1103,10 +1103,10 @@ TEST(test_stats__count_requests_and_errors_of_each_opcode)
 
 	start(false);
 	begin(FUSE_STATFS, 1);
-	replied(0);
+	expect_reply(0);
 	fake.error = -EIO;
 	begin(FUSE_STATFS, 1);
-	replied(-EIO);
+	expect_reply(-EIO);
 	proto_get_stats(session, &stats);
 	CHECK_STR_EQ(stats.ops[FUSE_STATFS].name, "STATFS");
 	CHECK_EQ(stats.ops[FUSE_STATFS].op.requests, 2);
@@ -1125,12 +1125,12 @@ TEST(test_copy_file_range__counts_in_32_bits_or_64)
 	start(false);
 	begin(FUSE_COPY_FILE_RANGE, 1);
 	add(&in, sizeof(in));
-	replied(0);
+	expect_reply(0);
 	CHECK_EQ(got.len, sizeof(struct fuse_write_out));
 	CHECK_EQ(fake.copy.len, UINT32_MAX & ~4095u);
 	begin(WIRE_COPY_FILE_RANGE_64, 1);
 	add(&in, sizeof(in));
-	replied(0);
+	expect_reply(0);
 	memcpy(&copied, got.data, 8);
 	CHECK_EQ(copied, UINT64_C(1) << 33);
 	stop();
@@ -1140,9 +1140,9 @@ TEST(test_destroy__ends_the_session)
 {
 	start(false);
 	begin(FUSE_DESTROY, 0);
-	replied(0);
+	expect_reply(0);
 	CHECK(!proto_ready(session));
 	begin(FUSE_STATFS, 1);
-	replied(-EIO);
+	expect_reply(-EIO);
 	stop();
 }
