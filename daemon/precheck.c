@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 
 #include "daemon/base/mountinfo.h"
 #include "daemon/base/rundir.h"
@@ -100,6 +101,9 @@ static bool read_line(const char *path, char *line, size_t size)
 	return ok;
 }
 
+#define LOOP_POLL_MS 20
+#define LOOP_WAIT_MS 3000
+
 /* The loop device over this file: "loopN" and its number. */
 static bool find_loop(const struct stat *image, char *name, size_t name_len,
 		      unsigned int *ret_major, unsigned int *ret_minor)
@@ -128,6 +132,35 @@ static bool find_loop(const struct stat *image, char *name, size_t name_len,
 	return found;
 }
 
+static bool loop_is_leaving(const char *name)
+{
+	char path[NAME_MAX + 64], line[8];
+
+	(void)snprintf(path, sizeof(path), "/sys/block/%s/loop/autoclear", name);
+	return read_line(path, line, sizeof(line)) && line[0] == '1';
+}
+
+/*
+ * umount(8) returns before the kernel has let go of the loop device of the mount: one that
+ * is not mounted and marked to go with its last user is given a moment.
+ */
+static bool wait_for_loop(const struct stat *st, char *name, size_t name_len,
+			  unsigned int *ret_major, unsigned int *ret_minor)
+{
+	const struct timespec pause = { .tv_nsec = LOOP_POLL_MS * 1000000L };
+	struct device_search search;
+
+	for (int waited_ms = 0;; waited_ms += LOOP_POLL_MS) {
+		*name = '\0';
+		if (!find_loop(st, name, name_len, ret_major, ret_minor))
+			return false;
+		if (waited_ms >= LOOP_WAIT_MS || !loop_is_leaving(name) ||
+		    mounted_at(*ret_major, *ret_minor, &search))
+			return true;
+		(void)nanosleep(&pause, NULL); /* woken early: only polls sooner */
+	}
+}
+
 static bool held_by_kernel(const char *image, char *why, size_t why_len)
 {
 	unsigned int major_no, minor_no;
@@ -140,7 +173,7 @@ static bool held_by_kernel(const char *image, char *why, size_t why_len)
 	if (S_ISBLK(st.st_mode)) {
 		major_no = major(st.st_rdev);
 		minor_no = minor(st.st_rdev);
-	} else if (!find_loop(&st, name, sizeof(name), &major_no, &minor_no)) {
+	} else if (!wait_for_loop(&st, name, sizeof(name), &major_no, &minor_no)) {
 		return false;
 	}
 	if (mounted_at(major_no, minor_no, &search))
