@@ -137,9 +137,15 @@ void extent_path_put(struct extent_path *p)
 	}
 }
 
-static int node_get_write(struct handle *h, struct extent_node *n)
+/* Declare the nodes of levels [top, level] to the journal. */
+static int levels_get_write(struct handle *h, struct extent_path *p, uint32_t top, uint32_t level)
 {
-	return n->buf ? journal_get_write(h, n->buf) : 0;
+	int r = 0;
+
+	for (uint32_t l = top; r == 0 && l <= level; l++)
+		if (p->node[l].buf)
+			r = journal_get_write(h, p->node[l].buf);
+	return r;
 }
 
 /* Entries [from, to) and the header changed. */
@@ -199,7 +205,7 @@ int extent_splice(struct handle *h, struct extent_path *p, const struct extent_s
 	uint32_t entries = n->entries - x->del + x->ins;
 	uint32_t behind = n->entries - x->pos - x->del;
 	uint32_t top = x->level;
-	int r = 0;
+	int r;
 
 	CHECK(x->pos + x->del <= n->entries);
 	CHECK(entries <= n->max);
@@ -207,8 +213,7 @@ int extent_splice(struct handle *h, struct extent_path *p, const struct extent_s
 
 	if (first_key_changes(n, x))
 		top = key_top(p, x->level);
-	for (uint32_t l = top; r == 0 && l <= x->level; l++)
-		r = node_get_write(h, &p->node[l]);
+	r = levels_get_write(h, p, top, x->level);
 	if (r < 0)
 		return r;
 
@@ -223,6 +228,24 @@ int extent_splice(struct handle *h, struct extent_path *p, const struct extent_s
 	n->entries = entries;
 	if (top < x->level)
 		fix_keys(h, p, x->level, top);
+	return 0;
+}
+
+int extent_shift_keys(struct handle *h, struct extent_path *p, uint32_t pos, uint32_t delta)
+{
+	struct extent_node *leaf = &p->node[p->depth];
+	uint32_t top = pos == 0 ? key_top(p, p->depth) : p->depth;
+	int r;
+
+	CHECK(pos < leaf->entries);
+	r = levels_get_write(h, p, top, p->depth);
+	if (r < 0)
+		return r;
+	for (uint32_t k = pos; k < leaf->entries; k++)
+		le32_add(&((struct ext4_extent *)extent_entry(leaf, k))->ee_block, delta);
+	node_dirty(h, p->inode, leaf, leaf->entries);
+	if (top < p->depth)
+		fix_keys(h, p, p->depth, top);
 	return 0;
 }
 

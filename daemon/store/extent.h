@@ -112,6 +112,9 @@ MUST_USE int extent_splice(struct handle *h, struct extent_path *p, const struct
 MUST_USE int extent_splice_leaf(struct handle *h, struct extent_path *p, uint32_t pos, uint32_t del,
 				const struct extent *e, uint32_t count);
 #define EXTENT_SPLICE_MAX 8
+/* Add @delta (modulo 2^32: may be negative) to the keys of the leaf from @pos on; order is the caller's. */
+MUST_USE int extent_shift_keys(struct handle *h, struct extent_path *p, uint32_t pos,
+			       uint32_t delta);
 MUST_USE int extent_lookup(struct inode *i, uint32_t lblk, uint32_t max, struct map_run *ret_run,
 			   uint64_t *ret_goal);
 MUST_USE int extent_verify_tree(struct inode *i);

@@ -143,29 +143,6 @@ int extent_collapse_root(struct handle *h, struct inode *i)
 	return 0;
 }
 
-/* Add @delta (modulo 2^32: may be negative) to the keys of @p's leaf from @pos on. */
-static int shift_leaf(struct handle *h, struct extent_path *p, uint32_t pos, uint32_t delta)
-{
-	struct extent_node *leaf = &p->node[p->depth];
-	uint32_t count = leaf->entries - pos;
-	_cleanup_free_ uint8_t *entries = malloc((size_t)count * EXTENT_ENTRY_BYTES);
-
-	if (!entries)
-		return -ENOMEM;
-	memcpy(entries, extent_entry(leaf, pos), (size_t)count * EXTENT_ENTRY_BYTES);
-	for (uint32_t k = 0; k < count; k++)
-		le32_add(&((struct ext4_extent *)(entries + k * EXTENT_ENTRY_BYTES))->ee_block,
-			 delta);
-	return extent_splice(h, p,
-			     &(struct extent_splice){
-				     .level = p->depth,
-				     .pos = pos,
-				     .del = count,
-				     .ins = count,
-				     .entries = entries,
-			     });
-}
-
 /* Position of the first entry of @p's leaf that begins at or after @lblk, @lblk being the path's. */
 static uint32_t first_from(const struct extent_path *p, uint32_t lblk)
 {
@@ -218,7 +195,7 @@ int extent_shift_down(struct handle *h, struct inode *i, uint32_t from, uint32_t
 		pos = first_from(&p, lblk);
 		next = p.node[p.depth].hi;
 		if (pos < p.node[p.depth].entries)
-			r = shift_leaf(h, &p, pos, 0u - delta);
+			r = extent_shift_keys(h, &p, pos, 0u - delta);
 		extent_path_put(&p);
 		if (r < 0)
 			return r;
@@ -281,7 +258,7 @@ int extent_shift_up(struct handle *h, struct inode *i, uint32_t from, uint32_t d
 			if (extent_key(&p.node[p.depth], pos) >= from)
 				break;
 		if (pos < p.node[p.depth].entries)
-			r = shift_leaf(h, &p, pos, delta);
+			r = extent_shift_keys(h, &p, pos, delta);
 		extent_path_put(&p);
 		if (pos > 0 || first_key <= from)
 			return r;
