@@ -412,7 +412,7 @@ static void decode_rest(struct decode *d)
 		s->mmp_block = le64_to_cpu(sb->s_mmp_block);
 		s->mmp_update_interval = le16_to_cpu(sb->s_mmp_update_interval);
 	}
-	s->overhead_blocks = geometry_overhead(s);
+	/* ext4 computes it anew, as geometry_overhead() does, only without bigalloc. */
 	if (s->cluster_bits)
 		s->overhead_blocks = (uint64_t)le32_to_cpu(sb->s_overhead_clusters)
 				     << s->cluster_bits;

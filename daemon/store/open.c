@@ -171,8 +171,9 @@ static int build(struct store *s, struct store_open_error *err)
 		ret = xattr_cache_new(&s->xattr_cache);
 	if (ret)
 		return store_open_fail(err, ret, "free some memory", "no memory for the caches");
-	if (s->journal_run_count) /* ext4 counts the log, not what its inode may have more */
-		s->overhead_blocks += s->cluster_bits ? 0 : s->journal_blocks;
+	/* Only now: the number of groups is believed since each has a good descriptor. */
+	if (!s->cluster_bits)
+		s->overhead_blocks = MIN(geometry_overhead(s) + s->journal_blocks, s->blocks_count);
 	return 0;
 }
 
