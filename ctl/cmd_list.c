@@ -19,7 +19,7 @@ static json_t *describe(const struct rundir_info *info, uint32_t timeout_ms)
 	if (!info->alive)
 		state = "dead";
 	else if (ret)
-		state = "no answer";
+		state = geteuid() == 0 || geteuid() == info->owner_uid ? "no answer" : "not yours";
 	else if (get_bool(status, "frozen"))
 		state = "frozen";
 	else

@@ -54,3 +54,21 @@ umount_kfs c
 
 umount_kfs a
 fsck_clean a.img
+
+# ---- unmounted while frozen: with nothing to write back it just ends ----
+mount_kfs a.img a
+mkdir a/last
+sync -f a
+kfsctl freeze a
+umount_kfs a
+fsck_clean a.img
+mount_kfs a.img a
+[ -d a/last ] || fail "a directory of before the freeze is gone"
+# A killed daemon of a frozen filesystem leaves a clean image.
+kfsctl freeze a
+pid=$(kfsctl status --json a | jq .worker_pid)
+kill -KILL "$pid"
+eventually 10 all_gone "$pid" || fail "pid $pid lives"
+umount a
+forget_mount "$SCRATCH/a"
+fsck_clean a.img
