@@ -3,7 +3,8 @@
  * Which mount a word means.
  *
  * In this order: an id; an image, by its path as registered; a path on a mount, by its letters against the kernel's
- * list of mounts; the same after resolving symbolic links; an image by device and inode number. Nothing calls into a
+ * list of mounts; a mount point as registered; the same after resolving symbolic links; an image by device and inode
+ * number. Nothing calls into a
  * kfs mount before its letters have been tried, because its daemon may hang and the call with it.
  */
 #include <errno.h>
@@ -133,6 +134,21 @@ static struct found find_image(const struct rundir_list *list, const char *path)
 	return found;
 }
 
+/*
+ * A mount that is no longer in the kernel's list, or in another name space: its daemon still lives, perhaps just
+ * because it is frozen.
+ */
+static struct found find_registered(const struct rundir_list *list, const char *path)
+{
+	struct found found = { .count = 0 };
+	size_t i;
+
+	for (i = 0; i < list->count; i++)
+		if (list->entries[i].mountpoint && strcmp(list->entries[i].mountpoint, path) == 0)
+			found_add(&found, &list->entries[i]);
+	return found;
+}
+
 /* An image under another name: a hard link, a bind mount. */
 static struct found find_same_file(const struct rundir_list *list, const char *path)
 {
@@ -161,6 +177,9 @@ static struct found find_path(const struct rundir_list *list, const struct mount
 	found = find_image(list, path);
 	if (!found.count)
 		found = find_mounted(list, mount_list_find(mounts, path));
+	if (found.count)
+		return found;
+	found = find_registered(list, path);
 	if (found.count)
 		return found;
 	resolved = realpath(path, NULL);

@@ -72,3 +72,21 @@ eventually 10 all_gone "$pid" || fail "pid $pid lives"
 umount a
 forget_mount "$SCRATCH/a"
 fsck_clean a.img
+
+# ---- detached while a change waits: the daemon lives until the thaw, which still finds it ----
+mount_kfs a.img a
+kfsctl freeze a
+mkdir a/waits &
+changer=$!
+pid=$(kfsctl status --json a | jq .worker_pid)
+waits() {
+	[ "$(kfsctl stats --json a.img | jq '.transports[0].in_flight | length')" -gt 0 ]
+}
+eventually 10 waits || fail "no request waits"
+umount -l a
+forget_mount "$SCRATCH/a"
+expect_eq "$(kfsctl list --json | jq -r '.[0].state')" frozen "state of a detached, frozen mount"
+kfsctl thaw "$SCRATCH/a"
+wait "$changer"
+eventually 30 all_gone "$pid" || fail "the daemon outlives the thaw"
+fsck_clean a.img

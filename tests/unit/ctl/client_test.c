@@ -228,6 +228,22 @@ TEST(test_target__several_are_ambiguous_and_none_is_said)
 	rundir_list_fini(&list);
 }
 
+TEST(test_target__mount_point_that_is_detached_is_still_found)
+{
+	const struct rundir_info *info;
+	struct rundir_entry *second;
+
+	set_up("detached");
+	second = register_mount("/img/b", "/detached/mnt");
+	rundir_list_fini(&list);
+	CHECK_EQ(mounts_load(&list), EXIT_DONE);
+	CHECK_EQ(target_find(&list, "/detached/./mnt/", &info), EXIT_DONE);
+	CHECK_STR_EQ(info->image, "/img/b");
+	CHECK_EQ(target_find(&list, "/detached", &info), EXIT_FAILED);
+	rundir_unregister(second);
+	tear_down();
+}
+
 TEST(test_target__image_is_found_by_another_name)
 {
 	const struct rundir_info *info;
