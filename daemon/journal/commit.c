@@ -596,10 +596,11 @@ int commit_transaction(struct journal *j)
 		j->stats.commits_forced++;
 		mutex_unlock(&j->lock);
 	}
-	if (j->log)
+	/* What is not in the log needs no place in it: at home already, or nothing at all. */
+	if (set->log_blocks > 0)
 		hand_to_checkpoint(j, t, set);
 	finish(j, t, set, journal_now_ns() - started_ns);
-	if (!j->log)
+	if (set->log_blocks == 0)
 		set_free(&j->ckpt, set);
 	return 0;
 }

@@ -117,6 +117,26 @@ TEST(test_journal__untouched_mount_writes_nothing)
 	env_free(&e);
 }
 
+/* Only file data was written: the commit flushes it, and the log stays as empty as it was. */
+TEST(test_journal__empty_transaction_leaves_the_log_empty)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	struct journal_stats stats;
+	struct handle h;
+
+	CHECK_OK(journal_start(e.j, 1, &h));
+	CHECK_OK(journal_stop(&h));
+	CHECK_OK(journal_sync(e.j));
+	CHECK_OK(journal_close(e.j));
+	CHECK_EQ(be32_to_cpu(jtest_super(e.bdev, format).s_start), 0);
+	CHECK_OK(journal_open(e.cache, &jmap, format->log_blocks, &opts, &e.j));
+	journal_get_stats(e.j, &stats);
+	CHECK_EQ(stats.checkpoints, 0);
+	CHECK_OK(journal_close(e.j));
+	env_free(&e);
+}
+
 TEST(test_journal__escaped_block_keeps_its_first_word)
 {
 	struct journal_opts opts = opts_default();
