@@ -28,17 +28,16 @@ enum {
 	INODE_ORPHAN = 1u << 1,	  /* on the orphan list or in the orphan file */
 	INODE_BAD = 1u << 2,	  /* failed validation: every use is -EUCLEAN */
 	INODE_VERIFIED_DIR = 1u << 3,
-	INODE_NOACL = 1u << 4,	 /* known to have no ACL xattrs (negative cache) */
-	INODE_NOCAP = 1u << 5,	 /* known to have no security.capability */
-	INODE_NOXATTR = 1u << 6, /* known to have no xattrs at all */
-	INODE_DAX = 1u << 7,	 /* mapped into a guest's window */
-	INODE_LINKABLE =
-		1u << 8, /* made without a name (O_TMPFILE): may still be given its first one */
+	INODE_NOACL = 1u << 4,	      /* known to have no ACL xattrs (negative cache) */
+	INODE_NOCAP = 1u << 5,	      /* known to have no security.capability */
+	INODE_NOXATTR = 1u << 6,      /* known to have no xattrs at all */
+	INODE_DAX = 1u << 7,	      /* mapped into a guest's window */
 	INODE_VERIFIED_MAP = 1u << 8, /* i_block's extent root or block map was validated */
 	INODE_NEW = 1u << 9,	      /* never written: the table holds a former inode's bytes */
 	INODE_SPECIAL = 1u << 10,     /* reserved number or EA inode: inode_get() refuses it */
 	INODE_FREED = 1u << 11,	      /* the number was given back: only inode_put() is allowed */
 	INODE_LOADING = 1u << 12,     /* [icache shard lock] being read; icache.c's */
+	INODE_LINKABLE = 1u << 13,    /* made without a name (O_TMPFILE): may still be given one */
 };
 
 struct inode {
