@@ -254,6 +254,17 @@ static int add_to_blocks(struct handle *h, struct inode *dir, const struct dir_n
 	return add_in_new_block(h, dir, name, t);
 }
 
+/*
+ * Room may run out between two steps of growing, each of which was whole: the image's
+ * inode must map the blocks that the steps done have made part of the directory.
+ */
+static int settle(struct handle *h, struct inode *dir, int error)
+{
+	if (error && error != -EEXIST)
+		(void)inode_write_data(h, dir); /* a second failure is that of an aborted journal */
+	return error;
+}
+
 int dir_add(struct handle *h, struct inode *dir, const struct dir_name *name, uint32_t ino,
 	    uint8_t ftype)
 {
@@ -275,7 +286,7 @@ int dir_add(struct handle *h, struct inode *dir, const struct dir_name *name, ui
 		if (err)
 			return err;
 	}
-	return add_to_blocks(h, dir, name, &t);
+	return settle(h, dir, add_to_blocks(h, dir, name, &t));
 }
 
 int dir_remove(struct handle *h, struct inode *dir, const struct dir_name *name)

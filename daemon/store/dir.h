@@ -25,7 +25,10 @@ struct dir_name {
 /* -ENOENT when absent. @ret_ftype is EXT4_FT_* (EXT4_FT_UNKNOWN without filetype). */
 MUST_USE int dir_lookup(struct inode *dir, const struct dir_name *name, uint32_t *ret_ino,
 			uint8_t *ret_ftype);
-/* CREDITS_DIR_ADD. -EEXIST, -ENOSPC. Updates size/blocks of @dir in memory; caller inode_write_data()s. */
+/*
+ * CREDITS_DIR_ADD and CREDITS_INODE. -EEXIST, -ENOSPC. Updates size/blocks of @dir in
+ * memory; the caller inode_write_data()s when it succeeded.
+ */
 MUST_USE int dir_add(struct handle *h, struct inode *dir, const struct dir_name *name, uint32_t ino,
 		     uint8_t ftype);
 /* CREDITS_DIR_DEL. -ENOENT. */

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Operations that fail half way, for want of room or at a group that is corrupt: what
+ * they leave must be whole, whoever looks at the image next.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "daemon/store/alloc.h"
+#include "daemon/store/dir.h"
+#include "daemon/store/map.h"
+#include "daemon/store/xattr.h"
+#include "tests/lib/test.h"
+#include "tests/unit/daemon/store/raw.h"
+
+#define RUNS_MAX 4096
+#define NAMES_MAX 4000
+
+/* Free blocks taken away so that few are left; no inode maps them. */
+struct hoard {
+	struct inode *i;
+	uint64_t pblk[RUNS_MAX];
+	uint32_t count[RUNS_MAX];
+	uint32_t n;
+};
+
+static void hoard_all_but(struct hoard *hd, struct img *m, uint32_t left)
+{
+	uint64_t have;
+
+	while ((have = (uint64_t)atomic_load(&m->s->blocks_free)) > left) {
+		struct alloc_req req = { .inode = hd->i,
+					 .count = (uint32_t)MIN(have - left, (uint64_t)8192),
+					 .flags = ALLOC_META | ALLOC_RESERVED_OK };
+		struct handle h;
+
+		CHECK_LT(hd->n, RUNS_MAX);
+		img_start(m, &h);
+		CHECK_OK(balloc(&h, &req, &hd->pblk[hd->n], &hd->count[hd->n]));
+		img_stop(&h);
+		hd->n++;
+	}
+}
+
+static void hoard_give_back(struct hoard *hd, struct img *m)
+{
+	struct handle h;
+
+	while (hd->n > 0) {
+		hd->n--;
+		img_start(m, &h);
+		CHECK_OK(balloc_free(&h, hd->i, hd->pblk[hd->n], hd->count[hd->n], 0));
+		img_stop(&h);
+	}
+}
+
+static int add_long_name(struct img *m, struct inode *dir, uint32_t id, struct inode *to)
+{
+	struct dir_name n = { .len = 255 };
+	char name[256];
+	struct handle h;
+	int ret;
+
+	memset(name, 'n', sizeof(name));
+	(void)snprintf(name, sizeof(name), "%08x", id * 0x9e3779b1u);
+	name[8] = '-';
+	n.name = name;
+	img_start(m, &h);
+	ret = dir_add(&h, dir, &n, to->ino, EXT4_FT_REG_FILE);
+	if (ret == 0) {
+		to->links++;
+		CHECK_OK(inode_write(&h, to));
+		CHECK_OK(inode_write_data(&h, dir));
+	}
+	img_stop(&h);
+	return ret;
+}
+
+static bool root_index_full(struct img *m, struct inode *dir)
+{
+	const struct dx_countlimit *c;
+	struct map_run run;
+	struct buf *b;
+	bool full;
+
+	if (!(dir->flags & EXT4_INDEX_FL))
+		return false;
+	CHECK_OK(map_lookup(dir, 0, 1, &run));
+	CHECK_OK(buf_read(m->s->cache, run.pblk, &b));
+	c = (const struct dx_countlimit *)(b->data + sizeof(struct dx_root));
+	full = le16_to_cpu(c->count) == le16_to_cpu(c->limit);
+	buf_put(b);
+	return full;
+}
+
+/* The index gets its second level with the last block; the leaf to be split finds none. */
+TEST(test_dir_add__without_room_after_growing_the_index)
+{
+	static struct hoard hd;
+	struct inode *root, *to;
+	uint32_t id = 0;
+	struct img m;
+	int ret;
+
+	img_make(&m, "-b 1024 -O metadata_csum,64bit", "16M");
+	img_open(&m);
+	root = img_root(&m);
+	to = img_create(&m, root, "to", S_IFREG | 0644);
+	hd.i = to;
+	while (!root_index_full(&m, root)) {
+		CHECK_LT(id, NAMES_MAX);
+		CHECK_OK(add_long_name(&m, root, id++, to));
+	}
+	hoard_all_but(&hd, &m, 1);
+	while ((ret = add_long_name(&m, root, id++, to)) == 0)
+		CHECK_LT(id, NAMES_MAX);
+	CHECK_EQ(ret, -ENOSPC);
+	CHECK(!root_index_full(&m, root)); /* it did grow */
+	hoard_give_back(&hd, &m);
+	img_put(to);
+	img_put(root);
+	img_close(&m);
+	img_fsck(&m);
+}
+
+/* The value's inode is made with the last blocks; the block for its entry finds none. */
+TEST(test_xattr_set__without_room_for_the_entry_of_a_large_value)
+{
+	static const uint8_t value[2000];
+	struct xattr_set x = { .name = "user.fill", .value = value, .len = 60 };
+	static struct hoard hd;
+	struct inode *root, *i;
+	int64_t inodes_free;
+	struct handle h;
+	struct img m;
+	int ret;
+
+	img_make(&m, "-b 1024 -I 256 -O ea_inode", "16M");
+	img_open(&m);
+	root = img_root(&m);
+	i = img_create(&m, root, "f", S_IFREG | 0644);
+	img_put(root);
+	img_start(&m, &h);
+	CHECK_OK(xattr_set(&h, i, &x)); /* fills the inode's tail */
+	CHECK_OK(inode_write(&h, i));
+	img_stop(&h);
+	inodes_free = atomic_load(&m.s->inodes_free);
+	hd.i = i;
+	hoard_all_but(&hd, &m, 2);
+	x = (struct xattr_set){ .name = "user.big", .value = value, .len = sizeof(value) };
+	img_start(&m, &h);
+	ret = xattr_set(&h, i, &x);
+	CHECK_OK(inode_write(&h, i));
+	img_stop(&h);
+	CHECK_EQ(ret, -ENOSPC);
+	CHECK_EQ(atomic_load(&m.s->inodes_free), inodes_free);
+	hoard_give_back(&hd, &m);
+	img_put(i);
+	img_close(&m);
+	img_fsck(&m);
+}
+
+/* A group found out to be wrong while it is in use is left alone; others serve. */
+TEST(test_balloc__passes_over_a_group_that_turned_bad)
+{
+	struct alloc_req req = { .count = 4 };
+	uint64_t pblk, other;
+	struct inode *root, *i;
+	struct handle h;
+	uint32_t count;
+	struct img m;
+
+	img_make(&m, "-b 4096 -O 64bit,metadata_csum -g 2048 -J size=4", "64M");
+	img_open(&m);
+	root = img_root(&m);
+	i = img_create(&m, root, "f", S_IFREG | 0644);
+	img_put(root);
+	req.inode = i;
+	img_start(&m, &h);
+	CHECK_OK(balloc(&h, &req, &pblk, &count));
+	CHECK_OK(balloc_free(&h, i, pblk, 1, 0));
+	CHECK_OK(balloc_free(&h, i, pblk, 1, 0)); /* reported, and the group is not touched */
+	CHECK_EQ(m.s->corruptions, 1);
+	req.goal = pblk + 1;
+	CHECK_OK(balloc(&h, &req, &other, &count));
+	CHECK_NE(store_group_of(m.s, other), store_group_of(m.s, pblk));
+	req.goal = 0;
+	CHECK_OK(balloc(&h, &req, &other, &count));
+	CHECK_NE(store_group_of(m.s, other), store_group_of(m.s, pblk));
+	img_stop(&h);
+	img_put(i);
+	CHECK_OK(store_close(m.s));
+}
+
+/* Groups whose block bitmap cannot be made give no inodes, and none of theirs is lost. */
+TEST(test_ialloc__counts_right_at_groups_without_block_bitmap)
+{
+	struct ext4_group_desc d;
+	struct inode *root;
+	uint32_t g, ino, got = 0;
+	int64_t sum = 0;
+	struct handle h;
+	struct img m;
+	int ret;
+
+	img_make(&m,
+		 "-b 4096 -O 64bit,metadata_csum,^flex_bg,^resize_inode -g 2048 -J size=4 -N 128",
+		 "64M");
+	for (g = 1; g < 8; g++) {
+		raw_read_desc(&m, g, &d);
+		d.bg_flags = cpu_to_le16(le16_to_cpu(d.bg_flags) | EXT4_BG_BLOCK_UNINIT);
+		d.bg_free_blocks_count_lo = cpu_to_le16(4000);
+		raw_write_desc(&m, g, &d);
+	}
+	img_open(&m);
+	root = img_root(&m);
+	img_start(&m, &h);
+	while ((ret = ialloc(&h, root, false, &ino)) == 0)
+		CHECK_LT(++got, 200);
+	CHECK_EQ(ret, -ENOSPC);
+	for (g = 0; g < m.s->group_count; g++)
+		sum += m.s->groups[g].inodes_free;
+	CHECK_EQ(atomic_load(&m.s->inodes_free), sum);
+	img_stop(&h);
+	img_put(root);
+	CHECK_OK(store_close(m.s));
+}
+
+/* A file becomes linkable by being made without a name, not by being read. */
+TEST(test_map__checking_a_map_does_not_make_its_file_linkable)
+{
+	struct inode *root, *i;
+	struct img m;
+
+	img_make(&m, "-b 4096", "16M");
+	img_open(&m);
+	root = img_root(&m);
+	i = img_create(&m, root, "f", S_IFREG | 0644);
+	CHECK_OK(map_verify(i));
+	CHECK(!(atomic_load(&i->state) & INODE_LINKABLE));
+	img_put(i);
+	img_put(root);
+	img_close(&m);
+}
