@@ -116,13 +116,16 @@ static int take(struct search *q, uint32_t g, uint32_t first, uint32_t count, bo
 
 /*
  * Take from the run of free blocks @run what is wanted; the rest becomes the window.
- * Caller holds the lock of group @g.
+ * 1: the group is of no use. Caller holds the lock of group @g.
  */
 static int take_run(struct search *q, uint32_t g, struct bit_run run)
 {
 	uint32_t count = MIN(run.len, q->want);
 	int ret = take(q, g, run.first, count, false);
 
+	/* Its bitmap turned bad after the map was made: others serve. */
+	if (ret == -EUCLEAN || ret == -EBADMSG)
+		return 1;
 	if (ret || !q->resv)
 		return ret;
 	resv_set_locked(q->s, q->resv, g,

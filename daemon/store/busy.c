@@ -182,6 +182,8 @@ int busy_load(struct store *s, uint32_t g)
 	uint64_t *map;
 	int ret;
 
+	if (atomic_load(&grp->corrupt_blocks))
+		return leave_alone(s, grp, -EUCLEAN);
 	if (grp->busy)
 		return 0;
 	ret = group_block_bitmap(s, g, &bitmap);
