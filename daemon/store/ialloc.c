@@ -138,6 +138,10 @@ static int take(struct store *s, struct handle *h, uint32_t g, bool is_dir, uint
 
 	if (grp->inodes_free == 0)
 		return 1;
+	/* First, since it may fail: after it nothing can between taking the number and telling it. */
+	ret = init_block_bitmap(s, h, g);
+	if (ret)
+		return ret;
 	ret = group_change_begin(s, h, g, BITMAP_INODES, &bitmap);
 	if (ret)
 		return ret;
@@ -159,7 +163,7 @@ static int take(struct store *s, struct handle *h, uint32_t g, bool is_dir, uint
 		grp->itable_unused = s->inodes_per_group - bit - 1;
 	group_change_end(s, h, g, BITMAP_INODES, bitmap, bit, 1);
 	*ret_ino = g * s->inodes_per_group + bit + 1;
-	return init_block_bitmap(s, h, g);
+	return 0;
 }
 
 /* 1: nothing free here, or not usable. */
