@@ -535,8 +535,9 @@ static int place_in_ea_inode(struct handle *h, struct inode *i, struct xattrs *x
 	return err;
 }
 
+/* *ret_inum: the EA inode made for the value, 0 = none. */
 static int place_value(struct handle *h, struct inode *i, struct xattrs *x,
-		       const struct xattr_set_raw *set)
+		       const struct xattr_set_raw *set, uint32_t *ret_inum)
 {
 	struct xattr_entry add = {
 		.key = set->key,
@@ -547,7 +548,10 @@ static int place_value(struct handle *h, struct inode *i, struct xattrs *x,
 
 	if (!wants_ea_inode(i->store, set->len))
 		err = place(i, x, &add);
-	return err == -ENOSPC ? place_in_ea_inode(h, i, x, &add) : err;
+	if (err == -ENOSPC)
+		err = place_in_ea_inode(h, i, x, &add);
+	*ret_inum = err ? 0 : add.value_inum;
+	return err;
 }
 
 /* ext4 counts the blocks of values in EA inodes as the owner's, once for each entry. */
@@ -590,6 +594,7 @@ static int change(struct handle *h, struct inode *i, struct xattrs *x,
 	struct xattr_entry old = { 0 };
 	int64_t blocks = ea_blocks(i, x);
 	bool had = take_out(x, &set->key, &old), kept;
+	uint32_t inum = 0;
 	int err;
 
 	if (had && (set->flags & XATTR_SET_CREATE) && set->value)
@@ -599,7 +604,7 @@ static int change(struct handle *h, struct inode *i, struct xattrs *x,
 	if (had && value_same(&old, set))
 		return 0;
 	if (set->value) {
-		err = place_value(h, i, x, set);
+		err = place_value(h, i, x, set, &inum);
 		if (err)
 			return err;
 		if (!store_has_compat(i->store, EXT4_FEATURE_COMPAT_EXT_ATTR)) {
@@ -609,6 +614,9 @@ static int change(struct handle *h, struct inode *i, struct xattrs *x,
 		}
 	}
 	err = xattrs_store(h, i, x, &kept);
+	/* No block for the entry, and nothing was changed: the value's inode has no referer. */
+	if (err == -ENOSPC && inum)
+		(void)ea_inode_unref(h, i, inum); /* the first error is the one to tell */
 	if (err)
 		return err;
 	inode_add_blocks(i, ea_blocks(i, x) - blocks);
