@@ -394,6 +394,12 @@ static int run_at(struct inode *i, uint64_t off, uint64_t len, struct map_run *r
 	uint64_t blocks = MIN(DIV_ROUND_UP(in + len, bs), (uint64_t)LBLK_END);
 	int r;
 
+	/* The size comes from the image and may be more than any map can name. */
+	if (off / bs >= LBLK_END) {
+		*run = (struct map_run){ .flags = MAP_HOLE };
+		*ret_len = len;
+		return 0;
+	}
 	r = map_lookup(i, (uint32_t)(off / bs), (uint32_t)blocks, run);
 	if (r < 0)
 		return r;

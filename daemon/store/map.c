@@ -330,8 +330,12 @@ uint32_t map_remove_credits(struct inode *i, uint32_t first)
 static int seek_runs(struct inode *i, uint64_t off, bool want_hole, uint64_t *ret_off)
 {
 	uint32_t bs = map_block_size(i), end = map_blocks_of(i, i->size);
-	uint32_t lblk = (uint32_t)(off / bs);
+	uint32_t lblk = (uint32_t)MIN(off / bs, (uint64_t)LBLK_END);
 
+	if (lblk >= end && want_hole) { /* the size is more than any map can name */
+		*ret_off = off;
+		return 0;
+	}
 	while (lblk < end) {
 		struct map_run run;
 		int r;

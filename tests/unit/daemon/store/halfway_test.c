@@ -244,3 +244,37 @@ TEST(test_map__checking_a_map_does_not_make_its_file_linkable)
 	img_put(root);
 	img_close(&m);
 }
+
+/* A size that no map can fill: what lies behind the last block it can name is a hole. */
+TEST(test_data_read__behind_the_largest_map_finds_zeros)
+{
+	static uint8_t out[4096];
+	struct iovec iov = { .iov_base = out, .iov_len = sizeof(out) };
+	struct data_write w = { .iov = &iov, .iovcnt = 1, .len = sizeof(out) };
+	struct data_piece pieces[DATA_PIECES_MAX];
+	uint64_t off = UINT64_C(4096) << 32, at;
+	struct inode *root, *i;
+	struct img m;
+	uint32_t n;
+
+	img_make(&m, "-b 4096", "16M");
+	img_open(&m);
+	root = img_root(&m);
+	i = img_create(&m, root, "f", S_IFREG | 0644);
+	memset(out, 'x', sizeof(out));
+	CHECK_EQ(data_write(i, &w), 4096);
+	i->size = INT64_MAX; /* in memory only */
+	CHECK_EQ(data_read(i, &iov, 1, off, sizeof(out)), 4096);
+	CHECK_EQ(out[0], 0);
+	CHECK_EQ(out[4095], 0);
+	CHECK_EQ(data_pieces(i, off, 4096, pieces, &n), 4096);
+	CHECK(n == 1 && pieces[0].zero);
+	CHECK_OK(map_seek(i, off + 5, true, &at));
+	CHECK_EQ(at, off + 5);
+	CHECK_ERR(map_seek(i, off + 5, false, &at), -ENXIO);
+	i->size = 4096;
+	img_put(i);
+	img_put(root);
+	img_close(&m);
+	img_fsck(&m);
+}
