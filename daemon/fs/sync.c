@@ -28,9 +28,11 @@ int fs_sync_tid(struct fs *fs, uint32_t tid)
 
 	if (error)
 		return error == -EROFS ? -EROFS : -EIO;
-	if (atomic_load(&fs->store->readonly))
-		return 0;
-	/* 0: the inode was read from disk since its last change, which may not be committed. */
+	/*
+	 * Also when corruption has made the store read-only: what was written before may
+	 * wait for its commit, which goes on.
+	 * 0: the inode was read from disk since its last change, which may not be committed.
+	 */
 	if (!tid)
 		error = journal_sync(j);
 	else if (!journal_tid_committed(j, tid))

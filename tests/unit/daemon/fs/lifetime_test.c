@@ -230,6 +230,29 @@ TEST(test_fsync__covers_what_an_evicted_inode_changed)
 	fixture_close(&f);
 }
 
+/* Corruption stops further changes; what was written before it can still be made durable. */
+TEST(test_fsync__keeps_its_promise_after_errors_remount_ro)
+{
+	struct fixture f;
+	char got[5];
+	uint64_t id;
+
+	fixture_open(&f, NULL);
+	fixture_unmount(&f);
+	f.store_opts.errors = ERRORS_REMOUNT_RO;
+	fixture_mount(&f);
+	id = make_file(&f, "/f");
+	CHECK_EQ(write_node(&f, id, "hello", 5, 0), 5);
+	CHECK_ERR(store_corrupt(f.fs->store, 0, 0, "made up"), -EUCLEAN);
+	CHECK_ERR(try_make(&f, "/g", S_IFREG | 0600), -EROFS);
+	CHECK_OK(fs_fsync(f.fs, &f.ctx, id, false));
+	fixture_crash(&f);
+	fixture_mount(&f);
+	CHECK_EQ(read_node(&f, look(&f, "/f"), got, sizeof(got), 0), 5);
+	CHECK_MEM_EQ(got, "hello", 5);
+	fixture_unmount(&f);
+}
+
 TEST(test_confined_session__uses_only_what_it_was_given)
 {
 	struct fs_session_opts opts = { .name = "guest", .confined = true, .nodes_max = 3 };
