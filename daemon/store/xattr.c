@@ -625,6 +625,7 @@ static int change(struct handle *h, struct inode *i, struct xattrs *x,
 
 int xattr_set_raw(struct handle *h, struct inode *i, const struct xattr_set_raw *set)
 {
+	uint64_t file_acl = i->file_acl;
 	struct xattrs x;
 	int err;
 
@@ -636,6 +637,9 @@ int xattr_set_raw(struct handle *h, struct inode *i, const struct xattr_set_raw 
 		return err;
 	err = change(h, i, &x, set);
 	xattrs_unload(&x);
+	/* The block it has left does not count it any more: the image must not say otherwise. */
+	if (err && i->file_acl != file_acl)
+		(void)inode_write(h, i); /* a second failure is that of an aborted journal */
 	atomic_fetch_and(&i->state, ~(uint32_t)(INODE_NOXATTR | INODE_NOACL | INODE_NOCAP));
 	return err;
 }

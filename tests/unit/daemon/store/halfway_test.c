@@ -278,3 +278,75 @@ TEST(test_data_read__behind_the_largest_map_finds_zeros)
 	img_close(&m);
 	img_fsck(&m);
 }
+
+/* A second file refers to @i's attribute block, as ext4 shares blocks with values in EA inodes. */
+static void share_block(struct img *m, const struct inode *i, struct inode *other)
+{
+	struct ext4_xattr_header *head;
+	struct handle h;
+	struct buf *b;
+
+	img_start(m, &h);
+	CHECK_OK(buf_read(m->s->cache, i->file_acl, &b));
+	CHECK_OK(journal_get_write(&h, b));
+	head = (struct ext4_xattr_header *)b->data;
+	CHECK_EQ(le32_to_cpu(head->h_refcount), 1);
+	head->h_refcount = cpu_to_le32(2);
+	journal_dirty(&h, b, 0, m->s->block_size);
+	buf_put(b);
+	other->file_acl = i->file_acl;
+	other->blocks = i->blocks;
+	CHECK_OK(inode_write(&h, other));
+	img_stop(&h);
+}
+
+/* The value's inode turns out corrupt after the file has left the shared block. */
+TEST(test_xattr_set__corrupt_value_inode_leaves_the_block_count_right)
+{
+	static const uint8_t value[2000];
+	struct xattr_set fill = { .name = "user.fill", .value = value, .len = 60 };
+	struct xattr_set big = { .name = "user.big", .value = value, .len = sizeof(value) };
+	struct xattr_set more = { .name = "user.more", .value = value, .len = 8 };
+	struct inode *root, *a, *b, *ea;
+	uint64_t shared;
+	struct handle h;
+	struct img m;
+	uint32_t ino;
+	int ret;
+
+	img_make(&m, "-b 1024 -I 256 -O ea_inode,^metadata_csum", "16M");
+	img_open(&m);
+	root = img_root(&m);
+	a = img_create(&m, root, "a", S_IFREG | 0644);
+	b = img_create(&m, root, "b", S_IFREG | 0644);
+	img_put(root);
+	img_start(&m, &h);
+	CHECK_OK(xattr_set(&h, a, &fill));
+	CHECK_OK(xattr_set(&h, b, &fill));
+	CHECK_OK(xattr_set(&h, a, &big));
+	CHECK_OK(inode_write(&h, a));
+	img_stop(&h);
+	CHECK_NE(a->file_acl, 0);
+	share_block(&m, a, b);
+	shared = a->file_acl;
+	CHECK_OK(inode_get_special(m.s, b->ino + 1, &ea));
+	CHECK(ea->flags & EXT4_EA_INODE_FL);
+	atomic_store(&ea->version, 0); /* nobody refers to it, it says */
+	ea->ctime_s = 0;
+	inode_put(ea);
+	img_start(&m, &h);
+	ret = xattr_set(&h, b, &more);
+	img_stop(&h);
+	CHECK_EQ(ret, -EUCLEAN);
+	CHECK_NE(b->file_acl, shared);
+	/* What the image says of it, which another life would read. */
+	ino = b->ino;
+	img_put(b);
+	img_put(a);
+	CHECK_OK(store_close(m.s));
+	img_open(&m);
+	CHECK_OK(inode_get(m.s, ino, &b));
+	CHECK_NE(b->file_acl, shared);
+	inode_put(b);
+	CHECK_OK(store_close(m.s));
+}
