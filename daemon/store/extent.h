@@ -141,10 +141,12 @@ MUST_USE int extent_remove_step(struct handle *h, struct inode *i, uint32_t firs
 				bool *ret_more);
 /* Pull a lone child up into the root while it fits. CREDITS_ALLOC. */
 MUST_USE int extent_collapse_root(struct handle *h, struct inode *i);
+/* Cut the extent that spans @lblk in two. CREDITS_MAP; the caller writes the inode, on failure too. */
+MUST_USE int extent_split(struct handle *h, struct inode *i, uint32_t lblk);
 /*
  * Move all extents from @from on by @delta blocks (down: the range before @from is a
- * hole of that size; up: the caller has checked that the end stays in range).
- * Restarts @h between leaves.
+ * hole of that size; up: no extent spans @from, and the caller has checked that the
+ * end stays in range). Restarts @h between leaves.
  */
 MUST_USE int extent_shift_down(struct handle *h, struct inode *i, uint32_t from, uint32_t delta);
 MUST_USE int extent_shift_up(struct handle *h, struct inode *i, uint32_t from, uint32_t delta);

@@ -203,8 +203,7 @@ int extent_shift_down(struct handle *h, struct inode *i, uint32_t from, uint32_t
 	return join_at(h, i, from - delta);
 }
 
-/* Cut the extent that spans @lblk in two there, which no one may join again yet. */
-static int split_at(struct handle *h, struct inode *i, uint32_t lblk)
+int extent_split(struct handle *h, struct inode *i, uint32_t lblk)
 {
 	struct extent_path p = { .alloc_flags = 0 };
 	struct extent_node *leaf;
@@ -235,9 +234,8 @@ int extent_shift_up(struct handle *h, struct inode *i, uint32_t from, uint32_t d
 {
 	uint32_t lblk = LBLK_END - 1;
 	struct extent_path p;
-	int r;
+	int r = 0;
 
-	r = split_at(h, i, from);
 	/* From the last leaf to the first one concerned, so that nothing is ever in the way. */
 	while (r == 0) {
 		uint32_t pos, first_key;

@@ -265,7 +265,7 @@ int inode_insert_range(struct inode *i, uint64_t off, uint64_t len)
 	uint32_t delta, end;
 	uint64_t size;
 	struct handle h;
-	int r;
+	int r, r2;
 
 	r = shift_init(i, off, len, &rg);
 	if (r < 0)
@@ -281,15 +281,18 @@ int inode_insert_range(struct inode *i, uint64_t off, uint64_t len)
 	r = journal_start(i->store->journal, CREDITS_MAP + CREDITS_SIZE, &h);
 	if (r < 0)
 		return r;
-	/* First the size: shifted extents must not lie behind the end. */
-	r = map_set_size(&h, i, size);
+	/* The one step that wants room, before anything is seen to change. */
+	r = extent_split(&h, i, rg.first);
+	/* Then the size: shifted extents must not lie behind the end. */
+	if (r == 0)
+		r = map_set_size(&h, i, size);
 	if (r == 0)
 		r = inode_write_data(&h, i);
 	if (r == 0)
 		r = map_ensure_credits(&h, i, CREDITS_MAP + CREDITS_INODE);
 	if (r == 0)
 		r = extent_shift_up(&h, i, rg.first, delta);
-	if (r == 0)
-		r = inode_write_data(&h, i);
-	return map_stop(&h, r);
+	/* On failure, too: the root in the image must fit the nodes below it. */
+	r2 = inode_write_data(&h, i);
+	return map_stop(&h, r < 0 ? r : r2);
 }

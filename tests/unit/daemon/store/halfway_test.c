@@ -350,3 +350,45 @@ TEST(test_xattr_set__corrupt_value_inode_leaves_the_block_count_right)
 	inode_put(b);
 	CHECK_OK(store_close(m.s));
 }
+
+/* A full root and no block for a second level: nothing moves, and the size is what it was. */
+TEST(test_insert_range__without_room_changes_nothing)
+{
+	static uint8_t block[4096];
+	struct iovec iov = { .iov_base = block, .iov_len = sizeof(block) };
+	static struct hoard hd;
+	struct inode *root, *i;
+	struct img m;
+
+	img_make(&m, "-b 4096", "16M");
+	img_open(&m);
+	root = img_root(&m);
+	i = img_create(&m, root, "f", S_IFREG | 0644);
+	img_put(root);
+	for (uint64_t k = 0; k < 4; k++) {
+		struct data_write w = {
+			.iov = &iov, .iovcnt = 1, .off = 2 * k * 4096, .len = sizeof(block)
+		};
+
+		memset(block, 'a' + (int)k, sizeof(block));
+		CHECK_EQ(data_write(i, &w), 4096);
+	}
+	balloc_release_resv(i);
+	hd.i = i;
+	hoard_all_but(&hd, &m, 0);
+	CHECK_ERR(inode_insert_range(i, 4096, 4096), -ENOSPC);
+	CHECK_EQ(i->size, 7 * 4096);
+	CHECK_EQ(data_read(i, &iov, 1, 6 * 4096, sizeof(block)), 4096);
+	CHECK_EQ(block[0], 'd');
+	hoard_give_back(&hd, &m);
+	rwlock_unwrite(&i->lock);
+	CHECK_OK(store_sync(m.s));
+	rwlock_write(&i->lock);
+	CHECK_OK(inode_insert_range(i, 4096, 4096));
+	CHECK_EQ(i->size, 8 * 4096);
+	CHECK_EQ(data_read(i, &iov, 1, 7 * 4096, sizeof(block)), 4096);
+	CHECK_EQ(block[0], 'd');
+	img_put(i);
+	img_close(&m);
+	img_fsck(&m);
+}
