@@ -334,6 +334,18 @@ void notifier_reply(struct notifier *n, struct proto_req *req, uint64_t nodeid, 
 	req_reply(req, 0, data, len);
 }
 
+void notifier_forget_attr(struct notifier *n, uint64_t nodeid)
+{
+	struct job *job = calloc(1, sizeof(*job) + 1);
+
+	if (job) {
+		job->kind = JOB_INODE;
+		job->nodeid = nodeid;
+		job->off = -1;
+	}
+	enqueue_or_overflow(n, job);
+}
+
 int notifier_new(struct proto_session *s, struct notifier **ret_notifier)
 {
 	struct notifier *n = calloc(1, sizeof(*n));

@@ -61,8 +61,13 @@ void op_reply_attr(struct op *op, const struct fs_attr *attr)
 void op_getattr(struct op *op)
 {
 	struct fs_attr attr;
-	int err = fs_getattr(op->s->fs, &op->ctx, op->nodeid, &attr);
+	int err = 0;
 
+	/* A request that names an open file comes from a write, or looks for the end. */
+	if (op->arg.getattr.getattr_flags & FUSE_GETATTR_FH)
+		err = lost_take(&op->s->lost, op->nodeid);
+	if (!err)
+		err = fs_getattr(op->s->fs, &op->ctx, op->nodeid, &attr);
 	if (err)
 		op_error(op, err);
 	else

@@ -116,6 +116,23 @@ static bool loses_privileges(struct op *op)
 	return attr.mode & S_ISUID || (attr.mode & S_ISGID && attr.mode & S_IXGRP);
 }
 
+/*
+ * The reply comes first: it ends the writeback that a notification about this very inode
+ * might have to wait for.
+ */
+static void write_failed(struct op *op, uint32_t flags, int error)
+{
+	bool lost = flags & FS_WRITE_CACHE && op->s->notifier;
+	struct proto_session *s = op->s;
+	uint64_t nodeid = op->nodeid;
+
+	if (lost)
+		lost_note(&s->lost, nodeid, error);
+	op_error(op, error);
+	if (lost)
+		notifier_forget_attr(s->notifier, nodeid);
+}
+
 void op_write(struct op *op)
 {
 	const struct fuse_write_in *in = &op->arg.write;
@@ -142,7 +159,7 @@ void op_write(struct op *op)
 	killed = req.flags & FS_WRITE_KILL_SUIDGID && loses_privileges(op);
 	done = fs_write(op->s->fs, &op->ctx, &req);
 	if (done < 0) {
-		op_error(op, (int)done);
+		write_failed(op, req.flags, (int)done);
 		return;
 	}
 	out.size = (uint32_t)done;

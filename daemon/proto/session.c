@@ -34,6 +34,7 @@ int proto_session_new(struct fs *fs, struct inval_bus *bus, const struct proto_o
 	s->opts = *opts;
 	s->fs_opts = *opts->session;
 	s->opts.session = &s->fs_opts;
+	lost_init(&s->lost);
 	s->max_write = opts->max_write ? opts->max_write : MAX_WRITE_DEFAULT;
 	s->max_write = MIN(MAX(s->max_write, MAX_WRITE_MIN), MAX_WRITE_DEFAULT);
 	for (unsigned i = 0; i < INFLIGHT_SHARDS; i++) {

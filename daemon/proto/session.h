@@ -21,6 +21,7 @@
 #include "daemon/base/stats.h"
 #include "daemon/base/util.h"
 #include "daemon/fs/fs.h"
+#include "daemon/proto/lost.h"
 #include "daemon/proto/proto.h"
 #include "daemon/proto/wire.h"
 
@@ -55,6 +56,7 @@ struct proto_session {
 	bool writeback, setxattr_ext;
 	struct wire_timeout entry_timeout, attr_timeout, negative_timeout;
 
+	struct lost_writes lost; /* has its own lock */
 	_Atomic uint64_t unknown, malformed, notifies, notify_errors; /* [atomic] */
 	struct inflight_shard inflight[INFLIGHT_SHARDS];
 	struct stats_latency stats[PROTO_OPCODES];
@@ -183,6 +185,9 @@ MUST_USE int notifier_seek(struct notifier *n, const struct notify_seek *seek);
 #define NOTIFY_REPLY_MAX 16
 void notifier_reply(struct notifier *n, struct proto_req *req, uint64_t nodeid, const void *data,
 		    size_t len);
+
+/* Tell the kernel to forget @nodeid's attributes; without memory it is told to forget all. */
+void notifier_forget_attr(struct notifier *n, uint64_t nodeid);
 
 /* Handlers, by file. */
 void op_init(struct op *op);
