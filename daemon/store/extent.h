@@ -141,7 +141,7 @@ MUST_USE int extent_remove_step(struct handle *h, struct inode *i, uint32_t firs
 				bool *ret_more);
 /* Pull a lone child up into the root while it fits. CREDITS_ALLOC. */
 MUST_USE int extent_collapse_root(struct handle *h, struct inode *i);
-/* Cut the extent that spans @lblk in two. CREDITS_MAP; the caller writes the inode, on failure too. */
+/* Cut the extent that spans @lblk in two. CREDITS_MAP; the caller writes the inode always. */
 MUST_USE int extent_split(struct handle *h, struct inode *i, uint32_t lblk);
 /*
  * Move all extents from @from on by @delta blocks (down: the range before @from is a
