@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -113,27 +114,47 @@ static char *absolute(const char *target)
 	return path;
 }
 
+/* Mounts may lie on top of each other: whose the top one is, its source tells, or else its age. */
+static bool is_better(const struct rundir_info *e, const struct rundir_info *than,
+		      const struct mountinfo_top *top)
+{
+	struct stat st = { 0 }, than_st = { 0 };
+	bool ours = !strncmp(e->image, top->source, sizeof(top->source) - 1);
+
+	if (!than || ours)
+		return true;
+	if (!strncmp(than->image, top->source, sizeof(top->source) - 1))
+		return false;
+	return !stat(e->path, &st) && !stat(than->path, &than_st) &&
+	       (st.st_mtim.tv_sec > than_st.st_mtim.tv_sec ||
+		(st.st_mtim.tv_sec == than_st.st_mtim.tv_sec &&
+		 st.st_mtim.tv_nsec > than_st.st_mtim.tv_nsec));
+}
+
 /* The mount's entry in the register, open, or -1. An image's name may stand for its mount point. */
 static int find_entry(char **mountpoint)
 {
-	struct rundir_list list;
-	struct mountinfo_top top;
+	const struct rundir_info *best = NULL;
+	struct mountinfo_top top = { 0 };
 	bool is_mount = !mountinfo_find(*mountpoint, &top);
+	struct rundir_list list;
 	int fd = -1;
 
 	if (rundir_list(&list))
 		return -1;
-	for (size_t i = 0; i < list.count && fd < 0; i++) {
+	for (size_t i = 0; i < list.count; i++) {
 		const struct rundir_info *e = &list.entries[i];
 		const char *key = is_mount ? e->mountpoint : e->image;
 
-		if (!e->alive || !e->mountpoint || strcmp(key, *mountpoint) != 0)
-			continue;
-		fd = open(e->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-		if (!is_mount) {
-			free(*mountpoint);
-			*mountpoint = strdup(e->mountpoint);
-		}
+		if (e->alive && e->mountpoint && !strcmp(key, *mountpoint) &&
+		    is_better(e, best, &top))
+			best = e;
+	}
+	if (best)
+		fd = open(best->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (best && !is_mount) {
+		free(*mountpoint);
+		*mountpoint = strdup(best->mountpoint);
 	}
 	rundir_list_fini(&list);
 	return fd;

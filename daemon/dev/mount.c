@@ -29,7 +29,8 @@
 struct mount {
 	struct fuse_session *se;
 	char *mountpoint;
-	bool attached;
+	bool mounted;  /* libfuse has something to undo */
+	bool attached; /* and it is still there, as far as we know */
 	unsigned connection; /* the kernel's number of it, for fusectl */
 };
 
@@ -165,6 +166,7 @@ int mount_attach(const struct mount_opts *opts, struct mount **ret_mount, char *
 	fuse_set_log_func(NULL);
 	if (error)
 		goto out;
+	m->mounted = true;
 	m->attached = true;
 	/* From the table: stat() would ask the daemon, which does not serve yet. */
 	if (!mountinfo_find(m->mountpoint, &top) && top.major == 0)
@@ -244,8 +246,8 @@ void mount_free(struct mount *m)
 	if (!m)
 		return;
 	if (m->se) {
-		/* Does nothing to a mount that is gone: the device says so. */
-		if (m->attached)
+		/* Only frees what it holds when the mount is gone: the device tells it. */
+		if (m->mounted)
 			fuse_session_unmount(m->se);
 		fuse_session_destroy(m->se);
 	}

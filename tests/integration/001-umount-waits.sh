@@ -10,8 +10,9 @@ for round in 1 2 3 4 5; do
 	mkdir "a/$round"
 	for i in $(seq 50); do echo "$round" >"a/$round/$i"; done
 	umount.fuse.kfs a
+	expect_eq "$(grep -c 'a.img: closed$' kfs-a.log)" "$round" "images closed when umount.fuse.kfs returned"
 	cp a.img copy.img
-	expect_eq "$(kfs_pids "$SCRATCH/a")" "" "daemons after the unmount (pid $pid)"
+	eventually 30 all_gone "$pid" || fail "the daemon outlives its mount"
 	forget_mount "$SCRATCH/a"
 	fsck_clean copy.img
 	expect_eq "$(debugfs -R "ls -p /$round" copy.img 2>/dev/null | grep -c "/100644/")" 50 "files in the copy"

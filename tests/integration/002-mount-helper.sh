@@ -26,14 +26,15 @@ mkimage a.img 64M
 mkdir a
 
 # ---- mount(8) ----
-mount -t fuse.kfs -o noatime,nodev,x-test.word,_netdev,nofail a.img a
+mount -t fuse.kfs -o "noatime,nodev,x-test.word,_netdev,nofail,log=$SCRATCH/a.log" a.img a
 MOUNTS+=("kfs $SCRATCH/a")
 findmnt -no OPTIONS a | grep -q 'nodev.*noatime' || fail "options: $(findmnt -no OPTIONS a)"
 expect_eq "$(findmnt -no FSTYPE a)" fuse.kfs "type"
 echo one >a/file
 pid=$(kfs_pids "$SCRATCH/a")
 umount a
-all_gone "$pid" || fail "umount(8) did not wait for the daemon"
+grep -q 'a.img: closed$' a.log || fail "umount(8) did not wait for the daemon"
+eventually 30 all_gone "$pid" || fail "the daemon outlives its mount"
 forget_mount "$SCRATCH/a"
 fsck_clean a.img
 

@@ -63,8 +63,10 @@ kill -TERM "$pid"
 eventually 30 all_gone "$pid" || fail "SIGTERM did not end the daemon"
 mounted && fail "still mounted after SIGTERM"
 as_user kfs "$SCRATCH/a.img" "$SCRATCH/mine" -o "log=$SCRATCH/user.log"
+pid=$(kfs_pids "$SCRATCH/mine")
 as_user umount.fuse.kfs "$SCRATCH/mine"
-expect_eq "$(kfs_pids "$SCRATCH/mine")" "" "daemons after umount.fuse.kfs"
+expect_eq "$(tail -n 1 user.log | grep -c 'a.img: closed$')" 1 "image closed when umount.fuse.kfs returned"
+eventually 30 all_gone "$pid" || fail "the daemon outlives its mount"
 forget_mount "$SCRATCH/mine"
 fsck_clean a.img
 
