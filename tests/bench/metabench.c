@@ -183,10 +183,10 @@ static int drop_dentries(void)
 }
 
 static const struct phase phases[] = {
-	{ "create", run_create, 1 },	     { "stat1", run_stat, 1 },
-	{ "stat", run_stat, WARM_ROUNDS },   { "negstat", run_negstat, WARM_ROUNDS },
-	{ "read", run_read, WARM_ROUNDS },   { "readdirstat", run_readdirstat, WARM_ROUNDS },
-	{ "rename", run_rename, 1 },	     { "unlink", run_unlink, 1 },
+	{ "create", run_create, 1 },	   { "stat1", run_stat, 1 },
+	{ "stat", run_stat, WARM_ROUNDS }, { "negstat", run_negstat, WARM_ROUNDS },
+	{ "read", run_read, WARM_ROUNDS }, { "readdirstat", run_readdirstat, WARM_ROUNDS },
+	{ "rename", run_rename, 1 },	   { "unlink", run_unlink, 1 },
 };
 
 static void *worker_main(void *arg)
@@ -269,7 +269,8 @@ int main(int argc, char **argv)
 	unsigned int threads = (unsigned int)strtoul(argv[2], NULL, 10);
 	unsigned int files = (unsigned int)strtoul(argv[3], NULL, 10);
 	if (threads < 1 || threads > THREADS_MAX || files < 1 || strlen(argv[1]) > 400) {
-		fprintf(stderr, "metabench: threads 1..%d, files >= 1, a short path\n", THREADS_MAX);
+		fprintf(stderr, "metabench: threads 1..%d, files >= 1, a short path\n",
+			THREADS_MAX);
 		return 2;
 	}
 	int error = make_dirs(argv[1], threads);

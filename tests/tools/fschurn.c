@@ -50,7 +50,8 @@ static uint32_t rnd(uint32_t below)
 /* A path of up to three directories and a name; sometimes a long name, sometimes a directory's. */
 static void pick(char *buf, size_t len)
 {
-	static const char long_name[] = "n-"
+	static const char long_name[] =
+		"n-"
 		"0123456789012345678901234567890123456789012345678901234567890123456789"
 		"0123456789012345678901234567890123456789012345678901234567890123456789"
 		"0123456789012345678901234567890123456789012345678901234567890123456789"
@@ -214,18 +215,10 @@ static void op_names(void)
 	pick(b, sizeof(b));
 	switch (rnd(9)) {
 	case 0:
-	case 1:
-		say("mkdir", a, mkdir(a, 0700 + rnd(0100)));
-		break;
-	case 2:
-		say("rmdir", a, rmdir(a));
-		break;
-	case 3:
-		say("unlink", a, unlink(a));
-		break;
-	case 4:
-		say("link", a, linkat(AT_FDCWD, a, AT_FDCWD, b, 0));
-		break;
+	case 1: say("mkdir", a, mkdir(a, 0700 + rnd(0100))); break;
+	case 2: say("rmdir", a, rmdir(a)); break;
+	case 3: say("unlink", a, unlink(a)); break;
+	case 4: say("link", a, linkat(AT_FDCWD, a, AT_FDCWD, b, 0)); break;
 	case 5:
 		memset(target, 't', sizeof(target));
 		target[1 + rnd(rnd(2) ? 70 : 1000)] = '\0';
@@ -263,13 +256,12 @@ static void op_xattr(void)
 	size_t len = rnd(4) ? rnd(40) : rnd(700);
 
 	pick(path, sizeof(path));
-	snprintf(name, sizeof(name), "%s.attr%u", with_special && rnd(2) ? "trusted" : "user", rnd(6));
+	snprintf(name, sizeof(name), "%s.attr%u", with_special && rnd(2) ? "trusted" : "user",
+		 rnd(6));
 	fill(len);
 	memcpy(value, io, len);
 	switch (rnd(4)) {
-	case 0:
-		say("removexattr", path, lremovexattr(path, name));
-		break;
+	case 0: say("removexattr", path, lremovexattr(path, name)); break;
 	case 1: {
 		ssize_t n = lgetxattr(path, name, value, sizeof(value));
 		say("getxattr", path, n);
@@ -277,8 +269,7 @@ static void op_xattr(void)
 			printf("  %zd %08x\n", n, sum_of((uint8_t *)value, (size_t)n));
 		break;
 	}
-	default:
-		say("setxattr", path, lsetxattr(path, name, value, len, (int)rnd(3)));
+	default: say("setxattr", path, lsetxattr(path, name, value, len, (int)rnd(3)));
 	}
 }
 
@@ -290,8 +281,9 @@ static void op_special(void)
 	if (rnd(2))
 		say("mkfifo", path, mkfifo(path, 0600));
 	else if (with_special)
-		say("mknod", path, mknod(path, rnd(2) ? S_IFCHR | 0600 : S_IFBLK | 0600,
-					 makedev(3000 + rnd(1000), rnd(70000))));
+		say("mknod", path,
+		    mknod(path, rnd(2) ? S_IFCHR | 0600 : S_IFBLK | 0600,
+			  makedev(3000 + rnd(1000), rnd(70000))));
 }
 
 static void op_copy(void)
@@ -375,7 +367,8 @@ int main(int argc, char **argv)
 	/* A skeleton, so that most paths lead somewhere; it may be renamed and removed like all else. */
 	for (int i = 0; i < DIRS * DIRS; i++) {
 		char path[32];
-		snprintf(path, sizeof(path), i < DIRS ? "d%d" : "d%d/d%d", i < DIRS ? i : i / DIRS, i % DIRS);
+		snprintf(path, sizeof(path), i < DIRS ? "d%d" : "d%d/d%d", i < DIRS ? i : i / DIRS,
+			 i % DIRS);
 		say("mkdir", path, mkdir(path, 0755));
 	}
 	for (unsigned long n = strtoul(argv[3], NULL, 10), i = 0; i < n; i++) {
