@@ -4,14 +4,15 @@
 # is silent and the kernel sees in kfs's image what kfs showed. SEEDS and OPS make it longer.
 . "$(dirname "$0")/../lib/lib.sh"
 need_kernel_ext4
-SEEDS=${SEEDS:-1 2 3 4} OPS=${OPS:-4000}
+OPS=${OPS:-4000}
 
-churn() { # FEATURES… : words for mke2fs
-	local seed where
+churn() { # SEEDS FEATURES… : words for mke2fs
+	local seeds=${SEEDS:-$1} seed where
+	shift
 	mkimage_e2 kfs.img 256M "$@"
 	mkimage_e2 ext4.img 256M "$@"
 	kmount ext4.img ext4 nodev
-	for seed in $SEEDS; do
+	for seed in $seeds; do
 		mount_kfs kfs.img kfs -o nodev
 		mkdir "kfs/$seed" "ext4/$seed"
 		for where in kfs ext4; do
@@ -32,8 +33,8 @@ churn() { # FEATURES… : words for mke2fs
 	kumount ext4
 }
 
-churn
-churn -b 1024
-churn -O inline_data
-churn -t ext3
-churn -t ext2 -I 128
+churn "1 2 3"
+churn "4 5" -b 1024
+churn 6 -O inline_data
+churn 7 -t ext3
+churn 8 -t ext2 -I 128
