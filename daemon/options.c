@@ -130,7 +130,7 @@ static const struct word words[] = {
 	SECONDS("entry_timeout", entry_timeout, "seconds that names are cached (a year)"),
 	SECONDS("attr_timeout", attr_timeout, "seconds that attributes are cached (a year)"),
 	SECONDS("negative_timeout", negative_timeout, "seconds that absent names are (a year)"),
-	NUMBER("max_threads", threads_max, 1, 256, "threads that serve (10)"),
+	NUMBER("max_threads", threads_max, 1, 256, "threads that serve at most (16)"),
 	FLAG("clone_fd", clone_fd, ON, "a device descriptor for each thread"),
 	FLAG("noclone_fd", clone_fd, OFF, NULL),
 	SIZE("max_write", max_write, 4096, 1 << 20, "bytes of the largest request (1M)"),

@@ -6,12 +6,12 @@
  * Invariants: (1) A reply goes to the descriptor that its request was read from: with
  * cloned descriptors the kernel looks for it there only. (2) A worker's buffers belong to
  * the request it serves until proto_dispatch() returns. A request that is not answered by
- * then is parked: it keeps its struct dev_req, and the worker takes a new one. (3) While
- * the mount exists there is a worker reading, or one is being woken or started: when the
- * last reader takes a request, another thread follows, up to the maximum. Readers beyond
- * a few sleep instead, the longest sleeper last to be woken: the kernel hands requests to
- * its readers in turn, and the more of them, the colder each one's caches. (4) Unmounting is
- * done while workers serve, for the kernel writes its dirty pages then.
+ * then is parked: it keeps its struct dev_req, and the worker takes a new one. (3) When
+ * all workers are busy for longer than a moment, the main thread adds one, up to the
+ * maximum: a request does not wait behind slow ones for more than a few milliseconds.
+ * Readers beyond a few sleep, the last to fall asleep woken first: the kernel hands
+ * requests to its readers in turn, and the more of them, the colder their caches.
+ * (4) Unmounting is done while workers serve: the kernel writes its dirty pages then.
  *
  * The request is placed so that the payload of WRITE begins on a page.
  */
@@ -39,13 +39,17 @@
 #include "daemon/proto/wire.h"
 
 #define THREADS_START 2
-#define THREADS_DEFAULT 10
+#define THREADS_DEFAULT 16
 #define THREADS_MAX 256
 #define OUT_SIZE (1u << 20)
 #define PAGE 4096u
 /* Request header and struct fuse_write_in end where a page begins. */
 #define IN_OFFSET (PAGE - sizeof(struct fuse_in_header) - sizeof(struct fuse_write_in))
 #define KICK_SIGNAL SIGRTMIN
+/* While all readers are busy: how often to look, when more are needed, when to look away. */
+#define WATCH_MS 1
+#define WATCH_BUSY_LOOKS 4
+#define WATCH_IDLE_LOOKS 100
 
 enum req_state { REQ_SERVED, REQ_PARKED, REQ_ENDED };
 
@@ -64,6 +68,15 @@ struct worker {
 	uint8_t *in, *out;
 	size_t in_size;
 	struct dev_req *req;
+	struct list sleeper; /* [dev lock] while it sleeps */
+	struct cond wake;    /* [dev lock] */
+	bool called;	     /* [dev lock] to read */
+};
+
+/* What the main thread has seen while it watches. */
+struct watch {
+	uint64_t taken;
+	unsigned busy_looks, idle_looks;
 };
 
 struct dev {
@@ -74,17 +87,19 @@ struct dev {
 	bool clone_fd;
 	void (*on_ready)(void *arg, int error);
 	void *on_ready_arg;
-	int stop_event, end_event; /* eventfds: dev_stop() was called; the last worker has ended */
-	struct mutex lock;	   /* LOCK_LEAF */
-	struct list workers;	   /* [lock] */
-	struct cond wake;	   /* a sleeper is to read, or to end */
-	uint32_t asleep, wakeups;  /* [lock] workers that sleep; those of them that are called */
-	int32_t readers_keep;	   /* [written once] this many may wait in the kernel */
-	_Atomic uint32_t threads;  /* [atomic; raised under lock] running */
-	_Atomic int32_t readers;   /* [atomic] of them, those that wait for a request */
-	_Atomic bool unmounted;	   /* [atomic] the device has said so */
-	_Atomic bool quit;	   /* [atomic] leave without waiting for the unmount */
-	_Atomic int error;	   /* [atomic] first reason other than the unmount */
+	/* eventfds: dev_stop() was called; the last worker has ended; all readers are busy */
+	int stop_event, end_event, busy_event;
+	struct mutex lock;	      /* LOCK_LEAF */
+	struct list workers;	      /* [lock] */
+	struct list sleepers;	      /* [lock] the last to fall asleep first */
+	_Atomic int32_t readers_keep; /* [atomic] this many may wait in the kernel */
+	_Atomic bool watched;	      /* [atomic] the main thread looks after readers */
+	_Atomic uint64_t taken;	      /* [atomic] requests read */
+	_Atomic uint32_t threads;     /* [atomic; raised under lock] running */
+	_Atomic int32_t readers;      /* [atomic] of them, those that wait for a request */
+	_Atomic bool unmounted;	      /* [atomic] the device has said so */
+	_Atomic bool quit;	      /* [atomic] leave without waiting for the unmount */
+	_Atomic int error;	      /* [atomic] first reason other than the unmount */
 };
 
 /* ---- the transport ---- */
@@ -201,6 +216,8 @@ static struct worker *worker_new(struct dev *d)
 	if (!w)
 		return NULL;
 	w->dev = d;
+	list_init(&w->sleeper);
+	cond_init(&w->wake);
 	w->fd = d->clone_fd ? clone_device(mount_fd(d->mount)) : -1;
 	if (w->fd < 0)
 		w->fd = mount_fd(d->mount);
@@ -216,19 +233,24 @@ static struct worker *worker_new(struct dev *d)
 
 static int start_worker(struct dev *d);
 
-/* The last reader took a request: somebody else is to read meanwhile. */
-static void ensure_reader(struct dev *d)
+/* Caller holds the lock. */
+static void wake_locked(struct worker *w)
+{
+	list_del(&w->sleeper);
+	w->called = true;
+	cond_wake_one(&w->wake);
+}
+
+/* One more reader: a sleeper, or a new thread. */
+static void add_reader(struct dev *d)
 {
 	bool called = false;
 	int err;
 
-	if (likely(atomic_load(&d->readers) > 0))
-		return;
 	mutex_lock(&d->lock);
-	if (d->asleep > d->wakeups) {
-		d->wakeups++;
+	if (!list_empty(&d->sleepers)) {
+		wake_locked(list_entry(d->sleepers.next, struct worker, sleeper));
 		called = true;
-		cond_wake_one(&d->wake);
 	}
 	mutex_unlock(&d->lock);
 	if (called || atomic_load(&d->threads) >= d->threads_max)
@@ -238,31 +260,71 @@ static void ensure_reader(struct dev *d)
 		log_debug("no further thread: %s", strerror(-err));
 }
 
+/*
+ * The last reader took a request. Mostly it is back in microseconds, sooner than another
+ * thread would be there; so the main thread watches whether it is.
+ */
+static void note_busy(struct dev *d)
+{
+	uint64_t one = 1;
+
+	if (likely(atomic_load(&d->readers) > 0) || atomic_exchange(&d->watched, true))
+		return;
+	if (write(d->busy_event, &one, sizeof(one)) != sizeof(one))
+		add_reader(d);
+}
+
+/* One look of the main thread, every WATCH_MS; false when there is nothing to watch any more. */
+static bool watch_readers(struct dev *d, struct watch *w)
+{
+	uint64_t taken = atomic_load(&d->taken);
+	bool busy = atomic_load(&d->readers) <= 0;
+
+	w->busy_looks = busy ? w->busy_looks + 1 : 0;
+	w->idle_looks = busy ? 0 : w->idle_looks + 1;
+	/* Nothing was taken since the last look: all are stuck. Else: busy for long enough. */
+	if ((busy && taken == w->taken) || w->busy_looks >= WATCH_BUSY_LOOKS) {
+		add_reader(d);
+		w->busy_looks = 0;
+	}
+	w->taken = taken;
+	if (w->idle_looks < WATCH_IDLE_LOOKS)
+		return true;
+	*w = (struct watch){ 0 };
+	atomic_store(&d->watched, false);
+	/* One may have become busy since it was looked at. */
+	return atomic_load(&d->readers) <= 0 && !atomic_exchange(&d->watched, true);
+}
+
 static bool is_over(struct dev *d)
 {
 	return atomic_load(&d->quit) || atomic_load(&d->unmounted);
 }
 
 /* Enough others wait for requests: sleep until they are all busy. */
-static void sleep_if_idle(struct dev *d)
+static void sleep_if_idle(struct worker *w)
 {
-	if (likely(atomic_load(&d->readers) < d->readers_keep))
+	struct dev *d = w->dev;
+
+	if (likely(atomic_load(&d->readers) < atomic_load(&d->readers_keep)))
 		return;
 	mutex_lock(&d->lock);
-	d->asleep++;
-	/* Looked at again with the lock held: whoever took the last request since then calls. */
-	while (!d->wakeups && !is_over(d) && atomic_load(&d->readers) > 0)
-		cond_wait(&d->wake, &d->lock);
-	if (d->wakeups)
-		d->wakeups--;
-	d->asleep--;
+	/* Looked at again with the lock held: whoever takes the last request from now on calls. */
+	if (atomic_load(&d->readers) > 0 && !is_over(d)) {
+		w->called = false;
+		list_add_head(&d->sleepers, &w->sleeper);
+		while (!w->called)
+			cond_wait(&w->wake, &d->lock);
+	}
 	mutex_unlock(&d->lock);
 }
 
+/* After quit or unmounted was set: nobody falls asleep any more. */
 static void wake_all(struct dev *d)
 {
 	mutex_lock(&d->lock);
-	cond_wake_all(&d->wake);
+	while (!list_empty(&d->sleepers))
+		wake_locked(list_entry(d->sleepers.next, struct worker, sleeper));
 	mutex_unlock(&d->lock);
 }
 
@@ -313,7 +375,7 @@ static void worker_loop(struct worker *w)
 	while (!is_over(d)) {
 		ssize_t len;
 
-		sleep_if_idle(d);
+		sleep_if_idle(w);
 		if (!w->req)
 			w->req = req_new(w);
 		if (!w->req) {
@@ -328,7 +390,8 @@ static void worker_loop(struct worker *w)
 				return;
 			continue;
 		}
-		ensure_reader(d);
+		atomic_fetch_add(&d->taken, 1);
+		note_busy(d);
 		serve_one(w, (size_t)len);
 	}
 }
@@ -473,7 +536,7 @@ int dev_mount(struct fs *fs, struct inval_bus *bus, const struct dev_opts *opts,
 		goto out;
 	mutex_init(&d->lock, LOCK_LEAF);
 	list_init(&d->workers);
-	cond_init(&d->wake);
+	list_init(&d->sleepers);
 	/* One for each processor, and one that takes over when all of those are busy. */
 	d->readers_keep = (int32_t)MAX(sysconf(_SC_NPROCESSORS_ONLN), 1) + 1;
 	d->threads_max = opts->threads_max ? opts->threads_max : THREADS_DEFAULT;
@@ -484,7 +547,8 @@ int dev_mount(struct fs *fs, struct inval_bus *bus, const struct dev_opts *opts,
 	(void)snprintf(d->mountpoint, sizeof(d->mountpoint), "%s", opts->mountpoint);
 	d->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	d->end_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	error = d->stop_event < 0 || d->end_event < 0 ? -errno : 0;
+	d->busy_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	error = d->stop_event < 0 || d->end_event < 0 || d->busy_event < 0 ? -errno : 0;
 	if (!error)
 		error = proto_session_new(fs, bus, opts->proto, d, &dev_ops, &d->session);
 	if (error)
@@ -526,26 +590,55 @@ static int shake_hands(const struct dev *d)
 	return 0;
 }
 
-/* Until the workers have ended; a stop that is asked for meanwhile is carried out. */
+/* Nobody watches while the main thread unmounts: all may read then. */
+static void stop(struct dev *d, bool again)
+{
+	atomic_store(&d->readers_keep, INT32_MAX);
+	wake_all(d);
+	if (again)
+		stop_now(d);
+	else
+		stop_gently(d);
+}
+
+static void drain(int event)
+{
+	uint64_t count;
+
+	/* Not blocking: what was there is gone now. */
+	if (read(event, &count, sizeof(count)) < 0)
+		return;
+}
+
+/* Until the workers have ended; meanwhile: stop when asked to, look after the readers. */
 static void wait_for_end(struct dev *d)
 {
-	struct pollfd fds[2] = { { .fd = d->end_event, .events = POLLIN },
-				 { .fd = d->stop_event, .events = POLLIN } };
+	struct pollfd fds[3] = { { .fd = d->end_event, .events = POLLIN },
+				 { .fd = d->stop_event, .events = POLLIN },
+				 { .fd = d->busy_event, .events = POLLIN } };
+	struct watch watch = { 0 };
+	bool watching = false;
 	unsigned stops = 0;
 
 	for (;;) {
 		uint64_t count = 0;
 
-		if (poll(fds, 2, -1) < 0)
+		if (poll(fds, 3, watching ? WATCH_MS : -1) < 0)
 			continue;
 		if (fds[0].revents)
 			return;
+		if (fds[2].revents) {
+			drain(d->busy_event);
+			watching = true;
+		} else if (watching) {
+			watching = watch_readers(d, &watch);
+		}
 		if (!fds[1].revents || read(d->stop_event, &count, sizeof(count)) < 0)
 			continue;
 		if (!stops)
-			stop_gently(d);
+			stop(d, false);
 		if (stops || count > 1)
-			stop_now(d);
+			stop(d, true);
 		stops++;
 	}
 }
@@ -584,6 +677,8 @@ void dev_free(struct dev *d)
 		(void)close(d->stop_event); /* counters: nothing to lose */
 	if (d->end_event > 0)
 		(void)close(d->end_event);
+	if (d->busy_event > 0)
+		(void)close(d->busy_event);
 	free(d);
 }
 

@@ -29,8 +29,8 @@
 struct mount {
 	struct fuse_session *se;
 	char *mountpoint;
-	bool mounted;  /* libfuse has something to undo */
-	bool attached; /* and it is still there, as far as we know */
+	bool mounted;	     /* libfuse has something to undo */
+	bool attached;	     /* and it is still there, as far as we know */
 	unsigned connection; /* the kernel's number of it, for fusectl */
 };
 
