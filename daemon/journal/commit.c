@@ -579,7 +579,10 @@ int commit_transaction(struct journal *j)
 	int err;
 
 	lock_transaction(j, t, &forced);
-	err = txn_precommit(j, t);
+	/* The last handle to leave may have aborted the journal to keep this from being committed. */
+	err = atomic_load(&j->error);
+	if (!err)
+		err = txn_precommit(j, t);
 	if (!err)
 		err = freeze(j, t, &set);
 	if (err)

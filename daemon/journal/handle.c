@@ -14,6 +14,8 @@
  *     word, without a second look at journal->running.
  * (3) A buffer is pushed onto its transaction's list exactly once, by whoever set
  *     its mark, before that one's handle ends.
+ * (4) A handle that failed inside after it changed something aborts the journal before
+ *     it leaves its transaction: the transaction cannot commit without the other half.
  */
 #include "daemon/journal/journal_priv.h"
 
@@ -62,6 +64,7 @@ static bool txn_join(struct journal *j, struct transaction *t, uint32_t credits,
 	h->txn = t;
 	h->tid = t->tid;
 	h->credits = credits;
+	h->changed = false;
 	/* The handle that crosses the line asks for an early commit; others wait for room later. */
 	if (unlikely(txn_credits(state) < j->credits_kick &&
 		     txn_credits(joined) >= j->credits_kick))
@@ -84,6 +87,7 @@ static bool join_kept_locked(struct journal *j, uint32_t credits, struct handle 
 	h->txn = t;
 	h->tid = t->tid;
 	h->credits = credits;
+	h->changed = false;
 	/* Whoever found no room beside it could not ask for a commit of an unused transaction. */
 	cond_wake_all(&j->start_cond);
 	return true;
@@ -141,6 +145,7 @@ static void leave(struct handle *h)
 	/* Unused credits go back in the same step. */
 	state = atomic_fetch_sub(&t->state, TXN_UPDATE + h->credits);
 	h->credits = 0;
+	h->changed = false;
 	h->txn = NULL;
 	if (unlikely((state & TXN_LOCKED) && txn_updates(state) == 1)) {
 		mutex_lock(&j->lock);
@@ -199,6 +204,8 @@ int journal_stop(struct handle *h)
 {
 	int error = h->error;
 
+	if (unlikely(error && h->changed))
+		journal_abort(h->journal, error);
 	/* A failed restart left without a transaction. */
 	if (h->txn)
 		leave(h);
@@ -312,6 +319,7 @@ void journal_dirty(struct handle *h, struct buf *b, uint32_t off, uint32_t len)
 
 	CHECK(h->txn && atomic_load_explicit(&b->txn_mark, memory_order_relaxed) == h->txn->mark);
 	CHECK(off <= block_size && len <= block_size - off);
+	h->changed = true;
 	for (;;) {
 		uint32_t from = (uint32_t)(range >> 32), to = (uint32_t)range;
 		uint32_t low = range ? MIN(from, off) : off;

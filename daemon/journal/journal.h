@@ -40,7 +40,11 @@
  *     neither recovery nor checkpoint writes over its next owner's data.
  * (4) After the first failed journal write or flush the journal is aborted for good:
  *     journal_start() is -EROFS, everyone waiting for a commit gets the error.
- * (5) dirty ranges are complete: bytes outside every journal_dirty() range since
+ * (5) An operation is never committed by halves: journal_stop() of a handle with an error
+ *     inside (h->error: a journal call failed, or the caller noted that it cannot undo
+ *     what it did) that has changed a buffer aborts the journal. Errors that a caller
+ *     only returns, having left a consistent state, are not of this kind.
+ * (6) dirty ranges are complete: bytes outside every journal_dirty() range since
  *     get_write are unchanged. (A redo record of byte ranges relies on it.)
  *
  * Without a journal (has_journal off) the same calls work: "commit" writes the
@@ -72,6 +76,7 @@ struct handle {
 	uint32_t credits; /* buffers this handle may still add; the rest is given back at stop */
 	uint32_t tid;	  /* its transaction; still valid after stop */
 	int error;	  /* first failure inside; stop returns it */
+	bool changed;	  /* in the current transaction */
 };
 
 /* Run once @T is durable (error 0) or will never be (error < 0). No lock held; must not start a handle. */
@@ -163,7 +168,7 @@ MUST_USE int journal_start(struct journal *j, uint32_t credits, struct handle *h
 MUST_USE int journal_extend(struct handle *h, uint32_t credits);
 /* Close the handle's part here and go on in a (perhaps new) transaction with @credits. */
 MUST_USE int journal_restart(struct handle *h, uint32_t credits);
-/* Always ends the handle. Returns h->error or the abort error. */
+/* Always ends the handle. Returns h->error or the abort error. See invariant (5). */
 int journal_stop(struct handle *h);
 
 /* Declare: @b's contents are about to change. Adds it to the transaction. */

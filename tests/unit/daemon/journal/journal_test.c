@@ -375,6 +375,51 @@ TEST(test_journal_abort__open_handle_learns_at_its_end)
 	env_free(&e);
 }
 
+/* Half of an operation must not become durable, even if a commit waits for its end. */
+TEST(test_journal_stop__failed_after_a_change_aborts)
+{
+	for (int waiting = 0; waiting < 2; waiting++) {
+		struct journal_opts opts = opts_default();
+		struct env e = env_new(&opts, true);
+		struct handle h;
+
+		CHECK_OK(journal_commit_wait(e.j, write_block(&e, 1500, 1)));
+		CHECK_OK(journal_start(e.j, 4, &h));
+		set_word(&h, e.cache, 1500, 2);
+		if (waiting) {
+			journal_kick(e.j);
+			usleep(20000);
+		}
+		CHECK_ERR(journal_forget(&h, UINT64_MAX, 1), -EUCLEAN);
+		CHECK_ERR(journal_stop(&h), -EUCLEAN);
+		CHECK_EQ(journal_error(e.j), -EUCLEAN);
+		CHECK_ERR(journal_start(e.j, 1, &h), -EROFS);
+		CHECK_ERR(journal_close(e.j), -EUCLEAN);
+		CHECK_EQ(jtest_recover(e.bdev, format).log_errno, -EUCLEAN);
+		CHECK_EQ(device_word(&e, 1500), 1);
+		env_free(&e);
+	}
+}
+
+TEST(test_journal_stop__failed_before_any_change_goes_on)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	struct handle h;
+
+	CHECK_OK(journal_start(e.j, 4, &h));
+	set_word(&h, e.cache, 1500, 1);
+	CHECK_OK(journal_restart(&h, 4)); /* what was changed until here is whole */
+	CHECK_ERR(journal_forget(&h, UINT64_MAX, 1), -EUCLEAN);
+	CHECK_ERR(journal_stop(&h), -EUCLEAN);
+	CHECK_OK(journal_error(e.j));
+	(void)write_block(&e, 1501, 2);
+	CHECK_OK(journal_close(e.j));
+	CHECK_EQ(device_word(&e, 1500), 1);
+	CHECK_EQ(device_word(&e, 1501), 2);
+	env_free(&e);
+}
+
 TEST(test_journal__readonly_starts_nothing)
 {
 	struct journal_opts opts = { .readonly = true };
