@@ -40,16 +40,16 @@ chmod 711 "$SCRATCH"
 run_pg() { setpriv --reuid postgres --regid postgres --clear-groups env LC_ALL=C "$@"; }
 pg_all() {
 	local sock=$PWD/sock data=$PWD/data
-	mkdir -p sock && chown postgres:postgres . sock
-	run_pg "$PG/initdb" -D "$data" -A trust
-	run_pg "$PG/pg_ctl" -D "$data" -w -o "-k $sock -h ''" start
-	run_pg "$PG/pgbench" -h "$sock" -i -s 5 postgres
-	run_pg "$PG/pgbench" -h "$sock" -c 4 -T 20 postgres
 	# An immediate stop is a crash for the server: it recovers from its log.
-	run_pg "$PG/pg_ctl" -D "$data" -m immediate stop
-	run_pg "$PG/pg_ctl" -D "$data" -w -o "-k $sock -h ''" start
-	run_pg "$PG/psql" -h "$sock" -c 'SELECT sum(abalance) = (SELECT sum(delta) FROM pgbench_history) FROM pgbench_accounts' postgres
-	run_pg "$PG/pg_ctl" -D "$data" -w stop
+	mkdir -p sock && chown postgres:postgres . sock &&
+		run_pg "$PG/initdb" -D "$data" -A trust &&
+		run_pg "$PG/pg_ctl" -D "$data" -w -l log -o "-k $sock -h ''" start &&
+		run_pg "$PG/pgbench" -h "$sock" -i -s 5 postgres &&
+		run_pg "$PG/pgbench" -h "$sock" -c 4 -T 20 postgres &&
+		run_pg "$PG/pg_ctl" -D "$data" -m immediate stop &&
+		run_pg "$PG/pg_ctl" -D "$data" -w -l log -o "-k $sock -h ''" start &&
+		[ "$(run_pg "$PG/psql" -h "$sock" -At -c 'SELECT sum(abalance) = (SELECT sum(delta) FROM pgbench_history) FROM pgbench_accounts' postgres)" = t ] &&
+		run_pg "$PG/pg_ctl" -D "$data" -w stop
 }
 both 1G pg_all
 grep tps kfs.log ext4.log

@@ -5,8 +5,7 @@
 need git gcc make
 
 build_self() {
-	git -c safe.directory='*' clone -q "$TOP" src
-	cd src && env -u BUILD make -s -j"$(nproc)" programs
+	git -c safe.directory='*' clone -q "$TOP" src && cd src && env -u BUILD make -s -j"$(nproc)" programs
 }
 both 1G build_self
 for program in kfs mkfs.kfs kfsctl; do
