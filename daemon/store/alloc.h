@@ -66,6 +66,11 @@ bool balloc_should_retry(struct store *s, uint32_t *tries);
  */
 MUST_USE int balloc_free(struct handle *h, struct inode *inode, uint64_t pblk, uint64_t count,
 			 uint32_t flags);
+/*
+ * Read and declare what balloc_free() of blocks in @pblk's group will change in @h, so
+ * that it does not fail for that after their owner has let go of them.
+ */
+MUST_USE int balloc_free_prepare(struct handle *h, struct store *s, uint64_t pblk);
 uint32_t balloc_free_credits(const struct store *s, uint64_t count);
 /* Undo of balloc() in the same handle before anyone saw the blocks: free at once. */
 MUST_USE int balloc_undo(struct handle *h, struct store *s, uint64_t pblk, uint32_t count);

@@ -13,6 +13,8 @@
  *     owner's data can be thrown away.
  * (3) A range that is partly free, or touches fixed metadata, is corruption: it is
  *     reported, and nothing of that group is changed.
+ * (4) A failure changes nothing. Want of memory for the callback is none: the blocks are
+ *     freed on disk and stay busy until the image is opened again.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -85,8 +87,8 @@ static void pending_done(struct commit_cb *cb, int error)
 
 /* ---- collecting; callers hold the group lock ------------------------------ */
 
-/* Room for one more run in @h's collection for group @g. */
-static int pending_prepare(struct store *s, struct handle *h, uint32_t g)
+/* Room for one more run in @h's collection for group @g. False: no memory. */
+static bool pending_prepare(struct store *s, struct handle *h, uint32_t g)
 {
 	struct group *grp = &s->groups[g];
 	struct pending_free *p = grp->pending;
@@ -95,11 +97,11 @@ static int pending_prepare(struct store *s, struct handle *h, uint32_t g)
 	if (!p || p->tid != handle_tid(h)) {
 		p = calloc(1, sizeof(*p));
 		if (!p)
-			return -ENOMEM;
+			return false;
 		p->runs = calloc(RUNS_FIRST, sizeof(*p->runs));
 		if (!p->runs) {
 			free(p);
-			return -ENOMEM;
+			return false;
 		}
 		p->room = RUNS_FIRST;
 		p->store = s;
@@ -111,13 +113,13 @@ static int pending_prepare(struct store *s, struct handle *h, uint32_t g)
 		journal_on_commit(h, &p->cb);
 	}
 	if (p->count < p->room)
-		return 0;
+		return true;
 	runs = reallocarray(p->runs, p->room * 2, sizeof(*runs));
 	if (!runs)
-		return -ENOMEM;
+		return false;
 	p->runs = runs;
 	p->room *= 2;
-	return 0;
+	return true;
 }
 
 static void pending_add(struct store *s, uint32_t g, uint32_t first, uint32_t len)
@@ -150,16 +152,19 @@ static struct piece first_piece(const struct store *s, uint64_t pblk, uint64_t c
 	return p;
 }
 
-/* Caller holds the group lock. @now: allocatable at once. */
-static int clear_bits(struct store *s, struct handle *h, const struct piece *p, bool now)
+enum free_how {
+	FREE_AT_ONCE = 1u << 8, /* allocatable now: nobody has seen the blocks */
+};
+
+/* Caller holds the group lock. All that can fail comes before the first change. */
+static int clear_bits(struct store *s, struct handle *h, const struct piece *p, uint32_t flags)
 {
 	struct group *grp = &s->groups[p->group];
+	uint64_t pblk = store_group_first(s, p->group) + p->first;
 	struct buf *bitmap;
 	int ret;
 
 	ret = busy_load(s, p->group);
-	if (!ret && !now)
-		ret = pending_prepare(s, h, p->group);
 	if (!ret)
 		ret = group_change_begin(s, h, p->group, BITMAP_BLOCKS, &bitmap);
 	if (ret)
@@ -167,31 +172,40 @@ static int clear_bits(struct store *s, struct handle *h, const struct piece *p, 
 	if (!bitmap_all_set(bitmap->data, p->first, p->count)) {
 		buf_put(bitmap);
 		atomic_store(&grp->corrupt_blocks, true);
-		return store_corrupt(s, 0, store_group_first(s, p->group) + p->first,
-				     "freed blocks are free already");
+		return store_corrupt(s, 0, pblk, "freed blocks are free already");
+	}
+	if (flags & FREE_META)
+		ret = journal_forget(h, pblk, p->count);
+	if (ret) {
+		buf_put(bitmap);
+		return ret;
 	}
 	bitmap_clear(bitmap->data, p->first, p->count);
 	atomic_fetch_add(&grp->blocks_free, p->count);
 	group_change_end(s, h, p->group, BITMAP_BLOCKS, bitmap, p->first, p->count);
-	if (now)
+	if (flags & FREE_AT_ONCE)
 		busy_clear(s, p->group, p->first, p->count);
-	else
+	else if (pending_prepare(s, h, p->group))
 		pending_add(s, p->group, p->first, p->count);
 	atomic_fetch_add(&s->blocks_free, p->count);
 	return 0;
 }
 
-static int free_piece(struct store *s, struct handle *h, const struct piece *p, bool now)
+static int free_piece(struct store *s, struct handle *h, const struct piece *p, uint32_t flags)
 {
 	struct group *grp = &s->groups[p->group];
-	int ret = 0;
+	int ret = -EUCLEAN;
 
 	rwlock_write(&grp->lock);
-	/* Blocks of a group whose bitmap is wrong are lost until e2fsck finds them. */
 	if (!atomic_load(&grp->corrupt_blocks))
-		ret = clear_bits(s, h, p, now);
+		ret = clear_bits(s, h, p, flags);
 	rwlock_unwrite(&grp->lock);
-	return ret == -EUCLEAN || ret == -EBADMSG ? 0 : ret;
+	if (ret != -EUCLEAN && ret != -EBADMSG)
+		return ret;
+	/* Blocks of a group whose bitmap is wrong are lost until e2fsck finds them. */
+	if (flags & FREE_META)
+		return journal_forget(h, store_group_first(s, p->group) + p->first, p->count);
+	return 0;
 }
 
 int balloc_free(struct handle *h, struct inode *inode, uint64_t pblk, uint64_t count,
@@ -206,10 +220,7 @@ int balloc_free(struct handle *h, struct inode *inode, uint64_t pblk, uint64_t c
 	while (count && !ret) {
 		struct piece p = first_piece(s, pblk, count);
 
-		if (flags & FREE_META)
-			ret = journal_forget(h, pblk, p.count);
-		if (!ret)
-			ret = free_piece(s, h, &p, false);
+		ret = free_piece(s, h, &p, flags);
 		pblk += p.count;
 		count -= p.count;
 		atomic_fetch_add(&s->free_blocks, p.count);
@@ -217,6 +228,29 @@ int balloc_free(struct handle *h, struct inode *inode, uint64_t pblk, uint64_t c
 	atomic_fetch_add(&s->frees, 1);
 	busy_shed(s);
 	return ret;
+}
+
+int balloc_free_prepare(struct handle *h, struct store *s, uint64_t pblk)
+{
+	struct buf *bitmap;
+	struct group *grp;
+	int ret = 0;
+	uint32_t g;
+
+	if (!store_pblk_valid(s, pblk, 1))
+		return 0; /* balloc_free() reports it */
+	g = store_group_of(s, pblk);
+	grp = &s->groups[g];
+	rwlock_write(&grp->lock);
+	if (!atomic_load(&grp->corrupt_blocks))
+		ret = busy_load(s, g);
+	if (!ret && !atomic_load(&grp->corrupt_blocks)) {
+		ret = group_change_begin(s, h, g, BITMAP_BLOCKS, &bitmap);
+		if (!ret)
+			buf_put(bitmap);
+	}
+	rwlock_unwrite(&grp->lock);
+	return ret == -EUCLEAN || ret == -EBADMSG ? 0 : ret;
 }
 
 uint32_t balloc_free_credits(const struct store *s, uint64_t count)
@@ -235,7 +269,7 @@ int balloc_undo(struct handle *h, struct store *s, uint64_t pblk, uint32_t count
 	while (count && !ret) {
 		struct piece p = first_piece(s, pblk, count);
 
-		ret = free_piece(s, h, &p, true);
+		ret = free_piece(s, h, &p, FREE_AT_ONCE);
 		pblk += p.count;
 		count -= p.count;
 	}

@@ -4,7 +4,8 @@
  *
  * A removal runs from the end of its range to the start, one run of blocks at a
  * time: the tree forgets the run before the blocks are freed in the same handle, so
- * an error in between leaks blocks (e2fsck finds them) and never maps freed ones.
+ * an error in between leaks blocks (e2fsck finds them) and never maps freed ones. What
+ * can be known to fail is tried before the tree is touched.
  * Nodes that would become empty are taken out of their parents and freed.
  */
 #include "daemon/store/extent.h"
@@ -99,7 +100,9 @@ int extent_remove_step(struct handle *h, struct inode *i, uint32_t first, uint32
 	r = extent_path_find(i, last, &p);
 	for (uint32_t step = 0; r == 0 && step < 2; step++) {
 		cut = last_run(&p, first, last);
-		r = cut.len > 0 ? cut_extent(h, &p, &cut) : 0;
+		r = cut.len > 0 ? balloc_free_prepare(h, i->store, cut.pblk) : 0;
+		if (r == 0 && cut.len > 0)
+			r = cut_extent(h, &p, &cut);
 		extent_path_put(&p);
 		if (r <= 0)
 			break;

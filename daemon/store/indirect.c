@@ -435,7 +435,9 @@ int indirect_remove_step(struct handle *h, struct inode *i, uint32_t first, uint
 
 		run.pblk = walk_get(&w, l, from);
 		run.count = k + 1 - from;
-		r = clear_entries(h, i, &w, from, k + 1);
+		r = balloc_free_prepare(h, i->store, run.pblk);
+		if (r == 0)
+			r = clear_entries(h, i, &w, from, k + 1);
 		at = start + from;
 		*ret_more = r == 0 && at > first;
 		at = at > 0 ? at - 1 : 0;

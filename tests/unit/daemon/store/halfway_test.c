@@ -392,3 +392,97 @@ TEST(test_insert_range__without_room_changes_nothing)
 	img_close(&m);
 	img_fsck(&m);
 }
+
+/* ---- memory --------------------------------------------------------------- */
+
+#ifndef KFS_SANITIZE
+static _Atomic int64_t alloc_countdown = -1;
+
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t count, size_t size);
+
+static bool alloc_fails(void)
+{
+	return atomic_load(&alloc_countdown) >= 0 && atomic_fetch_sub(&alloc_countdown, 1) == 0;
+}
+
+void *malloc(size_t size)
+{
+	return alloc_fails() ? NULL : __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size)
+{
+	return alloc_fails() ? NULL : __libc_calloc(count, size);
+}
+
+static void make_meta_block(struct img *m, struct inode *i, uint64_t *ret_pblk)
+{
+	struct alloc_req req = { .inode = i, .count = 1, .flags = ALLOC_META };
+	struct handle h;
+	uint32_t count;
+	struct buf *b;
+
+	img_start(m, &h);
+	CHECK_OK(balloc(&h, &req, ret_pblk, &count));
+	CHECK_OK(buf_get_new(m->s->cache, *ret_pblk, &b));
+	CHECK_OK(journal_get_create(&h, b));
+	journal_dirty(&h, b, 0, 8);
+	buf_put(b);
+	img_stop(&h);
+	CHECK_OK(store_sync(m->s));
+}
+
+/* Whatever memory is refused, a block is freed and forgotten, or owned and remembered. */
+TEST(test_balloc_free__without_memory_frees_or_changes_nothing)
+{
+	uint32_t n, kept = 0;
+	bool refused = true;
+
+	for (n = 0; refused; n++) {
+		int64_t free_before;
+		struct inode *root;
+		struct handle h;
+		struct buf *b;
+		uint64_t pblk;
+		struct img m;
+		int ret;
+
+		CHECK_LT(n, 50);
+		img_make(&m, "-b 4096", "16M");
+		img_open(&m);
+		root = img_root(&m);
+		rwlock_unwrite(&root->lock);
+		make_meta_block(&m, root, &pblk);
+		rwlock_write(&root->lock);
+		free_before = atomic_load(&m.s->blocks_free);
+		img_start(&m, &h);
+		atomic_store(&alloc_countdown, n);
+		ret = balloc_free(&h, root, pblk, 1, FREE_META);
+		refused = atomic_load(&alloc_countdown) < 0;
+		atomic_store(&alloc_countdown, -1);
+		b = buf_find(m.s->cache, pblk);
+		if (ret) {
+			CHECK_EQ(ret, -ENOMEM);
+			CHECK(b);
+			buf_put(b);
+			kept++;
+		} else {
+			CHECK(!b);
+		}
+		CHECK_EQ(atomic_load(&m.s->blocks_free), free_before + !ret);
+		(void)journal_stop(&h); /* may tell of the memory again */
+		CHECK_OK(journal_error(m.s->journal));
+		if (ret) {
+			img_start(&m, &h);
+			CHECK_OK(balloc_free(&h, root, pblk, 1, FREE_META));
+			img_stop(&h);
+		}
+		img_put(root);
+		img_close(&m);
+		img_fsck(&m);
+	}
+	CHECK_GT(kept, 0);
+	CHECK_GT(n, kept + 1);
+}
+#endif
