@@ -113,8 +113,8 @@ void create_orphan(struct handle *h, struct inode *i)
 	if (!error)
 		error = inode_write(h, i);
 	/* Then the handle fails too: an unreachable number is a lesser harm than a reachable wreck. */
-	if (error && !h->error)
-		h->error = error;
+	if (error)
+		journal_fail(h, error);
 }
 
 void create_discard(struct fs *fs, struct inode *i)
@@ -137,7 +137,10 @@ static int name_inode(struct handle *h, struct inode *dir, struct fs_name name, 
 	int error;
 
 	i->links = inode_is_dir(i) ? 2 : 1;
-	error = inode_write_data(h, i);
+	/* Nothing may fail after the name was added. */
+	error = inode_write_prepare(h, dir);
+	if (!error)
+		error = inode_write_data(h, i);
 	if (!error)
 		error = dir_add(h, dir, &dname, i->ino, ftype_from_mode(i->mode));
 	if (error)
@@ -147,7 +150,10 @@ static int name_inode(struct handle *h, struct inode *dir, struct fs_name name, 
 		i->links_parent = dir->ino;
 	}
 	inode_stamp(dir, STAMP_MTIME | STAMP_CTIME);
-	return inode_write_data(h, dir);
+	error = inode_write_data(h, dir);
+	if (error)
+		journal_fail(h, error); /* its inode is about to go */
+	return error;
 }
 
 /* For fs_tmpfile(): no name, on the orphan list until it gets one or is forgotten. */

@@ -34,16 +34,26 @@ static int link_in_handle(struct fs *fs, struct handle *h, struct inode *i, stru
 			  struct fs_name name)
 {
 	struct dir_name dname = { .name = name.name, .len = name.len };
-	int error;
+	int error, undo;
 
+	error = inode_write_prepare(h, i);
+	if (!error)
+		error = inode_write_prepare(h, dir);
 	/* The name first: the one step that fails for want of room, with nothing done before it. */
-	error = dir_add(h, dir, &dname, i->ino, ftype_from_mode(i->mode));
+	if (!error)
+		error = dir_add(h, dir, &dname, i->ino, ftype_from_mode(i->mode));
 	if (error)
 		return error;
 	if (!i->links) {
 		error = orphan_del(h, i);
-		if (error)
+		if (error) {
+			undo = dir_remove(h, dir, &dname);
+			if (!undo)
+				undo = inode_write_data(h, dir); /* it may have grown */
+			if (undo)
+				journal_fail(h, undo);
 			return error;
+		}
 		atomic_fetch_and(&i->state, ~(uint32_t)INODE_LINKABLE);
 		i->links = 1;
 		inode_clear_unlinked(fs, i);
@@ -52,10 +62,12 @@ static int link_in_handle(struct fs *fs, struct handle *h, struct inode *i, stru
 	}
 	inode_stamp(i, STAMP_CTIME);
 	error = inode_write(h, i);
-	if (error)
-		return error;
 	inode_stamp(dir, STAMP_MTIME | STAMP_CTIME);
-	return inode_write_data(h, dir);
+	if (!error)
+		error = inode_write_data(h, dir);
+	if (error)
+		journal_fail(h, error);
+	return error;
 }
 
 static int link_apply(struct fs *fs, const struct fs_ctx *ctx, struct inode *i, struct inode *dir,

@@ -260,17 +260,62 @@ static int check(struct renaming *r)
 
 /* ---- apply ---------------------------------------------------------------- */
 
-/* @child now lives in @to: its ".." and the two link counts. */
-static int reparent(struct handle *h, struct inode *child, struct inode *from, struct inode *to)
+/* The ".." of what moves to another directory. Before the names: it can be taken back. */
+static void restore_parents(struct renaming *r, struct handle *h)
 {
-	int error = dir_set_parent(h, child, to->ino);
+	int error = 0;
 
+	if (r->cross && r->src_is_dir)
+		error = dir_set_parent(h, r->src, r->dir->ino);
+	if (!error && r->cross && r->exchange && r->dst_is_dir)
+		error = dir_set_parent(h, r->dst, r->newdir->ino);
 	if (error)
+		journal_fail(h, error);
+}
+
+static int set_parents(struct renaming *r, struct handle *h)
+{
+	int error = 0, undo;
+
+	if (r->cross && r->src_is_dir)
+		error = dir_set_parent(h, r->src, r->newdir->ino);
+	if (error || !r->cross || !r->exchange || !r->dst_is_dir)
 		return error;
-	child->links_parent = to->ino;
-	dir_links_dec(from);
-	dir_links_inc(to);
-	return 0;
+	error = dir_set_parent(h, r->dst, r->dir->ino);
+	if (error && r->src_is_dir) {
+		undo = dir_set_parent(h, r->src, r->dir->ino);
+		if (undo)
+			journal_fail(h, undo);
+	}
+	return error;
+}
+
+static void count_links(const struct renaming *r)
+{
+	if (r->cross && r->src_is_dir) {
+		dir_links_dec(r->dir);
+		dir_links_inc(r->newdir);
+	}
+	if (!r->dst_is_dir)
+		return;
+	/* The directory that was replaced had its ".." in newdir. */
+	if (r->cross || !r->exchange)
+		dir_links_dec(r->newdir);
+	if (r->cross && r->exchange)
+		dir_links_inc(r->dir);
+}
+
+/* Everything that finish() writes; afterwards only what has its own undo can fail. */
+static int prepare(struct renaming *r, struct handle *h)
+{
+	struct inode *written[] = { r->dir, r->newdir, r->src, r->dst };
+	int error = 0;
+
+	for (size_t k = 0; k < ARRAY_SIZE(written) && !error; k++) {
+		if (written[k])
+			error = inode_write_prepare(h, written[k]);
+	}
+	return error;
 }
 
 static int finish(struct renaming *r, struct handle *h)
@@ -290,22 +335,33 @@ static int finish(struct renaming *r, struct handle *h)
 		inode_stamp(r->newdir, STAMP_MTIME | STAMP_CTIME);
 		error = inode_write_data(h, r->newdir);
 	}
+	if (error)
+		journal_fail(h, error);
 	return error;
 }
 
 static int apply_exchange(struct renaming *r, struct handle *h)
 {
-	int error;
+	int error = set_parents(r, h), undo;
 
+	if (error)
+		return error;
 	error = dir_replace(h, r->newdir, &r->newname, r->src->ino, ftype_from_mode(r->src->mode));
-	if (!error)
-		error = dir_replace(h, r->dir, &r->name, r->dst->ino,
-				    ftype_from_mode(r->dst->mode));
-	if (!error && r->cross && r->src_is_dir)
-		error = reparent(h, r->src, r->dir, r->newdir);
-	if (!error && r->cross && r->dst_is_dir)
-		error = reparent(h, r->dst, r->newdir, r->dir);
-	return error ? error : finish(r, h);
+	if (error)
+		goto out_parents;
+	error = dir_replace(h, r->dir, &r->name, r->dst->ino, ftype_from_mode(r->dst->mode));
+	if (error)
+		goto out_newname;
+	count_links(r);
+	return finish(r, h);
+
+out_newname:
+	undo = dir_replace(h, r->newdir, &r->newname, r->dst->ino, ftype_from_mode(r->dst->mode));
+	if (undo)
+		journal_fail(h, undo);
+out_parents:
+	restore_parents(r, h);
+	return error;
 }
 
 /* The new name means the source: the step that may want room, before anything that cannot be undone. */
@@ -333,14 +389,16 @@ static void give_back_newname(struct fs *fs, struct renaming *r, struct handle *
 
 	if (!r->dst) {
 		error = dir_remove(h, r->newdir, &r->newname);
+		if (!error)
+			error = inode_write_data(h, r->newdir); /* it may have grown */
 	} else {
 		error = dir_replace(h, r->newdir, &r->newname, r->dst->ino,
 				    ftype_from_mode(r->dst->mode));
 		if (!error)
 			inode_restore_link(fs, h, r->dst, r->dst_links);
 	}
-	if (error && !h->error)
-		h->error = error;
+	if (error)
+		journal_fail(h, error);
 }
 
 /* Both names mean the source now: the old one goes, or means the whiteout. */
@@ -355,23 +413,21 @@ static int leave_oldname(struct renaming *r, struct handle *h, const struct inod
 static int apply_move(struct fs *fs, struct renaming *r, struct handle *h,
 		      const struct inode *whiteout)
 {
-	int error = take_newname(fs, r, h);
+	int error = set_parents(r, h);
 
 	if (error)
 		return error;
-	error = leave_oldname(r, h, whiteout);
+	error = take_newname(fs, r, h);
+	if (!error) {
+		error = leave_oldname(r, h, whiteout);
+		if (error)
+			give_back_newname(fs, r, h);
+	}
 	if (error) {
-		give_back_newname(fs, r, h);
+		restore_parents(r, h);
 		return error;
 	}
-	if (r->src_is_dir && r->cross) {
-		error = reparent(h, r->src, r->dir, r->newdir);
-		if (error)
-			return error;
-	}
-	/* The directory that was replaced had its ".." in newdir. */
-	if (r->dst_is_dir)
-		dir_links_dec(r->newdir);
+	count_links(r);
 	return finish(r, h);
 }
 
@@ -408,7 +464,8 @@ static int apply(struct fs *fs, const struct fs_ctx *ctx, struct renaming *r)
 	inode_bump(r->src);
 	if (r->exchange)
 		inode_bump(r->dst);
-	if (r->whiteout)
+	error = prepare(r, &h);
+	if (!error && r->whiteout)
 		error = whiteout_create(&h, ctx, r->dir, &whiteout);
 	if (!error)
 		error = r->exchange ? apply_exchange(r, &h) : apply_move(fs, r, &h, whiteout);

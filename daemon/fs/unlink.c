@@ -16,10 +16,13 @@ int inode_drop_link(struct fs *fs, struct handle *h, struct inode *i)
 	int error;
 
 	CHECK(links > 0);
+	/* First what can fail: afterwards there is nothing to take back. */
+	error = inode_write_prepare(h, i);
+	if (error)
+		return error;
 	inode_bump(i);
 	i->links = inode_is_dir(i) ? 0 : links - 1;
 	if (!i->links) {
-		/* Before the name goes: this is the step that can still be taken back. */
 		error = orphan_add(h, i);
 		if (error) {
 			i->links = links;
@@ -29,10 +32,10 @@ int inode_drop_link(struct fs *fs, struct handle *h, struct inode *i)
 	inode_stamp(i, STAMP_CTIME);
 	error = inode_write(h, i);
 	if (error)
-		return error;
+		journal_fail(h, error);
 	if (!i->links)
 		inode_mark_unlinked(fs, i);
-	return 0;
+	return error;
 }
 
 void inode_restore_link(struct fs *fs, struct handle *h, struct inode *i, uint32_t links)
@@ -46,8 +49,8 @@ void inode_restore_link(struct fs *fs, struct handle *h, struct inode *i, uint32
 	i->links = links;
 	if (!error)
 		error = inode_write(h, i);
-	if (error && !h->error)
-		h->error = error;
+	if (error)
+		journal_fail(h, error);
 }
 
 /* One attempt at removing a name: everything locked. */
@@ -136,7 +139,9 @@ static int removal_apply(struct fs *fs, const struct fs_ctx *ctx, struct removal
 	if (error)
 		return error;
 	inode_bump(r->dir);
-	error = inode_drop_link(fs, &h, r->child);
+	error = inode_write_prepare(&h, r->dir);
+	if (!error)
+		error = inode_drop_link(fs, &h, r->child);
 	if (!error) {
 		error = dir_remove(&h, r->dir, &r->dname);
 		if (error)
@@ -147,6 +152,8 @@ static int removal_apply(struct fs *fs, const struct fs_ctx *ctx, struct removal
 			dir_links_dec(r->dir);
 		inode_stamp(r->dir, STAMP_MTIME | STAMP_CTIME);
 		error = inode_write_data(&h, r->dir);
+		if (error)
+			journal_fail(&h, error);
 	}
 	stop_error = journal_stop(&h);
 	/* Also after a failure: caches must not keep what may have changed. */

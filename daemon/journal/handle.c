@@ -42,6 +42,12 @@ static int fail(struct handle *h, int err)
 	return err;
 }
 
+void journal_fail(struct handle *h, int error)
+{
+	CHECK(error < 0);
+	(void)fail(h, error); /* returns what it is given */
+}
+
 /* ---- joining and leaving -------------------------------------------------- */
 
 static bool word_has_room(const struct journal *j, uint64_t state, uint32_t credits)

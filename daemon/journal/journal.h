@@ -168,6 +168,8 @@ MUST_USE int journal_start(struct journal *j, uint32_t credits, struct handle *h
 MUST_USE int journal_extend(struct handle *h, uint32_t credits);
 /* Close the handle's part here and go on in a (perhaps new) transaction with @credits. */
 MUST_USE int journal_restart(struct handle *h, uint32_t credits);
+/* What was done in the handle cannot be undone: sets h->error, unless there is one. */
+void journal_fail(struct handle *h, int error);
 /* Always ends the handle. Returns h->error or the abort error. See invariant (5). */
 int journal_stop(struct handle *h);
 

@@ -123,6 +123,18 @@ int inode_write_data(struct handle *h, struct inode *i)
 	return ret;
 }
 
+int inode_write_prepare(struct handle *h, const struct inode *i)
+{
+	struct buf *b;
+	int ret = buf_read(i->store->cache, inode_slot_of(i->store, i->ino).pblk, &b);
+
+	if (ret)
+		return ret;
+	ret = journal_get_write(h, b);
+	buf_put(b);
+	return ret;
+}
+
 int inode_write_deleted(struct handle *h, struct inode *i, uint32_t dtime)
 {
 	return write_slot(h, i, &(struct slot_write){ .dtime = dtime });

@@ -122,6 +122,8 @@ void icache_remove(struct inode *i);
 MUST_USE int inode_write(struct handle *h, struct inode *i);
 /* The same, for changes that fdatasync must make durable (size, mapping). Sets both tids. */
 MUST_USE int inode_write_data(struct handle *h, struct inode *i);
+/* Read and declare what those two change, so that they fail now rather than later in @h. */
+MUST_USE int inode_write_prepare(struct handle *h, const struct inode *i);
 /*
  * In-inode xattr space: copy it out / replace it (caller holds the lock; xattr.c).
  * @buf holds inode_size - 128 - extra_isize bytes. ret_len 0 when the inode has none.

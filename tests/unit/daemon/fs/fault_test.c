@@ -1,23 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Power lost at any write, writes that fail, memory that is refused: what was synced is
- * there, nothing hangs or crashes, and the image is whole after recovery.
+ * Power lost at any write, writes and reads that fail, memory that is refused: what was
+ * synced is there, nothing hangs or crashes, and the image is whole after recovery.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "daemon/base/log.h"
+#include "daemon/block/cache.h"
+#include "daemon/store/inode_disk.h"
+#include "daemon/store/map.h"
 #include "tests/unit/daemon/fs/fixture.h"
 #include "tests/unit/daemon/store/lossy.h"
 
-/* ---- a device whose writes fail ------------------------------------------- */
+/* ---- a device that fails ------------------------------------------------- */
 
 struct failing {
 	struct bdev bdev;
 	struct bdev *below;
 	_Atomic int64_t countdown; /* writes until one fails; negative: never */
 	bool for_good;		   /* and all after it */
+	_Atomic uint64_t bad_byte; /* reads of it fail; 0: none */
 	struct lossy *power;	   /* instead of failing, this device below loses power */
 };
 
@@ -31,6 +35,12 @@ static struct failing *failing_of(struct bdev *b)
 
 static int failing_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off)
 {
+	uint64_t bad = atomic_load(&failing_of(b)->bad_byte), end = off;
+
+	for (int k = 0; k < iovcnt; k++)
+		end += iov[k].iov_len;
+	if (bad && off <= bad && bad < end)
+		return -EIO;
 	return bdev_readv(failing_of(b)->below, iov, iovcnt, off);
 }
 
@@ -297,6 +307,141 @@ TEST(test_failing_writes__abort_and_lose_nothing_synced)
 			break; /* the workload ends before the write that would fail */
 	}
 	CHECK_GT(failures, 2);
+}
+
+/* ---- reads that fail half way --------------------------------------------- */
+
+/* A file system over a device whose reads can be made to fail. */
+static struct failing *open_failing(struct fixture *f)
+{
+	struct failing *x;
+
+	log_set_level(LOG_LEVEL_OFF);
+	fixture_open(f, "-b 1024 -J size=1 24M");
+	forget(f, make_dir(f, "/a"));
+	forget(f, make_dir(f, "/b"));
+	/* Each directory's inode in a block that no new inode shares. */
+	for (uint32_t k = 0; k < 24; k++) {
+		char path[16];
+
+		(void)snprintf(path, sizeof(path), "/%c/fill%u", k % 2 ? 'a' : 'b', k);
+		forget(f, make_file(f, path));
+	}
+	forget(f, make_dir(f, "/a/sub"));
+	forget(f, make_file(f, "/b/new"));
+	fixture_unmount(f);
+	x = failing_new(device_of(f));
+	mount_on(f, &x->bdev);
+	/* What the attempts will want to know is in memory. */
+	forget(f, look(f, "/a/sub"));
+	forget(f, look(f, "/a/fill1"));
+	forget(f, look(f, "/b/new"));
+	return x;
+}
+
+static void lose_block(struct fixture *f, struct failing *x, uint64_t pblk)
+{
+	buf_forget(f->fs->store->cache, pblk);
+	CHECK(!buf_find(f->fs->store->cache, pblk));
+	atomic_store(&x->bad_byte, pblk << f->fs->store->block_bits);
+}
+
+static struct inode *inode_of(struct fixture *f, const char *path)
+{
+	struct inode *i;
+
+	CHECK_OK(inode_get(f->fs->store, (uint32_t)attr_of(f, path).ino, &i));
+	return i;
+}
+
+static void lose_inode(struct fixture *f, struct failing *x, const char *path)
+{
+	struct inode *i = inode_of(f, path);
+
+	lose_block(f, x, inode_slot_of(f->fs->store, i->ino).pblk);
+	inode_put(i);
+}
+
+static void lose_first_block(struct fixture *f, struct failing *x, const char *path)
+{
+	struct inode *i = inode_of(f, path);
+	struct map_run run;
+
+	rwlock_read(&i->lock);
+	CHECK_OK(map_lookup(i, 0, 1, &run));
+	rwlock_unread(&i->lock);
+	lose_block(f, x, run.pblk);
+	inode_put(i);
+}
+
+static void close_failing(struct fixture *f, struct failing *x)
+{
+	atomic_store(&x->bad_byte, 0);
+	CHECK_OK(journal_error(f->fs->store->journal));
+	fixture_close(f);
+}
+
+TEST(test_create__unreadable_directory_inode_leaves_no_name)
+{
+	struct fixture f;
+	struct failing *x = open_failing(&f);
+
+	lose_inode(&f, x, "/b");
+	CHECK_ERR(try_make(&f, "/b/file", S_IFREG | 0644), -EIO);
+	CHECK_ERR(try_make(&f, "/b/dir", S_IFDIR | 0755), -EIO);
+	CHECK_ERR(try_link(&f, "/a/fill1", "/b/link"), -EIO);
+	CHECK_ERR(try_unlink(&f, "/b/new"), -EIO);
+	atomic_store(&x->bad_byte, 0);
+	CHECK_ERR(try_look(&f, "/b/file"), -ENOENT);
+	CHECK_ERR(try_look(&f, "/b/dir"), -ENOENT);
+	CHECK_ERR(try_look(&f, "/b/link"), -ENOENT);
+	CHECK_OK(try_look(&f, "/b/new"));
+	CHECK_EQ(attr_of(&f, "/a/fill1").nlink, 1);
+	CHECK_EQ(attr_of(&f, "/b").nlink, 2);
+	close_failing(&f, x);
+}
+
+TEST(test_rename__unreadable_directory_inode_changes_nothing)
+{
+	static const uint32_t flags[] = { 0, FS_RENAME_WHITEOUT, FS_RENAME_EXCHANGE };
+
+	for (size_t k = 0; k < ARRAY_SIZE(flags); k++) {
+		struct fixture f;
+		struct failing *x = open_failing(&f);
+		uint64_t sub = attr_of(&f, "/a/fill1").ino, new = attr_of(&f, "/b/new").ino;
+
+		lose_inode(&f, x, "/b");
+		CHECK_ERR(try_rename(&f, "/a/fill1", "/b/new", flags[k]), -EIO);
+		atomic_store(&x->bad_byte, 0);
+		CHECK_EQ(attr_of(&f, "/a/fill1").ino, sub);
+		CHECK_EQ(attr_of(&f, "/b/new").ino, new);
+		CHECK_EQ(attr_of(&f, "/b/new").nlink, 1);
+		close_failing(&f, x);
+	}
+}
+
+/* Its ".." cannot be changed: the directory stays where it is. */
+TEST(test_rename__unreadable_source_changes_nothing)
+{
+	static const uint32_t flags[] = { 0, FS_RENAME_WHITEOUT, FS_RENAME_EXCHANGE };
+
+	for (size_t k = 0; k < ARRAY_SIZE(flags); k++) {
+		const char *to = flags[k] & FS_RENAME_EXCHANGE ? "/b/new" : "/b/sub";
+		struct fixture f;
+		struct failing *x = open_failing(&f);
+
+		lose_first_block(&f, x, "/a/sub");
+		CHECK_ERR(try_rename(&f, "/a/sub", to, flags[k]), -EIO);
+		atomic_store(&x->bad_byte, 0);
+		CHECK_EQ(attr_of(&f, "/a/sub").mode & S_IFMT, S_IFDIR);
+		if (flags[k] & FS_RENAME_EXCHANGE)
+			CHECK_EQ(attr_of(&f, to).mode & S_IFMT, S_IFREG);
+		else
+			CHECK_ERR(try_look(&f, to), -ENOENT);
+		CHECK_EQ(attr_of(&f, "/a").nlink, 3);
+		CHECK_EQ(attr_of(&f, "/b").nlink, 2);
+		close_failing(&f, x);
+	}
 }
 
 /* ---- memory --------------------------------------------------------------- */
