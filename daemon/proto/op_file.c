@@ -122,7 +122,8 @@ static bool loses_privileges(struct op *op)
  */
 static void write_failed(struct op *op, uint32_t flags, int error)
 {
-	bool lost = flags & FS_WRITE_CACHE && op->s->notifier;
+	/* No kernel caches writes of node 0. */
+	bool lost = flags & FS_WRITE_CACHE && op->s->notifier && op->nodeid;
 	struct proto_session *s = op->s;
 	uint64_t nodeid = op->nodeid;
 

@@ -35,6 +35,15 @@ static void reply_ioctl(struct op *op, const void *data, size_t len)
 	req_reply(op->req, 0, &out, sizeof(out.head) + len);
 }
 
+/* The kernel does not know that this changes the time of the last change: it is told first. */
+static void reply_changed(struct op *op)
+{
+	const struct fuse_ioctl_out head = { .result = 0 };
+
+	_Static_assert(sizeof(head) <= NOTIFY_REPLY_MAX, "a parked answer has room for it");
+	notifier_reply(op->s->notifier, op->req, op->nodeid, &head, sizeof(head));
+}
+
 static void get_flags(struct op *op, const struct ioctl_io *io)
 {
 	struct fs_fileattr attr;
@@ -69,7 +78,7 @@ static void set_flags(struct op *op, const struct ioctl_io *io)
 	if (err)
 		op_error(op, err);
 	else
-		reply_ioctl(op, NULL, 0);
+		reply_changed(op);
 }
 
 /* The flags that struct fsxattr has a bit for. */
@@ -138,7 +147,7 @@ static void set_fsxattr(struct op *op, const struct ioctl_io *io)
 	if (err)
 		op_error(op, err);
 	else
-		reply_ioctl(op, NULL, 0);
+		reply_changed(op);
 }
 
 static void get_version(struct op *op, const struct ioctl_io *io)

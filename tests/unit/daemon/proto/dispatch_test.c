@@ -850,6 +850,7 @@ TEST(test_ioctl__answers_in_the_size_that_was_asked_for)
 	struct fsxattr fsx = { .fsx_xflags = FS_XFLAG_NOATIME, .fsx_projid = 3 };
 	struct fstrim_range range = { .len = 1000 };
 	const size_t head = sizeof(struct fuse_ioctl_out);
+	unsigned replies;
 
 	start(false);
 	fake.fileattr = (struct fs_fileattr){ .flags = FS_IMMUTABLE_FL, .generation = 77 };
@@ -863,10 +864,18 @@ TEST(test_ioctl__answers_in_the_size_that_was_asked_for)
 	CHECK_EQ(got.data[head], 77);
 	send_ioctl(FS_IOC_FSGETXATTR, NULL, 0, sizeof(fsx));
 	CHECK_EQ(got.len, head + sizeof(fsx));
+	/* Answered when the kernel was told that it does not know the inode's times any more. */
+	replies = atomic_load(&got.replies);
 	send_ioctl(FS_IOC_SETFLAGS, &flags, 4, 0);
+	wait_replies(replies + 1);
 	CHECK_EQ(got.error, 0);
+	CHECK_EQ(got.len, head);
+	CHECK_EQ(got.note[0].nodeid, 9);
+	CHECK_EQ(got.note[0].off, -1);
 	CHECK_EQ(fake.fileattr.flags, FS_APPEND_FL);
 	send_ioctl(FS_IOC_FSSETXATTR, &fsx, sizeof(fsx), 0);
+	wait_replies(replies + 2);
+	CHECK_EQ(got.note[1].nodeid, 9);
 	CHECK_EQ(fake.fileattr.flags, FS_NOATIME_FL);
 	CHECK_EQ(fake.fileattr_valid, FS_FILEATTR_FLAGS | FS_FILEATTR_PROJID);
 	send_ioctl(_IOW('v', 2, long), &flags, 4, 0);
@@ -1094,6 +1103,20 @@ TEST(test_notify__is_silent_about_own_changes)
 	inval_publish(bus, &other);
 	wait_notes(1);
 	CHECK_EQ(got.note[0].nodeid, 4);
+	stop();
+}
+
+/* A lost write of a node that no kernel has: refused like any other. */
+TEST(test_write__of_node_0_is_an_error)
+{
+	struct fuse_write_in in = { .size = 5, .write_flags = FUSE_WRITE_CACHE };
+
+	start(false);
+	fake.error = -ESTALE;
+	begin(FUSE_WRITE, 0);
+	add(&in, sizeof(in));
+	add("hello", 5);
+	expect_reply(-ESTALE);
 	stop();
 }
 
