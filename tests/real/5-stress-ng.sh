@@ -6,7 +6,7 @@ need stress-ng
 SECONDS_EACH=${SECONDS_EACH:-8}
 STRESSORS="access chattr chdir chmod chown copy-file dentry dir dirdeep dirmany dup fallocate fcntl fiemap file-ioctl filename
 flock fpunch fstat getdent hdd io iomix lease link locka lockf lockofd mknod mmap msync open readahead rename revio seek
-sendfile splice symlink sync-file touch unlink utime xattr"
+sendfile splice symlink sync-file touch utime xattr"
 
 mkimage kfs.img 2G
 mount_kfs kfs.img kfs
