@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The attributes of chattr(1), and project numbers. Who may change the immutable and the
- * append-only flag was checked by the asking kernel, which knows capabilities.
+ * The attributes of chattr(1), and project numbers. Who may change them is checked here:
+ * kernels before 5.13 do not, and newer ones hand through the numbers that 32-bit programs
+ * use when a 64-bit program uses them.
  */
 #include "daemon/fs/fs_priv.h"
 
@@ -74,8 +75,13 @@ static int fileattr_apply(struct fs *fs, const struct fs_ctx *ctx, struct inode 
 	int error = 0, stop_error;
 	struct handle h;
 
+	if (ctx->uid != 0 && ctx->uid != i->uid)
+		return -EPERM;
 	if (valid & FS_FILEATTR_FLAGS)
 		error = flags_merge(i, attr->flags, &flags);
+	if (!error && ctx->uid != 0 &&
+	    ((flags ^ i->flags) & (EXT4_IMMUTABLE_FL | EXT4_APPEND_FL | EXT4_JOURNAL_DATA_FL)))
+		error = -EPERM;
 	if (!error && (valid & FS_FILEATTR_PROJID))
 		error = projid_check(i, attr->projid);
 	if (!error)

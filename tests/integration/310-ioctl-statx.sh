@@ -36,6 +36,25 @@ remount_kfs a.img a
 expect_eq "$(lsattr -d a/file | tr -d -- '-' | awk '{ print $1 }' | tr -d e)" dA "flags after a remount"
 expect_eq "$(debugfs -R 'stat /file' a.img 2>/dev/null | grep -o 'Flags: 0x[0-9a-f]*')" "Flags: 0x800c0" "flags on disk"
 
+# ---- flags are their owner's, whatever number is asked with ----
+chmod 644 a/file
+before=$(lsattr -d a/file)
+python3 - <<'PY'
+import array, errno, fcntl, os
+os.setgroups([])
+os.setgid(1000)
+os.setuid(1000)
+fd = os.open('a/file', os.O_RDONLY)
+for number in [0x40086602, 0x40046602]:
+    for flags in [0x80010, 0x80040, 0x80000]:
+        try:
+            fcntl.ioctl(fd, number, array.array('L', [flags]), True)
+            raise SystemExit(f'ioctl {number:#x} gave a stranger\'s file the flags {flags:#x}')
+        except OSError as e:
+            assert e.errno in (errno.EPERM, errno.EACCES, errno.ENOTTY), e
+PY
+expect_eq "$(lsattr -d a/file)" "$before" "flags after a stranger asked for others"
+
 # ---- versions ----
 version=$(lsattr -v a/file | awk '{ print $1 }')
 expect_eq "$version" "$(debugfs -R 'stat /file' a.img 2>/dev/null | sed -n 's/.*Generation: \([0-9]*\).*/\1/p')" version
