@@ -56,7 +56,7 @@ struct proto_session {
 	bool writeback, setxattr_ext;
 	struct wire_timeout entry_timeout, attr_timeout, negative_timeout;
 
-	struct lost_writes lost; /* has its own lock */
+	struct lost_writes lost;				      /* has its own lock */
 	_Atomic uint64_t unknown, malformed, notifies, notify_errors; /* [atomic] */
 	struct inflight_shard inflight[INFLIGHT_SHARDS];
 	struct stats_latency stats[PROTO_OPCODES];
