@@ -14,7 +14,7 @@ mkdir seed
 
 install() {
 	cp "$SCRATCH/seed/package.json" "$SCRATCH/seed/package-lock.json" . &&
-		npm install --offline --no-save &&
+		npm install --prefer-offline --no-save &&
 		node -e 'require("webpack"); require("typescript"); require("eslint"); require("@babel/core")'
 }
 remove() { rm -rf node_modules; }
