@@ -213,7 +213,7 @@ kmount() {
 	dir=$(absolute "$2")
 	need_kernel_ext4
 	mkdir -p "$dir"
-	mount -t ext4 -o "loop${3:+,$3}" "$1" "$dir"
+	mount -t ext4 -o "loop${3:+,$3}" "$1" "$dir" || return
 	MOUNTS+=("kernel $dir")
 }
 
