@@ -26,7 +26,7 @@
 
 #define FILE_SIZE 4096
 #define THREADS_MAX 64
-#define WARM_ROUNDS 8 /* warm rounds are short: repeat them within the clock */
+#define WARM_ROUNDS 3 /* warm rounds are short: repeat them within the clock */
 
 struct worker {
 	pthread_t thread;
