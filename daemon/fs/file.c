@@ -114,7 +114,7 @@ ssize_t fs_read(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, const 
 	got = error ? error : data_read(i, iov, iovcnt, off, len);
 	rwlock_unread(&i->lock);
 	if (got >= 0)
-		atime_touch(fs, i);
+		atime_touch(fs, ctx, i);
 	inode_put(i);
 	return got;
 }

@@ -250,7 +250,7 @@ MUST_USE int inode_note_write(struct fs *fs, const struct fs_ctx *ctx, struct in
 bool inode_has_cap(struct inode *i);
 
 /* Reading touched @i: update atime if the options want it. No lock held; failure is not an error. */
-void atime_touch(struct fs *fs, struct inode *i);
+void atime_touch(struct fs *fs, const struct fs_ctx *ctx, struct inode *i);
 
 /* -EPERM for an immutable inode, or an append-only one. Caller holds the lock. */
 MUST_USE int inode_check_fixed(const struct inode *i);

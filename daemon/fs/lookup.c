@@ -235,7 +235,7 @@ int fs_readlink(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, char *
 		error = symlink_read(i, buf, size, ret_len);
 	rwlock_unread(&i->lock);
 	if (!error)
-		atime_touch(fs, i);
+		atime_touch(fs, ctx, i);
 	inode_put(i);
 	return error;
 }

@@ -186,7 +186,7 @@ int fs_readdir(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, uint64_
 			break;
 	}
 	if (!error && any)
-		atime_touch(fs, dir);
+		atime_touch(fs, ctx, dir);
 	inode_put(dir);
 	/* What was listed stands; the error comes with the next call. */
 	return any ? 0 : error;
