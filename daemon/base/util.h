@@ -20,7 +20,7 @@
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define DIV_ROUND_UP(n, d) (((n) + (d) - 1) / (d))
+#define DIV_ROUND_UP(n, d) (((n) + (d)-1) / (d))
 #define ROUND_UP(n, d) (DIV_ROUND_UP(n, d) * (d))
 #define ROUND_DOWN(n, d) ((n) / (d) * (d))
 
@@ -37,8 +37,7 @@
 		max_a_ > max_b_ ? max_a_ : max_b_;                                                 \
 	})
 
-#define container_of(ptr, type, member)                                                            \
-	((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* True when a + b overflowed or does not fit *ret; *ret is then meaningless. */
 #define add_overflows(a, b, ret) __builtin_add_overflow(a, b, ret)
