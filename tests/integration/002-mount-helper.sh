@@ -9,7 +9,7 @@ if [ "${1:-}" != inside ]; then
 	mkdir layer
 	status=0
 	layer=$SCRATCH/layer
-	SCRATCH=$SCRATCH/inside unshare -m --propagation private \
+	SCRATCH=$SCRATCH/inside own_mounts \
 		bash "$TOP/tests/integration/$TEST_NAME.sh" inside "$layer" || status=$?
 	exit "$status"
 fi

@@ -8,7 +8,7 @@ need fusermount3 setpriv
 # Where udev has not opened the device to everybody: a copy that is, seen by this script alone.
 if [ "${1:-}" != inside ] && ! as_user test -w /dev/fuse; then
 	status=0
-	unshare -m --propagation private bash "$TOP/tests/integration/$TEST_NAME.sh" inside || status=$?
+	own_mounts bash "$TOP/tests/integration/$TEST_NAME.sh" inside || status=$?
 	exit "$status"
 elif [ "${1:-}" = inside ]; then
 	mkdir dev

@@ -91,6 +91,13 @@ eventually() {
 	done
 }
 
+# own_mounts COMMAND…: in a mount namespace of its own, whose mounts nobody else sees.
+own_mounts() {
+	need unshare
+	mountpoint -q / || skip "/ is not a mount point (a chroot): no private mount namespace to be had"
+	unshare -m --propagation private "$@"
+}
+
 # ---- ordinary users ----
 
 # as_id UID GID COMMAND…: with that user and group, no other groups, no capabilities.
