@@ -160,6 +160,8 @@ static int open_store(struct daemon_ctx *c, bool bdev_readonly, int *ret_error,
 	char why[512];
 
 	*ret_error = bdev_open_file(c->o.image, &how, &bdev);
+	if (*ret_error == -EBUSY && precheck_wait_for_loop(c->o.image))
+		*ret_error = bdev_open_file(c->o.image, &how, &bdev);
 	if (*ret_error) {
 		precheck_image_error(c->o.image, *ret_error, c->o.readonly == ON, why, sizeof(why));
 		return fail(EXIT_MOUNT, why, "");

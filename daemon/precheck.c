@@ -140,27 +140,6 @@ static bool loop_is_leaving(const char *name)
 	return read_line(path, line, sizeof(line)) && line[0] == '1';
 }
 
-/*
- * umount(8) returns before the kernel has let go of the loop device of the mount: one that
- * is not mounted and marked to go with its last user is given a moment.
- */
-static bool wait_for_loop(const struct stat *st, char *name, size_t name_len,
-			  unsigned int *ret_major, unsigned int *ret_minor)
-{
-	const struct timespec pause = { .tv_nsec = LOOP_POLL_MS * 1000000L };
-	struct device_search search;
-
-	for (int waited_ms = 0;; waited_ms += LOOP_POLL_MS) {
-		*name = '\0';
-		if (!find_loop(st, name, name_len, ret_major, ret_minor))
-			return false;
-		if (waited_ms >= LOOP_WAIT_MS || !loop_is_leaving(name) ||
-		    mounted_at(*ret_major, *ret_minor, &search))
-			return true;
-		(void)nanosleep(&pause, NULL); /* woken early: only polls sooner */
-	}
-}
-
 static bool held_by_kernel(const char *image, char *why, size_t why_len)
 {
 	unsigned int major_no, minor_no;
@@ -173,7 +152,7 @@ static bool held_by_kernel(const char *image, char *why, size_t why_len)
 	if (S_ISBLK(st.st_mode)) {
 		major_no = major(st.st_rdev);
 		minor_no = minor(st.st_rdev);
-	} else if (!wait_for_loop(&st, name, sizeof(name), &major_no, &minor_no)) {
+	} else if (!find_loop(&st, name, sizeof(name), &major_no, &minor_no)) {
 		return false;
 	}
 	if (mounted_at(major_no, minor_no, &search))
@@ -186,6 +165,26 @@ static bool held_by_kernel(const char *image, char *why, size_t why_len)
 	else
 		return false;
 	return true;
+}
+
+bool precheck_wait_for_loop(const char *image)
+{
+	const struct timespec pause = { .tv_nsec = LOOP_POLL_MS * 1000000L };
+	unsigned int major_no, minor_no;
+	struct device_search search;
+	char name[NAME_MAX + 1];
+	struct stat st;
+
+	if (stat(image, &st) || !S_ISREG(st.st_mode))
+		return false;
+	for (int waited_ms = 0; waited_ms < LOOP_WAIT_MS; waited_ms += LOOP_POLL_MS) {
+		if (!find_loop(&st, name, sizeof(name), &major_no, &minor_no))
+			return true;
+		if (!loop_is_leaving(name) || mounted_at(major_no, minor_no, &search))
+			return false;
+		(void)nanosleep(&pause, NULL); /* woken early: only polls sooner */
+	}
+	return false;
 }
 
 static const char *remedy_of(int error, bool readonly)

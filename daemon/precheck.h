@@ -13,6 +13,12 @@
 
 /* Negative errno with @why filled: "PATH: why: remedy". */
 MUST_USE int precheck_mountpoint(const char *path, bool nonempty, char *why, size_t why_len);
+/*
+ * umount(8) returns before the kernel has let go of the loop device of the mount. True when
+ * none stands on @image, waiting a moment for one that is not mounted and marked to go with
+ * its last user: opening the image may be tried again.
+ */
+MUST_USE bool precheck_wait_for_loop(const char *image);
 /* The words for bdev_open_file()'s @error, holder and place included where they can be found. */
 void precheck_image_error(const char *image, int error, bool readonly, char *why, size_t why_len);
 

@@ -72,3 +72,13 @@ umount_kfs a
 umount_kfs b
 fsck_clean a.img
 fsck_clean b.img
+
+# umount(8) returns before the loop device of a kernel mount is gone: a mount right after it waits for that.
+mkimage loop.img 32M
+for _ in 1 2 3 4 5 6 7 8; do
+	kmount loop.img k
+	kumount k
+	mount_kfs loop.img m
+	umount_kfs m
+done
+fsck_clean loop.img
