@@ -15,7 +15,7 @@ export GIT_AUTHOR_DATE='2020-01-01T00:00:00Z' GIT_COMMITTER_DATE='2020-01-01T00:
 export KBUILD_BUILD_TIMESTAMP=0 KBUILD_BUILD_USER=t KBUILD_BUILD_HOST=t
 git_cycle() {
 	# Debian's tree ignores itself.
-	git init -q && git add -A -f && git commit -qm one && git_status &&
+	git init -q && git config gc.auto 0 && git add -A -f && git commit -qm one && git_status &&
 		git -c gc.autoDetach=false gc -q && git fsck --strict --no-progress
 }
 git_status() { [ -z "$(git status --porcelain)" ]; }
