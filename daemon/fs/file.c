@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "daemon/store/alloc.h"
 #include "daemon/store/map.h"
@@ -257,6 +258,39 @@ static int write_locked(struct fs *fs, const struct fs_ctx *ctx, struct writing 
 	return error;
 }
 
+/*
+ * The kernel writes a stream back in order, but large requests overtake each other between
+ * our threads, and blocks allocated out of order scatter the file. So a large one that leaves
+ * a gap behind the end gives the one before it a moment to arrive: at most
+ * EARLY_TRIES_MAX * EARLY_PAUSE_NS, for nothing forbids a file with a hole there.
+ */
+#define EARLY_LEN_MIN (128u << 10)
+#define EARLY_GAP_MAX (16u << 20)
+#define EARLY_TRIES_MAX 50
+#define EARLY_PAUSE_NS 100000L
+
+static bool write_is_early(const struct writing *w, const struct inode *i)
+{
+	return w->from_cache && w->left >= EARLY_LEN_MIN && i->size > 0 && w->off > i->size &&
+	       w->off - i->size <= EARLY_GAP_MAX;
+}
+
+/* node_get_write(), in the stream's order where that can be had. */
+static int write_get_node(struct fs *fs, const struct fs_ctx *ctx, const struct writing *w,
+			  struct inode **ret_inode)
+{
+	const struct timespec pause = { .tv_nsec = EARLY_PAUSE_NS };
+	int error;
+
+	for (int tries = 0;; tries++) {
+		error = node_get_write(fs, ctx, w->req->nodeid, ret_inode);
+		if (error || tries == EARLY_TRIES_MAX || !write_is_early(w, *ret_inode))
+			return error;
+		node_put_write(*ret_inode);
+		(void)nanosleep(&pause, NULL); /* woken early: only looks sooner */
+	}
+}
+
 static int write_once(struct fs *fs, const struct fs_ctx *ctx, struct writing *w)
 {
 	struct inode *i;
@@ -265,7 +299,7 @@ static int write_once(struct fs *fs, const struct fs_ctx *ctx, struct writing *w
 	error = fs_begin(fs, ctx);
 	if (error)
 		return error;
-	error = node_get_write(fs, ctx, w->req->nodeid, &i);
+	error = write_get_node(fs, ctx, w, &i);
 	if (!error) {
 		error = write_locked(fs, ctx, w, i);
 		w->sync_attr = i->flags & EXT4_SYNC_FL;
