@@ -182,30 +182,20 @@ void op_syncfs(struct op *op)
 	req_reply(op->req, fs_syncfs(op->s->fs), NULL, 0);
 }
 
-/* The kernel does not say whether the caller may keep the bits; root is who usually may. */
-static int fallocate_kill_privs(struct op *op, bool *ret_killed)
-{
-	struct fs_setattr set = { .nodeid = op->nodeid, .valid = FS_SET_KILL_SUIDGID };
-	struct fs_attr attr;
-
-	*ret_killed = op->ctx.uid != 0 && loses_privileges(op);
-	return *ret_killed ? fs_setattr(op->s->fs, &op->ctx, &set, &attr) : 0;
-}
-
 void op_fallocate(struct op *op)
 {
 	const struct fuse_fallocate_in *in = &op->arg.fallocate;
-	bool killed = false;
 	uint64_t end;
+	bool killed;
 	int err;
 
 	if (add_overflows(in->offset, in->length, &end) || end > INT64_MAX) {
 		op_error(op, -EFBIG);
 		return;
 	}
+	/* fs takes the bits from whoever is not root: the protocol does not say who may keep them. */
+	killed = op->ctx.uid != 0 && loses_privileges(op);
 	err = fs_fallocate(op->s->fs, &op->ctx, op->nodeid, in->mode, in->offset, in->length);
-	if (!err)
-		err = fallocate_kill_privs(op, &killed);
 	if (!err && killed)
 		notifier_reply(op->s->notifier, op->req, op->nodeid, NULL, 0);
 	else
