@@ -98,6 +98,27 @@ void revoke_table_set(struct revoke_table *t, uint64_t pblk, uint32_t sequence);
 void revoke_table_remove(struct revoke_table *t, uint64_t pblk);
 bool revoke_table_find(const struct revoke_table *t, uint64_t pblk, uint32_t *ret_sequence);
 
+/* ---- homes.c -------------------------------------------------------------- */
+
+/* Copies in the log that recovery brings home; a later one of a block replaces earlier ones. */
+struct home {
+	uint64_t pblk;
+	uint32_t lblk;	/* where the copy is */
+	uint32_t order; /* of homes_add() */
+	bool escaped;	/* its first word was the journal's magic number */
+};
+
+struct homes {
+	struct home *list;
+	uint32_t count, room;
+};
+
+void homes_fini(struct homes *h);
+/* In the order of the log. -ENOMEM. */
+MUST_USE int homes_add(struct homes *h, uint64_t pblk, uint32_t lblk, bool escaped);
+/* Writes the last copy of each block, ascending. Not flushed. *ret_what as in journal_recover(). */
+MUST_USE int homes_write(struct homes *h, const struct log *log, const char **ret_what);
+
 /* ---- transactions --------------------------------------------------------- */
 
 /*

@@ -301,6 +301,27 @@ TEST(test_journal_recover__target_beyond_the_image_is_corruption)
 	check_refused(&im, -EUCLEAN, "beyond the image");
 }
 
+/* It would change copies that are still to be read. */
+TEST(test_journal_recover__target_in_the_log_is_corruption)
+{
+	struct image im = image_new("none");
+
+	change_word(&im, descriptor_of(1), sizeof(struct jbd2_header),
+		    (uint32_t)jmap.lookup(NULL, im.f->log_blocks - 1));
+	check_refused(&im, -EUCLEAN, "journal's own");
+}
+
+/* The blocks of all transactions are neighbours: one write; the one that all changed: another. */
+TEST(test_journal_recover__writes_each_block_once_and_neighbours_together)
+{
+	struct image im = image_new("v3");
+	uint64_t before = atomic_load(&im.bdev->writes);
+
+	CHECK(jtest_recover(im.bdev, im.f).replayed);
+	CHECK_EQ(atomic_load(&im.bdev->writes) - before, 2 + 1 /* the journal's superblock */);
+	bdev_close(im.bdev);
+}
+
 TEST(test_journal_recover__wrong_superblock_is_named)
 {
 	static const struct {
