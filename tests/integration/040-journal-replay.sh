@@ -3,7 +3,7 @@
 # whose process died after some number of writes; on images of several features, with logs of 1024 blocks that wrap.
 . "$(dirname "$0")/../lib/lib.sh"
 
-need mke2fs debugfs e2fsck
+need mke2fs debugfs e2fsck python3
 
 VICTIM_BLOCKS=600
 
@@ -114,5 +114,23 @@ for kind in default4k default1k no64bit nocsum ext3; do
 		"$TOOLS/jtool" write died image.blocks 150 "7$writes" $writes || fail "$kind: jtool write failed"
 		compare died "$kind, ours after ${writes:-all} writes"
 	done
+done
+# Full to the last block, the same blocks again and again; what is at home is lost, the log has it.
+for kind in default4k default1k; do
+	# shellcheck disable=SC2086 # the options are words
+	make_image full ${images[$kind]}
+	before=$(victim_of full)
+	"$TOOLS/jtool" fill full full.blocks >fill.out || fail "$kind: jtool fill failed"
+	python3 - full full.blocks "$(dumpe2fs -h full 2>/dev/null | sed -n 's/^Block size: *//p')" <<-'PY'
+		import sys
+		size = int(sys.argv[3])
+		with open(sys.argv[1], "r+b") as image:
+		    for block in open(sys.argv[2]):
+		        image.seek(int(block) * size)
+		        image.write(b"\0" * size)
+	PY
+	[ "$(victim_of full)" != "$before" ] || fail "$kind: the blocks at home were not overwritten"
+	compare full "$kind, full log, $(cat fill.out)"
+	expect_eq "$(victim_of ours)" "$before" "$kind: contents after the replay of a full log"
 done
 echo "all replays agree (the kernel's: $kernel_replays)"

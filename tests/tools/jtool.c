@@ -5,12 +5,16 @@
  *
  *	jtool recover IMAGE
  *	jtool write IMAGE BLOCKLIST TRANSACTIONS SEED [WRITES]
+ *	jtool fill IMAGE BLOCKLIST
  *
  * recover replays the log. write runs transactions that change, free and reuse
  * the blocks listed in a file (those of some file in the image, whose contents
  * nobody minds) and then ends without closing the journal, or at once when
  * WRITES calls of the device were made: what a killed daemon leaves. It finds
  * the log by reading superblock and journal inode itself, not through the store.
+ * fill leaves a log that is full to its last block: copies of the blocks listed, as
+ * they are now, so that the image is the same before and after the replay. Only of an
+ * image with metadata_csum, which has the checksums that a replay verifies.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -24,6 +28,7 @@
 #include "daemon/block/bdev.h"
 #include "daemon/block/cache.h"
 #include "daemon/journal/journal.h"
+#include "daemon/journal/journal_priv.h"
 #include "include/kfs/endian.h"
 #include "include/kfs/jbd2_format.h"
 
@@ -336,6 +341,115 @@ static void write_transactions(struct image *im, const char *list, uint32_t coun
 	_exit(0);
 }
 
+/* ---- a full log ------------------------------------------------------------- */
+
+#define FILL_TRANSACTION_BLOCKS 8192
+
+struct filler {
+	struct image *im;
+	struct log *log;
+	const struct target *targets;
+	uint32_t target, targets_count;
+	uint32_t lblk, sequence;
+	uint8_t *block, *descriptor;
+};
+
+static void fill_write(struct filler *f, const void *block)
+{
+	uint32_t bs = f->im->block_size;
+
+	must(bdev_write(f->im->bdev, block, bs, log_block_addr(f->log, f->lblk) * bs), "the log");
+	f->lblk++;
+}
+
+static void fill_header(const struct filler *f, uint8_t *block, uint32_t type)
+{
+	struct jbd2_header *header = (void *)block;
+
+	memset(block, 0, f->im->block_size);
+	header->h_magic = cpu_to_be32(JBD2_MAGIC_NUMBER);
+	header->h_blocktype = cpu_to_be32(type);
+	header->h_sequence = cpu_to_be32(f->sequence);
+}
+
+/* One descriptor block and at most @max copies behind it; the number of copies. */
+static uint32_t fill_descriptor(struct filler *f, uint32_t max)
+{
+	uint32_t bs = f->im->block_size, off = sizeof(struct jbd2_header), count = 0;
+	uint32_t descriptor_lblk = f->lblk++;
+	struct jbd2_block_tag3 *tag = NULL;
+
+	fill_header(f, f->descriptor, JBD2_DESCRIPTOR_BLOCK);
+	while (count < max && off + sizeof(*tag) + JBD2_TAG_UUID_SIZE <= bs - f->log->tail_bytes) {
+		uint64_t pblk = f->targets[f->target++ % f->targets_count].pblk;
+
+		read_bytes(f->im, f->block, bs, pblk * bs);
+		tag = (void *)(f->descriptor + off);
+		tag->t_blocknr = cpu_to_be32((uint32_t)pblk);
+		tag->t_blocknr_high = cpu_to_be32((uint32_t)(pblk >> 32));
+		tag->t_checksum = cpu_to_be32(log_tag_checksum(f->log, f->sequence, f->block));
+		tag->t_flags = cpu_to_be32(count ? JBD2_FLAG_SAME_UUID : 0);
+		off += (uint32_t)sizeof(*tag) + (count ? 0 : JBD2_TAG_UUID_SIZE);
+		fill_write(f, f->block);
+		count++;
+	}
+	if (tag)
+		tag->t_flags = cpu_to_be32(be32_to_cpu(tag->t_flags) | JBD2_FLAG_LAST_TAG);
+	log_tail_set(f->log, f->descriptor);
+	must(bdev_write(f->im->bdev, f->descriptor, bs,
+			log_block_addr(f->log, descriptor_lblk) * bs),
+	     "the log");
+	return count;
+}
+
+static void fill_commit(struct filler *f)
+{
+	struct jbd2_commit_block *commit = (void *)f->block;
+
+	fill_header(f, f->block, JBD2_COMMIT_BLOCK);
+	commit->h_chksum[0] = cpu_to_be32(log_commit_checksum(f->log, f->block));
+	fill_write(f, f->block);
+	f->sequence++;
+}
+
+static void fill(struct image *im, const char *list)
+{
+	const struct journal_map map = { .lookup = lookup, .arg = im };
+	struct filler f = { .im = im, .sequence = 1000 };
+	const char *what = "";
+	uint32_t copies = 0, end;
+
+	if (!im->metadata_csum)
+		die("the image has no metadata_csum");
+	must(log_open(im->bdev, im->block_size, &map, im->log_blocks, &f.log, &what), what);
+	log_set_write_features(f.log, true, im->bit64);
+	f.targets = read_targets(list, &f.targets_count);
+	f.block = malloc(im->block_size);
+	f.descriptor = malloc(im->block_size);
+	if (!f.block || !f.descriptor)
+		die("no memory");
+	f.lblk = f.log->first;
+	end = f.log->last;
+	/* A transaction needs a descriptor, a copy and a commit block. */
+	while (end - f.lblk >= 3) {
+		uint32_t left = MIN(end - f.lblk - 1, (uint32_t)FILL_TRANSACTION_BLOCKS);
+
+		while (left >= 2) {
+			uint32_t count = fill_descriptor(&f, left - 1);
+
+			copies += count;
+			left -= count + 1;
+		}
+		fill_commit(&f);
+	}
+	f.log->sb.s_start = cpu_to_be32(f.log->first);
+	f.log->sb.s_sequence = cpu_to_be32(1000);
+	must(log_super_write(f.log), "the journal's superblock");
+	set_needs_recovery(im);
+	printf("copies %u blocks %u\n", copies, im->log_blocks);
+	log_close(f.log);
+}
+
 static void recover(struct image *im)
 {
 	const struct journal_map map = { .lookup = lookup, .arg = im };
@@ -356,9 +470,11 @@ int main(int argc, char **argv)
 	static struct mortal mortal = { .left = -1 };
 	struct image im = { 0 };
 
-	if (argc < 3 || (strcmp(argv[1], "write") == 0 && argc < 6)) {
+	if (argc < 3 || (strcmp(argv[1], "write") == 0 && argc < 6) ||
+	    (strcmp(argv[1], "fill") == 0 && argc < 4)) {
 		fprintf(stderr, "usage: jtool recover IMAGE\n"
-				"       jtool write IMAGE BLOCKLIST TRANSACTIONS SEED [WRITES]\n");
+				"       jtool write IMAGE BLOCKLIST TRANSACTIONS SEED [WRITES]\n"
+				"       jtool fill IMAGE BLOCKLIST\n");
 		return 2;
 	}
 	must(bdev_open_file(argv[2], &opts, &mortal.below), argv[2]);
@@ -366,6 +482,9 @@ int main(int argc, char **argv)
 	image_open(&im, &mortal.bdev);
 	if (strcmp(argv[1], "recover") == 0) {
 		recover(&im);
+		must(bdev_flush(mortal.below), "flush");
+	} else if (strcmp(argv[1], "fill") == 0) {
+		fill(&im, argv[3]);
 		must(bdev_flush(mortal.below), "flush");
 	} else {
 		set_needs_recovery(&im);
