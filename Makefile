@@ -113,7 +113,7 @@ BENCHES := $(BENCH_SRC:tests/%.c=$(BUILD)/bin/tests/%)
 UNITS := $(UNIT_SRC:tests/%.c=$(BUILD)/bin/tests/%)
 MANPAGES := $(wildcard daemon/*.8 daemon/helpers/*.8 mkfs/*.8 ctl/*.8)
 
-.PHONY: all programs tests-programs deps run test real check bench lint tidy fmt install uninstall clean FORCE
+.PHONY: all programs tests-programs deps run test real bare check bench lint tidy fmt install uninstall clean FORCE
 
 all: programs tests-programs
 programs: $(LIBKFS) $(PROGRAMS) $(LINKS)
@@ -236,6 +236,10 @@ real:
 	$(Q)$(DEPS) ensure build run test real
 	$(Q)$(MAKE) --no-print-directory DEV=1 all
 	$(Q)BUILD=$(BUILD) T='$(T)' tests/run.sh real
+
+# The README's two commands in a minimal Debian made for it: T= as above, TARGETS='run' for less.
+bare:
+	$(Q)BUILD=$(BUILD) T='$(T)' J='$(J)' tests/lib/bare-machine.sh $(TARGETS)
 
 check: tests-programs
 	$(Q)BUILD=$(BUILD) T='$(T)' tests/run.sh unit $(UNITS)
