@@ -6,6 +6,8 @@
 #   deps.sh ensure SET…    as root installs what is missing; others are told what is, and go on: the build names the
 #                          library it lacks, a test that lacks its tool is skipped
 #
+# PACKAGE:COMMAND in the list: not wanted where that command is there from elsewhere (another vendor's package may conflict).
+#
 # Sets: build (compile and install), run (make run), test (make test), real (make real).
 
 set -euo pipefail
@@ -48,16 +50,24 @@ packages() {
 		real   libelf-dev        the kernel's build
 		real   libssl-dev        the kernel's build
 		real   xz-utils          the source's compression
-		real   nodejs            an application of many small files
-		real   npm               the same
+		real   nodejs:node       an application of many small files
+		real   npm:npm           the same
 		real   postgresql        a database with its own recovery
 		test   kmod              modprobe ext4, loop
 	LIST
 }
 
+wanted_of() { # SET…
+	local set word
+	for set; do packages "$set"; done | while read -r word; do
+		case $word in *:*) if command -v "${word#*:}" >/dev/null; then continue; fi ;; esac
+		echo "${word%%:*}"
+	done
+}
+
 missing() {
-	local set wanted=()
-	for set; do mapfile -t -O "${#wanted[@]}" wanted < <(packages "$set"); done
+	local wanted
+	mapfile -t wanted < <(wanted_of "$@")
 	comm -23 <(printf '%s\n' "${wanted[@]}" | sort -u) \
 		<(dpkg-query -W -f='${db:Status-Abbrev}${Package}\n' "${wanted[@]}" 2>/dev/null | sed -n 's/^ii //p' | sort -u)
 }
@@ -73,7 +83,7 @@ action=${1:?usage: deps.sh check|install|ensure SET…}
 shift
 if ! command -v dpkg-query >/dev/null; then
 	echo "kfs: not a Debian system; needed are, by Debian's names:"
-	for set; do packages "$set"; done | paste -sd' '
+	wanted_of "$@" | paste -sd' '
 	[ "$action" = ensure ] && exit 0
 	exit 1
 fi
