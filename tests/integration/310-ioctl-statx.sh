@@ -127,7 +127,7 @@ mkdir a/dir/inner
 echo doomed >a/doomed
 python3 handle.py save
 rm a/doomed
-sync
+sync_mounts
 for i in $(seq 30); do echo "$i" >"a/new$i"; done # the inode is used again
 drop_caches
 python3 handle.py open

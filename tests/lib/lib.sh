@@ -232,9 +232,16 @@ kumount() {
 	forget_mount "$dir"
 }
 
+# sync_mounts: what was mounted here is written back, and nothing else: sync(2) waits for every filesystem of the
+# machine, also for one that is stuck.
+sync_mounts() {
+	local entry
+	for entry in "${MOUNTS[@]}"; do sync -f "${entry#* }"; done
+}
+
 # drop_caches: the kernel forgets dentries, inodes and clean pages.
 drop_caches() {
-	sync
+	sync_mounts
 	echo 3 >/proc/sys/vm/drop_caches
 }
 
