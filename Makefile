@@ -7,6 +7,7 @@
 #   make deps          install what is missing (root)    make lint    rules of style     make fmt
 #   make install       DESTDIR= PREFIX=                  make clean
 #
+#   make kill          KILLS=500 SEED=n: kill -9 of the daemon under load, that many times; what was durable is there
 #   DEV=1  warnings are errors        SAN=address,undefined | SAN=thread  sanitizers, own build folder
 #   COV=1  coverage, own build folder V=1  show commands        BUILD=dir  another output folder
 #   T=012  only tests whose name holds this                     J=2  integration scripts at a time
@@ -240,6 +241,17 @@ real:
 # The README's two commands in a minimal Debian made for it: T= as above, TARGETS='run' for less.
 bare:
 	$(Q)BUILD=$(BUILD) T='$(T)' J='$(J)' tests/lib/bare-machine.sh $(TARGETS)
+
+# A failing round prints how it runs alone: make kill KILLS=1 SEED=that. Without SEED, the time of day is one.
+.PHONY: kill
+kill: SEED ?= $(shell date +%s)
+kill: KILLS ?= 500
+kill:
+	$(Q)$(DEPS) ensure build run test
+	$(Q)$(MAKE) --no-print-directory $(PARALLEL) DEV=1 all
+	$(Q)mkdir -p $(BUILD)/results $(BUILD)/tmp/kill
+	$(Q)PATH="$(abspath $(BUILD))/bin:$$PATH" python3 tests/kill/run.py --kills $(KILLS) --seed $(SEED) \
+		--commit $(VERSION) --dir $(BUILD)/tmp/kill --json $(BUILD)/results/kill.json
 
 check: tests-programs
 	$(Q)BUILD=$(BUILD) T='$(T)' tests/run.sh unit $(UNITS)
