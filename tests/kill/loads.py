@@ -409,6 +409,9 @@ class Database(Load):
                 db.execute("UPDATE total SET sum = sum + ?", (number,))
             db.execute("COMMIT")
             last += count
+            # SQLite leaves the folder's fsync out, without a word, when it cannot open the folder: a mount that died
+            # between the unlink of the rollback journal and that open has promised nothing. It answers: it had not.
+            os.statvfs(self.dir)
             self.notes.note("ack", last)
 
     def check(self):
