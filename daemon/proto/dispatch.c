@@ -186,32 +186,6 @@ int cursor_slice(struct cursor *c, size_t len, struct iovec *iov, int max)
 	return used;
 }
 
-/* ---- requests in flight ---- */
-
-static struct inflight_shard *shard_of(struct proto_session *s, uint64_t unique)
-{
-	/* Bit 0 marks INTERRUPT; ids step by 2. */
-	return &s->inflight[(unique >> 1) % INFLIGHT_SHARDS];
-}
-
-static void inflight_add(struct proto_req *req)
-{
-	struct inflight_shard *shard = shard_of(req->session, req->unique);
-
-	mutex_lock(&shard->lock);
-	list_add_tail(&shard->reqs, &req->inflight);
-	mutex_unlock(&shard->lock);
-}
-
-static void inflight_del(struct proto_req *req)
-{
-	struct inflight_shard *shard = shard_of(req->session, req->unique);
-
-	mutex_lock(&shard->lock);
-	list_del(&req->inflight);
-	mutex_unlock(&shard->lock);
-}
-
 /* ---- ending a request ---- */
 
 static void trace_reply(const struct proto_req *req, int error, size_t len)

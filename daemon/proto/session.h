@@ -156,6 +156,12 @@ static inline void op_error(struct op *op, int error)
 /* The request's content contradicts itself: counted, EINVAL. */
 void op_malformed(struct op *op);
 
+/* inflight.c: requests from dispatch to their end. */
+void inflight_init(struct proto_session *s);
+uint64_t inflight_count(struct proto_session *s);
+void inflight_add(struct proto_req *req);
+void inflight_del(struct proto_req *req);
+
 /* Attributes on the wire. */
 void wire_attr(const struct fs_attr *attr, struct fuse_attr *ret_attr);
 void wire_entry(const struct proto_session *s, const struct fs_entry *entry,

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The requests that are being served, for people who look for a stuck one.
+ */
+#include "daemon/proto/session.h"
+
+#include <stdlib.h>
+
+static struct inflight_shard *shard_of(struct proto_session *s, uint64_t unique)
+{
+	/* Bit 0 marks INTERRUPT; ids step by 2. */
+	return &s->inflight[(unique >> 1) % INFLIGHT_SHARDS];
+}
+
+void inflight_init(struct proto_session *s)
+{
+	for (unsigned i = 0; i < INFLIGHT_SHARDS; i++) {
+		mutex_init(&s->inflight[i].lock, LOCK_LEAF);
+		list_init(&s->inflight[i].reqs);
+	}
+}
+
+uint64_t inflight_count(struct proto_session *s)
+{
+	uint64_t count = 0;
+
+	for (unsigned i = 0; i < INFLIGHT_SHARDS; i++) {
+		struct list *pos;
+
+		mutex_lock(&s->inflight[i].lock);
+		list_for_each(pos, &s->inflight[i].reqs)
+			count++;
+		mutex_unlock(&s->inflight[i].lock);
+	}
+	return count;
+}
+
+void inflight_add(struct proto_req *req)
+{
+	struct inflight_shard *shard = shard_of(req->session, req->unique);
+
+	mutex_lock(&shard->lock);
+	list_add_tail(&shard->reqs, &req->inflight);
+	mutex_unlock(&shard->lock);
+}
+
+void inflight_del(struct proto_req *req)
+{
+	struct inflight_shard *shard = shard_of(req->session, req->unique);
+
+	mutex_lock(&shard->lock);
+	list_del(&req->inflight);
+	mutex_unlock(&shard->lock);
+}
+
+static int older_first(const void *a, const void *b)
+{
+	uint64_t x = ((const struct proto_inflight *)a)->age_ns;
+	uint64_t y = ((const struct proto_inflight *)b)->age_ns;
+
+	return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Where the list is full, an older request takes the place of the youngest in it. */
+static uint32_t list_put(struct proto_inflight *list, uint32_t count, uint32_t max,
+			 const struct proto_inflight *one)
+{
+	uint32_t youngest = 0;
+
+	if (count < max) {
+		list[count] = *one;
+		return count + 1;
+	}
+	for (uint32_t i = 1; i < count; i++)
+		if (list[i].age_ns < list[youngest].age_ns)
+			youngest = i;
+	if (count && list[youngest].age_ns < one->age_ns)
+		list[youngest] = *one;
+	return count;
+}
+
+uint32_t proto_list_inflight(struct proto_session *s, struct proto_inflight *list, uint32_t max)
+{
+	uint64_t now = stats_now_ns();
+	uint32_t count = 0;
+
+	for (unsigned i = 0; i < INFLIGHT_SHARDS; i++) {
+		struct list *pos;
+
+		mutex_lock(&s->inflight[i].lock);
+		list_for_each(pos, &s->inflight[i].reqs) {
+			const struct proto_req *req = list_entry(pos, struct proto_req, inflight);
+			struct proto_inflight one = {
+				.unique = req->unique,
+				.nodeid = req->nodeid,
+				.age_ns = now > req->start_ns ? now - req->start_ns : 0,
+				.opcode = req->opcode,
+			};
+
+			count = list_put(list, count, max, &one);
+		}
+		mutex_unlock(&s->inflight[i].lock);
+	}
+	qsort(list, count, sizeof(*list), older_first);
+	return count;
+}
