@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The requests that are being served, for people who look for a stuck one.
+ * The requests that are being served, for people who look for a stuck one, and for the
+ * INTERRUPT that looks for a lock.
+ *
+ * An INTERRUPT may overtake its request: two threads read the device, and the one with the
+ * request may be slower. The kernel sends it once. Answering EAGAIN would have it sent
+ * again, but only on the device descriptor that the request was read from, and with cloned
+ * descriptors that is another one. So it is remembered until its request arrives.
  */
 #include "daemon/proto/session.h"
 
@@ -35,13 +41,66 @@ uint64_t inflight_count(struct proto_session *s)
 	return count;
 }
 
+/* Did an INTERRUPT for @unique come before it? Caller holds the lock. */
+static bool early_take(struct inflight_shard *shard, uint64_t unique)
+{
+	for (uint32_t i = 0; i < INTERRUPTS_EARLY_MAX; i++)
+		if (unlikely(shard->early[i] == unique && unique)) {
+			shard->early[i] = 0;
+			return true;
+		}
+	return false;
+}
+
 void inflight_add(struct proto_req *req)
 {
 	struct inflight_shard *shard = shard_of(req->session, req->unique);
 
 	mutex_lock(&shard->lock);
+	req->interrupted = early_take(shard, req->unique);
 	list_add_tail(&shard->reqs, &req->inflight);
 	mutex_unlock(&shard->lock);
+}
+
+/* Caller holds the lock. */
+static struct proto_req *req_find(struct inflight_shard *shard, uint64_t unique)
+{
+	struct list *pos;
+
+	list_for_each(pos, &shard->reqs) {
+		struct proto_req *req = list_entry(pos, struct proto_req, inflight);
+
+		if (req->unique == unique)
+			return req;
+	}
+	return NULL;
+}
+
+void inflight_interrupt(struct proto_session *s, uint64_t unique)
+{
+	struct inflight_shard *shard = shard_of(s, unique);
+	struct proto_req *req;
+
+	mutex_lock(&shard->lock);
+	req = req_find(shard, unique);
+	if (req)
+		req->interrupted = true;
+	else
+		shard->early[shard->early_next++ % INTERRUPTS_EARLY_MAX] = unique;
+	mutex_unlock(&shard->lock);
+}
+
+bool inflight_is_interrupted(struct proto_session *s, uint64_t unique)
+{
+	struct inflight_shard *shard = shard_of(s, unique);
+	const struct proto_req *req;
+	bool interrupted;
+
+	mutex_lock(&shard->lock);
+	req = req_find(shard, unique);
+	interrupted = req && req->interrupted;
+	mutex_unlock(&shard->lock);
+	return interrupted;
 }
 
 void inflight_del(struct proto_req *req)

@@ -4,8 +4,9 @@
  * INTERRUPT, which is about them alone: nothing else waits long enough.
  *
  * A waiting SETLKW holds no thread: the request is parked with fs, whose unlocker
- * answers it. An INTERRUPT may overtake the SETLKW it is for (two threads read the
- * device): it is then given back with EAGAIN, and the kernel sends it again.
+ * answers it. An INTERRUPT may come at any moment, also before the SETLKW it is for. It is
+ * noted first and looks for a parked lock then; a SETLKW parks first and looks for a
+ * note then: whichever comes second sees the other.
  */
 #include "daemon/proto/session.h"
 
@@ -84,8 +85,12 @@ static void set_and_wait(struct op *op, const struct fs_flock *lock)
 	parked->wait.session = op->ctx.session;
 	err = fs_setlk(op->s->fs, &op->ctx, lock, &parked->wait);
 	/* Parked: lock_waited() may have run already, so nothing of it is touched. */
-	if (err == -EINPROGRESS)
+	if (err == -EINPROGRESS) {
+		if (unlikely(inflight_is_interrupted(op->s, op->ctx.unique)))
+			(void)fs_lock_interrupt(op->s->fs, op->ctx.session,
+						op->ctx.unique); /* or it was granted */
 		return;
+	}
 	free(parked);
 	req_reply(op->req, err, NULL, 0);
 }
@@ -108,30 +113,14 @@ void op_setlk(struct op *op)
 		req_reply(op->req, fs_setlk(op->s->fs, &op->ctx, &lock, NULL), NULL, 0);
 }
 
-/* Is a SETLKW of that id being served? */
-static bool lock_in_flight(struct proto_session *s, uint64_t unique)
-{
-	struct inflight_shard *shard = &s->inflight[(unique >> 1) % INFLIGHT_SHARDS];
-	struct list *pos;
-	bool found = false;
-
-	mutex_lock(&shard->lock);
-	list_for_each(pos, &shard->reqs) {
-		const struct proto_req *req = list_entry(pos, struct proto_req, inflight);
-
-		found = found || (req->unique == unique && req->opcode == FUSE_SETLKW);
-	}
-	mutex_unlock(&shard->lock);
-	return found;
-}
-
 void op_interrupt(struct op *op)
 {
 	uint64_t unique = op->arg.interrupt.unique;
 
-	if (op->s->opts.share && !fs_lock_interrupt(op->s->fs, op->ctx.session, unique) &&
-	    lock_in_flight(op->s, unique))
-		op_error(op, -EAGAIN);
-	else
-		req_done(op->req);
+	/* Without sharing no lock waits here; nothing else is given up for a signal. */
+	if (op->s->opts.share) {
+		inflight_interrupt(op->s, unique);
+		(void)fs_lock_interrupt(op->s->fs, op->ctx.session, unique); /* noted anyway */
+	}
+	req_done(op->req);
 }

@@ -6,8 +6,8 @@
  *
  * A request belongs to the transport; proto owns it from proto_dispatch() until
  * it called reply (exactly once, on any thread, perhaps after dispatch returned: parked
- * lock waits). FORGET, BATCH_FORGET, NOTIFY_REPLY and most INTERRUPTs are never replied:
- * done() is called instead. Memory that in[] and out_buf describe is used only until
+ * lock waits). FORGET, BATCH_FORGET, NOTIFY_REPLY and INTERRUPT are never replied: done()
+ * is called instead. Memory that in[] and out_buf describe is used only until
  * proto_dispatch() returns; a parked request needs its struct proto_req alone.
  *
  * Headers and arguments are copied out of the transport's memory once and checked
@@ -58,6 +58,7 @@ struct proto_req {
 	uint64_t start_ns; /* proto's: for latency */
 	uint32_t opcode;   /* proto's, after the header was copied */
 	uint64_t unique, nodeid;
+	bool interrupted;     /* proto's: [in-flight shard lock] */
 	struct list inflight; /* proto's: [in-flight shard lock] */
 };
 

@@ -28,9 +28,17 @@
 struct notifier;
 
 #define INFLIGHT_SHARDS 16
+/*
+ * INTERRUPTs without a request, of one shard: those that overtook theirs, at most one for
+ * each thread that reads the device (256 of 16 shards), and those that came too late, which
+ * the next ones replace.
+ */
+#define INTERRUPTS_EARLY_MAX 32
 struct inflight_shard {
-	struct mutex lock; /* LOCK_LEAF */
-	struct list reqs;  /* [lock] requests being served */
+	struct mutex lock;		      /* LOCK_LEAF */
+	struct list reqs;		      /* [lock] requests being served */
+	uint64_t early[INTERRUPTS_EARLY_MAX]; /* [lock] ids, 0 = free */
+	uint32_t early_next;		      /* [lock] slot to use next */
 } __attribute__((aligned(64)));
 
 struct wire_timeout {
@@ -161,6 +169,9 @@ void inflight_init(struct proto_session *s);
 uint64_t inflight_count(struct proto_session *s);
 void inflight_add(struct proto_req *req);
 void inflight_del(struct proto_req *req);
+/* An INTERRUPT for @unique came: noted with the request, or until it comes. */
+void inflight_interrupt(struct proto_session *s, uint64_t unique);
+bool inflight_is_interrupted(struct proto_session *s, uint64_t unique);
 
 /* Attributes on the wire. */
 void wire_attr(const struct fs_attr *attr, struct fuse_attr *ret_attr);

@@ -940,21 +940,7 @@ TEST(test_interrupt__ends_a_parked_lock_only)
 	send();
 	CHECK_EQ(got.replies, replies + 1);
 	CHECK_EQ(got.dones, 2);
-	/* It overtook its SETLKW, which is being served: the kernel is to send it again. */
 	req = first;
-	send_setlkw();
-	struct fs_lock_wait *wait = fake.waiting;
-
-	fake.waiting = NULL;
-	req = &reqs[1];
-	begin(FUSE_INTERRUPT, 0);
-	add(&in, sizeof(in));
-	message[8] = 11;
-	send();
-	CHECK_EQ(got.error, -EAGAIN);
-	CHECK_EQ(got.replies, replies + 2);
-	wait->done(wait, 0);
-	CHECK_EQ(got.replies, replies + 3);
 	stop();
 }
 

@@ -43,6 +43,8 @@ struct fake_fs {
 	uint64_t hole, hole_end, size;
 	struct fs_session_opts session;
 	unsigned sessions;
+	/* Runs within each call: what happens to a request while it is served. */
+	void (*on_call)(void);
 };
 static struct fake_fs fake;
 
@@ -62,6 +64,8 @@ static void note(const char *call, const struct fs_ctx *ctx, uint64_t nodeid)
 	fake.nodeid = nodeid;
 	if (ctx)
 		fake.ctx = *ctx;
+	if (fake.on_call)
+		fake.on_call();
 }
 
 static void note_name(char *to, struct fs_name name)
