@@ -11,7 +11,8 @@
  * maximum: a request does not wait behind slow ones for more than a few milliseconds.
  * Readers beyond a few sleep, the last to fall asleep woken first: the kernel hands
  * requests to its readers in turn, and the more of them, the colder their caches.
- * (4) Unmounting is done while workers serve: the kernel writes its dirty pages then.
+ * (4) A request that was answered early (an abort) still has its worker and its buffers; in
+ * its place another worker may be started. (5) Unmounting is done while workers serve: the kernel writes its dirty pages then.
  *
  * The request is placed so that the payload of WRITE begins on a page.
  */
@@ -41,6 +42,8 @@
 #define THREADS_START 2
 #define THREADS_DEFAULT 16
 #define THREADS_MAX 256
+/* Threads beyond the maximum in place of those whose request was aborted. */
+#define THREADS_ABANDONED_MAX 256
 #define OUT_SIZE (1u << 20)
 #define PAGE 4096u
 /* Request header and struct fuse_write_in end where a page begins. */
@@ -58,6 +61,8 @@ struct dev_req {
 	struct dev *dev;
 	int fd;
 	_Atomic int state; /* [atomic] enum req_state */
+	/* [in-flight shard lock until it is taken off there] answered early, its thread is stuck */
+	bool abandoned;
 };
 
 struct worker {
@@ -99,6 +104,7 @@ struct dev {
 	_Atomic int32_t readers;      /* [atomic] of them, those that wait for a request */
 	_Atomic bool unmounted;	      /* [atomic] the device has said so */
 	_Atomic bool quit;	      /* [atomic] leave without waiting for the unmount */
+	_Atomic uint32_t abandoned;   /* [atomic] requests answered early that have not ended */
 	_Atomic int error;	      /* [atomic] first reason other than the unmount */
 };
 
@@ -106,6 +112,10 @@ struct dev {
 
 static void end_request(struct dev_req *r)
 {
+	if (unlikely(r->abandoned)) {
+		r->abandoned = false;
+		atomic_fetch_sub(&r->dev->abandoned, 1);
+	}
 	/* Whoever comes second frees a parked request; one that is being served is the worker's. */
 	if (atomic_exchange(&r->state, REQ_ENDED) == REQ_PARKED)
 		free(r);
@@ -147,6 +157,21 @@ static void dev_done(struct proto_req *req)
 	end_request(container_of(req, struct dev_req, req));
 }
 
+/* A thread may be stuck with it for ever: another one may be started in its place. */
+static void dev_answer_early(struct proto_req *req, int error)
+{
+	struct dev_req *r = container_of(req, struct dev_req, req);
+	struct fuse_out_header head = { .error = error,
+					.unique = req->unique,
+					.len = sizeof(head) };
+
+	r->abandoned = true;
+	atomic_fetch_add(&r->dev->abandoned, 1);
+	/* The caller may be gone already; then nobody waits. */
+	if (write(r->fd, &head, sizeof(head)) < 0 && !reply_is_moot(errno))
+		log_debug("early answer to request of type %u: %s", req->opcode, strerror(errno));
+}
+
 static int dev_notify(void *transport, const struct iovec *iov, int count)
 {
 	const struct dev *d = transport;
@@ -158,6 +183,7 @@ static const struct transport_ops dev_ops = {
 	.name = "dev",
 	.reply = dev_reply,
 	.done = dev_done,
+	.answer_early = dev_answer_early,
 	.notify = dev_notify,
 };
 
@@ -233,6 +259,11 @@ static struct worker *worker_new(struct dev *d)
 
 static int start_worker(struct dev *d);
 
+static uint32_t threads_allowed(const struct dev *d)
+{
+	return d->threads_max + MIN(atomic_load(&d->abandoned), (uint32_t)THREADS_ABANDONED_MAX);
+}
+
 /* Caller holds the lock. */
 static void wake_locked(struct worker *w)
 {
@@ -253,7 +284,7 @@ static void add_reader(struct dev *d)
 		called = true;
 	}
 	mutex_unlock(&d->lock);
-	if (called || atomic_load(&d->threads) >= d->threads_max)
+	if (called || atomic_load(&d->threads) >= threads_allowed(d))
 		return;
 	err = start_worker(d);
 	if (err)
@@ -419,7 +450,7 @@ static int start_worker(struct dev *d)
 	if (!w)
 		return -ENOMEM;
 	mutex_lock(&d->lock);
-	if (atomic_load(&d->threads) >= d->threads_max) {
+	if (atomic_load(&d->threads) >= threads_allowed(d)) {
 		mutex_unlock(&d->lock);
 		worker_free(w);
 		return -EAGAIN;

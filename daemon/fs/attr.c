@@ -19,7 +19,7 @@ static void publish_fill(struct fs *fs, const struct fs_ctx *ctx, const struct i
 				  .nodeid = inode_nodeid(i),
 				  .version = attr->version,
 				  .attr = attr,
-				  .origin = ctx->session };
+				  .origin = ctx_origin(ctx) };
 
 	inval_publish(fs->bus, &ev);
 }

@@ -141,7 +141,7 @@ static int piece_write(struct copy *c, const struct piece *p, uint64_t *ret_len)
 
 	*ret_len = 0;
 	rwlock_write(&c->out->lock);
-	error = inode_alive(c->out);
+	error = ctx_is_aborted(c->ctx) ? -EINTR : inode_alive(c->out);
 	if (!error)
 		error = check_out(c);
 	if (error) {

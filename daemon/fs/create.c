@@ -235,7 +235,7 @@ static void answer_created(struct fs *fs, const struct fs_ctx *ctx, const struct
 	attr_fill(i, &ret_entry->attr);
 	ev.version = ret_entry->attr.version;
 	ev.attr = &ret_entry->attr;
-	ev.origin = ctx->session;
+	ev.origin = ctx_origin(ctx);
 	inval_publish(fs->bus, &ev);
 }
 

@@ -22,6 +22,7 @@
 #ifndef KFS_FS_FS_H
 #define KFS_FS_FS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -62,6 +63,12 @@ struct fs_ctx {
 	bool has_supp_gid; /* CREATE_SUPP_GROUP: the directory's group, if the caller is in it */
 	uint32_t supp_gid;
 	uint64_t unique; /* for traces and lock waiters */
+	/*
+	 * Set when the caller was given up on (NULL: never): a change that has not got its inode
+	 * by then is not made, for it would come after changes that were asked for later. Lives
+	 * until the operation returns.
+	 */
+	const _Atomic bool *aborted;
 };
 
 struct fs_name {

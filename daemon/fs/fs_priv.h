@@ -131,7 +131,7 @@ struct now {
 
 /* mount.c: the gate, and room made by a commit */
 
-/* Start of a change: -EROFS, or inside the gate until fs_end(). No lock held. */
+/* Start of a change: -EROFS, -EINTR (aborted), or inside the gate until fs_end(). No lock held. */
 MUST_USE int fs_begin(struct fs *fs, const struct fs_ctx *ctx);
 void fs_end(struct fs *fs);
 void gate_enter(struct gate *g);
@@ -277,6 +277,20 @@ MUST_USE int fs_dirsync(struct fs *fs, bool wanted, uint32_t tid, int error);
 /* lock.c */
 void locks_init(struct lock_table *t);
 void locks_drop_session(struct fs *fs, struct fs_session *s);
+
+static inline bool ctx_is_aborted(const struct fs_ctx *ctx)
+{
+	return ctx->aborted && atomic_load(ctx->aborted);
+}
+
+/*
+ * Whose change an event tells of. A kernel does not hear of what it asked for itself, but
+ * when it was given an error meanwhile, it does not expect the change.
+ */
+static inline const struct fs_session *ctx_origin(const struct fs_ctx *ctx)
+{
+	return ctx_is_aborted(ctx) ? NULL : ctx->session;
+}
 
 static inline bool inode_is_dirsync(const struct inode *dir)
 {

@@ -90,10 +90,10 @@ int fs_begin(struct fs *fs, const struct fs_ctx *ctx)
 	if (ctx->session->readonly || atomic_load(&fs->store->readonly))
 		return -EROFS;
 	gate_enter(&fs->gate);
-	if (likely(!atomic_load(&fs->store->readonly)))
+	if (likely(!atomic_load(&fs->store->readonly) && !ctx_is_aborted(ctx)))
 		return 0;
 	gate_leave(&fs->gate);
-	return -EROFS;
+	return ctx_is_aborted(ctx) ? -EINTR : -EROFS;
 }
 
 void fs_end(struct fs *fs)

@@ -74,7 +74,7 @@ int node_get_write(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid,
 	if (error)
 		return error;
 	rwlock_write(&i->lock);
-	error = inode_alive(i);
+	error = ctx_is_aborted(ctx) ? -EINTR : inode_alive(i);
 	if (error) {
 		node_put_write(i);
 		return error;
@@ -349,7 +349,7 @@ int entry_fill(struct fs *fs, const struct fs_ctx *ctx, struct inode *i, struct 
 					  .nodeid = inode_nodeid(i),
 					  .version = ret_entry->attr.version,
 					  .attr = &ret_entry->attr,
-					  .origin = ctx->session };
+					  .origin = ctx_origin(ctx) };
 
 		inval_publish(fs->bus, &ev);
 	}
@@ -372,7 +372,7 @@ void publish_inode(struct fs *fs, const struct fs_ctx *ctx, enum inval_kind kind
 		return;
 	ev.nodeid = inode_nodeid(i);
 	ev.version = atomic_load(&i->version);
-	ev.origin = ctx ? ctx->session : NULL;
+	ev.origin = ctx ? ctx_origin(ctx) : NULL;
 	inval_publish(fs->bus, &ev);
 }
 
@@ -386,7 +386,7 @@ void publish_data(struct fs *fs, const struct fs_ctx *ctx, const struct inode *i
 		return;
 	ev.nodeid = inode_nodeid(i);
 	ev.version = atomic_load(&i->version);
-	ev.origin = ctx->session;
+	ev.origin = ctx_origin(ctx);
 	inval_publish(fs->bus, &ev);
 }
 
@@ -400,7 +400,7 @@ void publish_name(struct fs *fs, const struct fs_ctx *ctx, enum inval_kind kind,
 	ev.nodeid = inode_nodeid(dir);
 	ev.version = atomic_load(&dir->version);
 	ev.nodeid_child = child ? inode_nodeid(child) : 0;
-	ev.origin = ctx->session;
+	ev.origin = ctx_origin(ctx);
 	inval_publish(fs->bus, &ev);
 }
 

@@ -498,7 +498,7 @@ static int rename_attempt(struct fs *fs, const struct fs_ctx *ctx, struct renami
 		peek_drop(r);
 		return error;
 	}
-	error = check(r);
+	error = ctx_is_aborted(ctx) ? -EINTR : check(r);
 	if (!error)
 		error = apply(fs, ctx, r);
 	if (!error && (inode_is_dirsync(r->dir) || inode_is_dirsync(r->newdir)))

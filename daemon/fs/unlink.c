@@ -185,7 +185,7 @@ static int remove_once(struct fs *fs, const struct fs_ctx *ctx, uint64_t dir, st
 		inode_put(r.dir);
 		return error;
 	}
-	error = removal_check(&r);
+	error = ctx_is_aborted(ctx) ? -EINTR : removal_check(&r);
 	if (!error)
 		error = removal_apply(fs, ctx, &r);
 	gone = !error && !r.child->links;

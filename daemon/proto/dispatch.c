@@ -31,23 +31,42 @@ static const struct op_def op_defs[PROTO_OPCODES] = {
 			  .flags = OP_NO_REPLY,
 			  .handler = op_forget },
 	[FUSE_GETATTR] = { .name = "GETATTR", ARG(fuse_getattr_in), .handler = op_getattr },
-	[FUSE_SETATTR] = { .name = "SETATTR", ARG(fuse_setattr_in), .handler = op_setattr },
+	[FUSE_SETATTR] = { .name = "SETATTR",
+			   ARG(fuse_setattr_in),
+			   .flags = OP_CHANGES,
+			   .handler = op_setattr },
 	[FUSE_READLINK] = { .name = "READLINK", .handler = op_readlink },
 	[FUSE_SYMLINK] = { .name = "SYMLINK",
 			   .names = 2,
-			   .flags = OP_SYMLINK,
+			   .flags = OP_SYMLINK | OP_CHANGES,
 			   .handler = op_symlink },
-	[FUSE_MKNOD] = { .name = "MKNOD", ARG(fuse_mknod_in), .names = 1, .handler = op_mknod },
-	[FUSE_MKDIR] = { .name = "MKDIR", ARG(fuse_mkdir_in), .names = 1, .handler = op_mkdir },
-	[FUSE_UNLINK] = { .name = "UNLINK", .names = 1, .handler = op_unlink },
-	[FUSE_RMDIR] = { .name = "RMDIR", .names = 1, .handler = op_rmdir },
-	[FUSE_RENAME] = { .name = "RENAME", ARG(fuse_rename_in), .names = 2, .handler = op_rename },
-	[FUSE_LINK] = { .name = "LINK", ARG(fuse_link_in), .names = 1, .handler = op_link },
-	[FUSE_OPEN] = { .name = "OPEN", ARG(fuse_open_in), .handler = op_open },
+	[FUSE_MKNOD] = { .name = "MKNOD",
+			 ARG(fuse_mknod_in),
+			 .names = 1,
+			 .flags = OP_CHANGES,
+			 .handler = op_mknod },
+	[FUSE_MKDIR] = { .name = "MKDIR",
+			 ARG(fuse_mkdir_in),
+			 .names = 1,
+			 .flags = OP_CHANGES,
+			 .handler = op_mkdir },
+	[FUSE_UNLINK] = { .name = "UNLINK", .names = 1, .flags = OP_CHANGES, .handler = op_unlink },
+	[FUSE_RMDIR] = { .name = "RMDIR", .names = 1, .flags = OP_CHANGES, .handler = op_rmdir },
+	[FUSE_RENAME] = { .name = "RENAME",
+			  ARG(fuse_rename_in),
+			  .names = 2,
+			  .flags = OP_CHANGES,
+			  .handler = op_rename },
+	[FUSE_LINK] = { .name = "LINK",
+			ARG(fuse_link_in),
+			.names = 1,
+			.flags = OP_CHANGES,
+			.handler = op_link },
+	[FUSE_OPEN] = { .name = "OPEN", ARG(fuse_open_in), .flags = OP_CHANGES, .handler = op_open },
 	[FUSE_READ] = { .name = "READ", ARG(fuse_read_in), .handler = op_read },
 	[FUSE_WRITE] = { .name = "WRITE",
 			 ARG(fuse_write_in),
-			 .flags = OP_PAYLOAD,
+			 .flags = OP_PAYLOAD | OP_CHANGES,
 			 .handler = op_write },
 	[FUSE_STATFS] = { .name = "STATFS", .handler = op_statfs },
 	[FUSE_RELEASE] = { .name = "RELEASE", ARG(fuse_release_in), .handler = op_release },
@@ -56,7 +75,7 @@ static const struct op_def op_defs[PROTO_OPCODES] = {
 	[FUSE_SETXATTR] = { .name = "SETXATTR",
 			    .arg_size = FUSE_COMPAT_SETXATTR_IN_SIZE,
 			    .names = 1,
-			    .flags = OP_PAYLOAD | OP_XATTR_NAME,
+			    .flags = OP_PAYLOAD | OP_XATTR_NAME | OP_CHANGES,
 			    .handler = op_setxattr },
 	[FUSE_GETXATTR] = { .name = "GETXATTR",
 			    ARG(fuse_getxattr_in),
@@ -66,13 +85,13 @@ static const struct op_def op_defs[PROTO_OPCODES] = {
 	[FUSE_LISTXATTR] = { .name = "LISTXATTR", ARG(fuse_getxattr_in), .handler = op_listxattr },
 	[FUSE_REMOVEXATTR] = { .name = "REMOVEXATTR",
 			       .names = 1,
-			       .flags = OP_XATTR_NAME,
+			       .flags = OP_XATTR_NAME | OP_CHANGES,
 			       .handler = op_removexattr },
 	[FUSE_FLUSH] = { .name = "FLUSH", ARG(fuse_flush_in), .handler = op_flush },
 	/* Older kernels send the first four words only. */
 	[FUSE_INIT] = { .name = "INIT",
 			.arg_size = 16,
-			.flags = OP_EARLY | OP_PAYLOAD,
+			.flags = OP_EARLY | OP_PAYLOAD | OP_NO_ABORT,
 			.handler = op_init },
 	[FUSE_OPENDIR] = { .name = "OPENDIR", ARG(fuse_open_in), .handler = op_opendir },
 	[FUSE_READDIR] = { .name = "READDIR", ARG(fuse_read_in), .handler = op_readdir },
@@ -83,16 +102,22 @@ static const struct op_def op_defs[PROTO_OPCODES] = {
 	[FUSE_SETLKW] = { .name = "SETLKW", ARG(fuse_lk_in), .handler = op_setlk },
 	/* The kernel checks permissions itself (default_permissions). */
 	[FUSE_ACCESS] = { .name = "ACCESS", ARG(fuse_access_in) },
-	[FUSE_CREATE] = { .name = "CREATE", ARG(fuse_create_in), .names = 1, .handler = op_create },
+	[FUSE_CREATE] = { .name = "CREATE",
+			  ARG(fuse_create_in),
+			  .names = 1,
+			  .flags = OP_CHANGES,
+			  .handler = op_create },
 	[FUSE_INTERRUPT] = { .name = "INTERRUPT",
 			     ARG(fuse_interrupt_in),
 			     .flags = OP_NO_REPLY,
 			     .handler = op_interrupt },
 	[FUSE_BMAP] = { .name = "BMAP", ARG(fuse_bmap_in), .handler = op_bmap },
-	[FUSE_DESTROY] = { .name = "DESTROY", .flags = OP_EARLY, .handler = op_destroy },
+	[FUSE_DESTROY] = { .name = "DESTROY",
+			   .flags = OP_EARLY | OP_NO_ABORT,
+			   .handler = op_destroy },
 	[FUSE_IOCTL] = { .name = "IOCTL",
 			 ARG(fuse_ioctl_in),
-			 .flags = OP_PAYLOAD,
+			 .flags = OP_PAYLOAD | OP_CHANGES,
 			 .handler = op_ioctl },
 	/* Files and directories are always ready: the kernel's own answer is the right one. */
 	[FUSE_POLL] = { .name = "POLL", ARG(fuse_poll_in) },
@@ -101,15 +126,20 @@ static const struct op_def op_defs[PROTO_OPCODES] = {
 				ARG(fuse_batch_forget_in),
 				.flags = OP_NO_REPLY | OP_PAYLOAD,
 				.handler = op_batch_forget },
-	[FUSE_FALLOCATE] = { .name = "FALLOCATE", ARG(fuse_fallocate_in), .handler = op_fallocate },
+	[FUSE_FALLOCATE] = { .name = "FALLOCATE",
+			     ARG(fuse_fallocate_in),
+			     .flags = OP_CHANGES,
+			     .handler = op_fallocate },
 	[FUSE_READDIRPLUS] = { .name = "READDIRPLUS", ARG(fuse_read_in), .handler = op_readdirplus },
 	[FUSE_RENAME2] = { .name = "RENAME2",
 			   ARG(fuse_rename2_in),
 			   .names = 2,
+			   .flags = OP_CHANGES,
 			   .handler = op_rename2 },
 	[FUSE_LSEEK] = { .name = "LSEEK", ARG(fuse_lseek_in), .handler = op_lseek },
 	[FUSE_COPY_FILE_RANGE] = { .name = "COPY_FILE_RANGE",
 				   ARG(fuse_copy_file_range_in),
+				   .flags = OP_CHANGES,
 				   .handler = op_copy_file_range },
 	/* A window into the image is agreed on at INIT; this session offers none. */
 	[FUSE_SETUPMAPPING] = { .name = "SETUPMAPPING", ARG(fuse_setupmapping_in) },
@@ -124,6 +154,7 @@ static const struct op_def op_defs[PROTO_OPCODES] = {
 	[WIRE_STATX] = { .name = "STATX", ARG(wire_statx_in), .handler = op_statx },
 	[WIRE_COPY_FILE_RANGE_64] = { .name = "COPY_FILE_RANGE_64",
 				      ARG(fuse_copy_file_range_in),
+				      .flags = OP_CHANGES,
 				      .handler = op_copy_file_range },
 };
 
@@ -203,30 +234,37 @@ static bool is_failure(int error)
 	       error != -ENXIO;
 }
 
-static void finish(struct proto_req *req, int error)
+/* True: it was answered early, and the answer at hand is nobody's. */
+static bool finish(struct proto_req *req, int error)
 {
 	struct proto_session *s = req->session;
+	uint64_t ns = stats_now_ns() - req->start_ns;
 
 	if (req->opcode < PROTO_OPCODES)
-		stats_note(&s->stats[req->opcode], stats_now_ns() - req->start_ns,
-			   is_failure(error));
-	inflight_del(req);
+		stats_note(&s->stats[req->opcode], ns, is_failure(error));
+	return inflight_del(req);
 }
 
-void req_reply(struct proto_req *req, int error, const void *data, size_t len)
+bool req_reply(struct proto_req *req, int error, const void *data, size_t len)
 {
 	struct iovec iov = { .iov_base = (void *)(uintptr_t)data, .iov_len = error ? 0 : len };
 
 	CHECK(error <= 0);
 	if (unlikely(log_enabled(LOG_LEVEL_TRACE)))
 		trace_reply(req, error, len);
-	finish(req, error);
+	if (unlikely(finish(req, error))) {
+		if (req->op)
+			req->op->late = true;
+		req->ops->done(req);
+		return false;
+	}
 	req->ops->reply(req, error, &iov, iov.iov_len ? 1 : 0);
+	return true;
 }
 
 void req_done(struct proto_req *req)
 {
-	finish(req, 0);
+	(void)finish(req, 0); /* never answered, so never early */
 	req->ops->done(req);
 }
 
@@ -487,11 +525,19 @@ void proto_dispatch(struct proto_req *req)
 	req->opcode = hdr.opcode;
 	req->unique = hdr.unique;
 	req->nodeid = hdr.nodeid;
+	req->op = &op;
+	req->aborted = false;
+	req->unwanted = false;
+	req->overdue = false;
 	inflight_add(req);
 	op.opcode = hdr.opcode;
 	op.nodeid = hdr.nodeid;
 	op.ctx = (struct fs_ctx){
-		.uid = hdr.uid, .gid = hdr.gid, .pid = hdr.pid, .unique = hdr.unique
+		.uid = hdr.uid,
+		.gid = hdr.gid,
+		.pid = hdr.pid,
+		.unique = hdr.unique,
+		.aborted = &req->aborted,
 	};
 	if (!whole) {
 		op_malformed(&op);
@@ -499,4 +545,6 @@ void proto_dispatch(struct proto_req *req)
 	}
 	op.in.left = hdr.len - sizeof(hdr);
 	serve(&op, (size_t)hdr.total_extlen * 8);
+	if (unlikely(op.late))
+		abort_came_back(&op);
 }

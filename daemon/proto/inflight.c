@@ -10,7 +10,15 @@
  */
 #include "daemon/proto/session.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
+
+#include "daemon/base/log.h"
+
+#define NS_PER_S UINT64_C(1000000000)
+/* What stat shows of the root, whose nodeid is FUSE's 1. */
+#define ROOT_INO 2
 
 static struct inflight_shard *shard_of(struct proto_session *s, uint64_t unique)
 {
@@ -103,13 +111,103 @@ bool inflight_is_interrupted(struct proto_session *s, uint64_t unique)
 	return interrupted;
 }
 
-void inflight_del(struct proto_req *req)
+uint64_t inflight_ino(uint64_t nodeid)
+{
+	return nodeid == FUSE_ROOT_ID ? ROOT_INO : (uint32_t)nodeid;
+}
+
+static void say_overdue_end(const struct proto_req *req)
+{
+	const struct op_def *def = op_def_of(req->opcode);
+
+	log_warn("request %" PRIu64 " (%s of inode %" PRIu64 ") ended after %" PRIu64 " s",
+		 req->unique, def ? def->name : "unknown", inflight_ino(req->nodeid),
+		 (stats_now_ns() - req->start_ns) / NS_PER_S);
+}
+
+bool inflight_del(struct proto_req *req)
 {
 	struct inflight_shard *shard = shard_of(req->session, req->unique);
+	bool overdue;
 
 	mutex_lock(&shard->lock);
 	list_del(&req->inflight);
+	overdue = req->overdue;
 	mutex_unlock(&shard->lock);
+	if (unlikely(overdue))
+		say_overdue_end(req);
+	return atomic_load(&req->aborted);
+}
+
+/* ---- aborting ---- */
+
+/* A lock that waits is taken out of its queue, and answered by that. */
+static bool abort_lock(struct proto_session *s, uint64_t unique)
+{
+	struct inflight_shard *shard = shard_of(s, unique);
+	struct proto_req *req;
+	bool waits = false;
+
+	mutex_lock(&shard->lock);
+	req = req_find(shard, unique);
+	if (req && req->opcode == FUSE_SETLKW) {
+		req->interrupted = true;
+		atomic_store(&req->unwanted, true);
+		waits = true;
+	}
+	mutex_unlock(&shard->lock);
+	return waits && fs_lock_interrupt(s->fs, s->fs_session, unique);
+}
+
+/* Caller holds the shard's lock. */
+static int abort_locked(struct proto_req *req)
+{
+	const struct op_def *def = op_def_of(req->opcode);
+
+	if (!def || def->flags & (OP_NO_REPLY | OP_NO_ABORT) || !req->ops->answer_early)
+		return -EOPNOTSUPP;
+	if (atomic_load(&req->aborted))
+		return -EALREADY;
+	atomic_store(&req->aborted, true);
+	/*
+	 * With the lock: until the answer is written the request must not end, for its
+	 * descriptor may be closed then. It is a copy into the kernel and waits for nobody.
+	 */
+	req->ops->answer_early(req, -EIO);
+	return 0;
+}
+
+int proto_abort(struct proto_session *s, uint64_t unique)
+{
+	struct inflight_shard *shard = shard_of(s, unique);
+	struct proto_req *req;
+	int err = -ENOENT;
+
+	if (!proto_ready(s))
+		return -ENOENT;
+	if (abort_lock(s, unique)) {
+		err = 0;
+	} else {
+		mutex_lock(&shard->lock);
+		req = req_find(shard, unique);
+		if (req)
+			err = abort_locked(req);
+		mutex_unlock(&shard->lock);
+	}
+	if (!err)
+		atomic_fetch_add(&s->aborted, 1);
+	return err;
+}
+
+/* ---- listing ---- */
+
+/* Can it be aborted, and is it not just waiting for a lock that somebody holds? */
+static bool is_stuck_below(const struct proto_req *req)
+{
+	const struct op_def *def = op_def_of(req->opcode);
+
+	return req->ops->answer_early && !atomic_load(&req->aborted) &&
+	       req->opcode != FUSE_SETLKW && def && !(def->flags & (OP_NO_REPLY | OP_NO_ABORT));
 }
 
 static int older_first(const void *a, const void *b)
@@ -154,6 +252,8 @@ uint32_t proto_list_inflight(struct proto_session *s, struct proto_inflight *lis
 				.nodeid = req->nodeid,
 				.age_ns = now > req->start_ns ? now - req->start_ns : 0,
 				.opcode = req->opcode,
+				.aborted = atomic_load(&req->aborted),
+				.abortable = is_stuck_below(req),
 			};
 
 			count = list_put(list, count, max, &one);

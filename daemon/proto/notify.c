@@ -346,6 +346,31 @@ void notifier_forget_attr(struct notifier *n, uint64_t nodeid)
 	enqueue_or_overflow(n, job);
 }
 
+void notifier_forget_inode(struct notifier *n, uint64_t nodeid)
+{
+	struct job *job = calloc(1, sizeof(*job) + 1);
+
+	/* From 0 to the end. */
+	if (job) {
+		job->kind = JOB_INODE;
+		job->nodeid = nodeid;
+	}
+	enqueue_or_overflow(n, job);
+}
+
+void notifier_forget_name(struct notifier *n, uint64_t dir, struct fs_name name)
+{
+	struct job *job = calloc(1, sizeof(*job) + name.len + 1);
+
+	if (job) {
+		job->kind = JOB_ENTRY;
+		job->nodeid = dir;
+		job->name_len = name.len;
+		memcpy(job->name, name.name, name.len);
+	}
+	enqueue_or_overflow(n, job);
+}
+
 int notifier_new(struct proto_session *s, struct notifier **ret_notifier)
 {
 	struct notifier *n = calloc(1, sizeof(*n));

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "daemon/base/check.h"
+
 struct dir_reply {
 	struct op *op;
 	uint8_t *buf;
@@ -47,6 +49,25 @@ static int emit(void *arg, const struct fs_dirent *d)
 	return 0;
 }
 
+/* Nobody got the listing: its lookups are given back. The buffer is still this thread's. */
+static void forget_all(struct op *op, const uint8_t *buf, size_t used)
+{
+	while (used) {
+		struct fuse_entry_out entry;
+		struct fuse_dirent dirent;
+		size_t len;
+
+		memcpy(&entry, buf, sizeof(entry));
+		memcpy(&dirent, buf + sizeof(entry), FUSE_NAME_OFFSET);
+		len = FUSE_REC_ALIGN(FUSE_NAME_OFFSET_DIRENTPLUS + dirent.namelen);
+		if (entry.nodeid)
+			fs_forget(op->s->fs, op->ctx.session, entry.nodeid, 1);
+		CHECK(len <= used);
+		buf += len;
+		used -= len;
+	}
+}
+
 static void do_readdir(struct op *op, bool plus)
 {
 	const struct fuse_read_in *in = &op->arg.read;
@@ -61,8 +82,8 @@ static void do_readdir(struct op *op, bool plus)
 	/* What was taken counts as looked up: it is given to the kernel even if the next failed. */
 	if (err && !r.used)
 		op_error(op, err);
-	else
-		req_reply(op->req, 0, r.buf, r.used);
+	else if (!req_reply(op->req, 0, r.buf, r.used) && plus)
+		forget_all(op, r.buf, r.used);
 }
 
 void op_readdir(struct op *op)

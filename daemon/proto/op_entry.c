@@ -29,7 +29,8 @@ static void reply_entry(struct op *op, int err, const struct fs_entry *entry)
 		return;
 	}
 	wire_entry(op->s, entry, &out);
-	req_reply(op->req, 0, &out, sizeof(out));
+	if (!req_reply(op->req, 0, &out, sizeof(out)) && entry->nodeid)
+		fs_forget(op->s->fs, op->ctx.session, entry->nodeid, 1);
 }
 
 /* An entry just made in @dir. */
@@ -229,7 +230,8 @@ static void reply_opened(struct op *op, const struct fs_entry *entry)
 	memset(&out, 0, sizeof(out));
 	wire_entry(op->s, entry, &out.entry);
 	out.open.open_flags = FOPEN_KEEP_CACHE;
-	req_reply(op->req, 0, &out, sizeof(out));
+	if (!req_reply(op->req, 0, &out, sizeof(out)))
+		fs_forget(op->s->fs, op->ctx.session, entry->nodeid, 1);
 }
 
 /* An entry that fs made or found is opened; on failure the kernel never hears of it. */

@@ -116,6 +116,13 @@ static bool loses_privileges(struct op *op)
 	return attr.mode & S_ISUID || (attr.mode & S_ISGID && attr.mode & S_IXGRP);
 }
 
+/* Parked until the kernel has been told, which is also all that an abort would tell it. */
+static void reply_notified(struct op *op, const void *data, size_t len)
+{
+	op_park(op);
+	notifier_reply(op->s->notifier, op->req, op->nodeid, data, len);
+}
+
 /*
  * The reply comes first: it ends the writeback that a notification about this very inode
  * might have to wait for.
@@ -165,7 +172,7 @@ void op_write(struct op *op)
 	}
 	out.size = (uint32_t)done;
 	if (killed)
-		notifier_reply(op->s->notifier, op->req, op->nodeid, &out, sizeof(out));
+		reply_notified(op, &out, sizeof(out));
 	else
 		req_reply(op->req, 0, &out, sizeof(out));
 }
@@ -197,7 +204,7 @@ void op_fallocate(struct op *op)
 	killed = op->ctx.uid != 0 && loses_privileges(op);
 	err = fs_fallocate(op->s->fs, &op->ctx, op->nodeid, in->mode, in->offset, in->length);
 	if (!err && killed)
-		notifier_reply(op->s->notifier, op->req, op->nodeid, NULL, 0);
+		reply_notified(op, NULL, 0);
 	else
 		req_reply(op->req, err, NULL, 0);
 }
@@ -226,9 +233,12 @@ void op_lseek(struct op *op)
 		return;
 	}
 	if (op->s->notifier) {
+		op_park(op);
 		err = notifier_seek(op->s->notifier, &seek);
-		if (err)
+		if (err) {
+			op_unpark(op);
 			op_error(op, err);
+		}
 		return;
 	}
 	err = fs_lseek(op->s->fs, &op->ctx, op->nodeid, in->offset, seek.want_hole, &out.offset);

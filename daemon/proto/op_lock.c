@@ -61,13 +61,40 @@ void op_getlk(struct op *op)
 	req_reply(op->req, err, &out, sizeof(out));
 }
 
+/*
+ * A lock was granted to a caller that was given an error meanwhile. If it held another lock
+ * there before, that one goes too: it cannot be told that it has less than it thinks, but
+ * a lock that nobody knows of would keep the others out until the file is closed.
+ */
+static void give_back(struct proto_session *s, const struct fs_ctx *ctx, struct fs_flock *lock)
+{
+	if (lock->type == F_UNLCK)
+		return;
+	lock->type = F_UNLCK;
+	(void)fs_setlk(s->fs, ctx, lock, NULL); /* what is not locked any more is no error */
+}
+
 static void lock_waited(struct fs_lock_wait *wait, int error)
 {
 	struct parked_lock *parked = container_of(wait, struct parked_lock, wait);
 	struct proto_req *req = parked->req;
+	struct proto_session *s = req->session;
+	struct fs_flock lock = parked->wait.lock;
+	struct fs_ctx ctx = { .session = parked->wait.session };
 
 	free(parked);
-	req_reply(req, error, NULL, 0);
+	if (error == -EINTR && atomic_load(&req->unwanted))
+		error = -EIO;
+	if (!req_reply(req, error, NULL, 0) && !error)
+		give_back(s, &ctx, &lock);
+}
+
+static void reply_lock(struct op *op, const struct fs_flock *lock, int err)
+{
+	struct fs_flock given = *lock;
+
+	if (!req_reply(op->req, err, NULL, 0) && !err)
+		give_back(op->s, &op->ctx, &given);
 }
 
 static void set_and_wait(struct op *op, const struct fs_flock *lock)
@@ -83,6 +110,7 @@ static void set_and_wait(struct op *op, const struct fs_flock *lock)
 	parked->wait.done = lock_waited;
 	parked->wait.unique = op->ctx.unique;
 	parked->wait.session = op->ctx.session;
+	op_park(op);
 	err = fs_setlk(op->s->fs, &op->ctx, lock, &parked->wait);
 	/* Parked: lock_waited() may have run already, so nothing of it is touched. */
 	if (err == -EINPROGRESS) {
@@ -91,8 +119,9 @@ static void set_and_wait(struct op *op, const struct fs_flock *lock)
 						op->ctx.unique); /* or it was granted */
 		return;
 	}
+	op_unpark(op);
 	free(parked);
-	req_reply(op->req, err, NULL, 0);
+	reply_lock(op, lock, err);
 }
 
 void op_setlk(struct op *op)
@@ -110,7 +139,7 @@ void op_setlk(struct op *op)
 	if (op->opcode == FUSE_SETLKW && lock.type != F_UNLCK)
 		set_and_wait(op, &lock);
 	else
-		req_reply(op->req, fs_setlk(op->s->fs, &op->ctx, &lock, NULL), NULL, 0);
+		reply_lock(op, &lock, fs_setlk(op->s->fs, &op->ctx, &lock, NULL));
 }
 
 void op_interrupt(struct op *op)

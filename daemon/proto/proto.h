@@ -6,7 +6,7 @@
  *
  * A request belongs to the transport; proto owns it from proto_dispatch() until
  * it called reply (exactly once, on any thread, perhaps after dispatch returned: parked
- * lock waits). FORGET, BATCH_FORGET, NOTIFY_REPLY and INTERRUPT are never replied: done()
+ * lock waits) or, for a request that was answered early, done. FORGET, BATCH_FORGET, NOTIFY_REPLY and INTERRUPT are never replied: done()
  * is called instead. Memory that in[] and out_buf describe is used only until
  * proto_dispatch() returns; a parked request needs its struct proto_req alone.
  *
@@ -17,6 +17,7 @@
 #ifndef KFS_PROTO_PROTO_H
 #define KFS_PROTO_PROTO_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -28,6 +29,7 @@
 struct fs;
 struct fs_session;
 struct inval_bus;
+struct op;
 struct proto_session;
 struct proto_req;
 
@@ -37,6 +39,13 @@ struct transport_ops {
 	void (*reply)(struct proto_req *req, int error, const struct iovec *iov, int iovcnt);
 	/* A request without a reply is done with. */
 	void (*done)(struct proto_req *req);
+	/*
+	 * Answer @req with @error before it ends: its caller goes on, while the thread that
+	 * serves it stays where it is, and keeps its buffers until done() ends it. Called with
+	 * the in-flight shard's lock, so it must not block. NULL: requests cannot be aborted,
+	 * because their buffers belong to somebody else once they are answered (a guest).
+	 */
+	void (*answer_early)(struct proto_req *req, int error);
 	/* Unsolicited message to the kernel (header included). NULL where there is no such channel. */
 	int (*notify)(void *transport, const struct iovec *iov, int iovcnt);
 };
@@ -58,8 +67,12 @@ struct proto_req {
 	uint64_t start_ns; /* proto's: for latency */
 	uint32_t opcode;   /* proto's, after the header was copied */
 	uint64_t unique, nodeid;
-	bool interrupted;     /* proto's: [in-flight shard lock] */
-	struct list inflight; /* proto's: [in-flight shard lock] */
+	struct op *op;	      /* proto's: while its handler may look at it; NULL once parked */
+	_Atomic bool aborted; /* proto's: [atomic; set under in-flight shard lock] answered early */
+	_Atomic bool unwanted; /* proto's: [atomic] a lock that ends with EIO, not EINTR */
+	bool interrupted;      /* proto's: [in-flight shard lock] */
+	bool overdue;	       /* proto's: [in-flight shard lock] it was logged */
+	struct list inflight;  /* proto's: [in-flight shard lock] */
 };
 
 struct proto_opts {
@@ -70,6 +83,7 @@ struct proto_opts {
 	bool no_readdirplus, no_writeback;
 	uint32_t max_write, max_readahead; /* bytes; 0 = defaults (1 MiB) */
 	uint32_t max_background, congestion_threshold;
+	uint32_t request_timeout_s; /* log requests that are older, once each; 0 = never */
 	double entry_timeout, attr_timeout, negative_timeout; /* < 0 = the profile's default */
 	const struct fs_session_opts *session;		      /* name, root, confinement, caps */
 };
@@ -94,16 +108,31 @@ struct proto_stats {
 		struct stats_op op;
 	} ops[PROTO_OPCODES];
 	uint64_t unknown, malformed, in_flight, notifies, notify_errors;
+	uint64_t aborted;      /* requests answered by proto_abort(), ever */
 	uint32_t major, minor; /* negotiated */
 	uint64_t init_flags;   /* as answered */
 };
 void proto_get_stats(struct proto_session *s, struct proto_stats *ret_stats);
 
-/* Requests being served now, oldest first (stuck ones are visible and can be aborted). */
+/* Requests being served now, oldest first. */
 struct proto_inflight {
 	uint64_t unique, nodeid, age_ns;
 	uint32_t opcode;
+	bool aborted;	/* its caller has gone on, its thread has not */
+	bool abortable; /* a caller waits for it, and not for a lock that others hold */
 };
 uint32_t proto_list_inflight(struct proto_session *s, struct proto_inflight *list, uint32_t max);
+
+/*
+ * Give the caller of request @unique EIO, now. A lock that waits is taken out of the queue.
+ * Anything else is stuck below us and stays so; when it comes back, its answer is dropped,
+ * what it did nevertheless is told to the kernel's caches, and what it had not begun is not
+ * done. EIO and not EINTR: programs and language runtimes repeat what EINTR ended, and for
+ * locks the kernel turns EINTR into a restart that only a signal can handle.
+ *
+ * -ENOENT: no such request, or it was answered just now. -EALREADY. -EOPNOTSUPP: nobody
+ * waits for its answer (FORGET, INIT, ...), or the transport cannot.
+ */
+MUST_USE int proto_abort(struct proto_session *s, uint64_t unique);
 
 #endif

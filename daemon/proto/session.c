@@ -39,7 +39,10 @@ int proto_session_new(struct fs *fs, struct inval_bus *bus, const struct proto_o
 	inflight_init(s);
 	if (ops->notify)
 		err = notifier_new(s, &s->notifier);
+	if (!err && opts->request_timeout_s)
+		err = overdue_new(s, opts->request_timeout_s, &s->overdue);
 	if (err) {
+		notifier_free(s->notifier);
 		free(s);
 		return err;
 	}
@@ -52,6 +55,7 @@ void proto_session_free(struct proto_session *s)
 	if (!s)
 		return;
 	atomic_store(&s->ready, false);
+	overdue_free(s->overdue);
 	notifier_free(s->notifier);
 	if (s->fs_session)
 		fs_session_close(s->fs_session);
@@ -84,6 +88,7 @@ void proto_get_stats(struct proto_session *s, struct proto_stats *ret_stats)
 	ret_stats->malformed = atomic_load(&s->malformed);
 	ret_stats->notifies = atomic_load(&s->notifies);
 	ret_stats->notify_errors = atomic_load(&s->notify_errors);
+	ret_stats->aborted = atomic_load(&s->aborted);
 	ret_stats->in_flight = inflight_count(s);
 	ret_stats->major = s->major;
 	ret_stats->minor = s->minor;

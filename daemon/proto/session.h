@@ -7,6 +7,11 @@
  * calls the opcode's handler, which ends the request by exactly one req_reply*(),
  * req_done() or by parking it. After that neither the handler nor anybody else touches
  * the request: the transport may have reused it.
+ *
+ * A request may be aborted (inflight.c) while its handler is stuck: its caller was answered
+ * by then. The handler need not know, but where an answer hands something over (a counted
+ * nodeid, a lock), it takes that back when req_reply() says that nobody got it. What the
+ * request changed is told to the kernel's caches by proto_dispatch() (abort.c).
  */
 #ifndef KFS_PROTO_SESSION_H
 #define KFS_PROTO_SESSION_H
@@ -26,6 +31,7 @@
 #include "daemon/proto/wire.h"
 
 struct notifier;
+struct overdue_watch;
 
 #define INFLIGHT_SHARDS 16
 /*
@@ -66,6 +72,8 @@ struct proto_session {
 
 	struct lost_writes lost;				      /* has its own lock */
 	_Atomic uint64_t unknown, malformed, notifies, notify_errors; /* [atomic] */
+	_Atomic uint64_t aborted;				      /* [atomic] */
+	struct overdue_watch *overdue; /* [written once] NULL without a limit */
 	struct inflight_shard inflight[INFLIGHT_SHARDS];
 	struct stats_latency stats[PROTO_OPCODES];
 };
@@ -97,6 +105,7 @@ struct op {
 	uint32_t opcode;
 	struct cursor in; /* what follows arguments and names */
 	struct fs_name name[2];
+	bool late; /* it was answered early, by proto_abort() */
 	size_t arg_len;
 	union {
 		uint8_t bytes[112];
@@ -140,6 +149,8 @@ enum {
 	OP_DOT_NAMES = 1u << 3,	 /* "." and ".." are names here (handles for export) */
 	OP_SYMLINK = 1u << 4,	 /* the second text is a target, not a name */
 	OP_XATTR_NAME = 1u << 5, /* the text is an attribute's name: "/" is allowed */
+	OP_CHANGES = 1u << 6,	 /* the inode, or what its names mean */
+	OP_NO_ABORT = 1u << 7,	 /* the session's own life depends on its answer */
 };
 
 struct op_def {
@@ -152,13 +163,27 @@ struct op_def {
 
 const struct op_def *op_def_of(uint32_t opcode);
 
-/* Ending a request. @error is negative; with an error no data is sent. */
-void req_reply(struct proto_req *req, int error, const void *data, size_t len);
+/*
+ * Ending a request. @error is negative; with an error no data is sent. False: it had been
+ * aborted, and this answer was dropped.
+ */
+bool req_reply(struct proto_req *req, int error, const void *data, size_t len);
 void req_done(struct proto_req *req);
 
 static inline void op_error(struct op *op, int error)
 {
-	req_reply(op->req, error, NULL, 0);
+	(void)req_reply(op->req, error, NULL, 0); /* an error hands nothing over */
+}
+
+/* Before its request is parked: another thread may end it from then on. */
+static inline void op_park(struct op *op)
+{
+	op->req->op = NULL;
+}
+/* It was not parked after all. */
+static inline void op_unpark(struct op *op)
+{
+	op->req->op = op;
 }
 
 /* The request's content contradicts itself: counted, EINVAL. */
@@ -168,10 +193,21 @@ void op_malformed(struct op *op);
 void inflight_init(struct proto_session *s);
 uint64_t inflight_count(struct proto_session *s);
 void inflight_add(struct proto_req *req);
-void inflight_del(struct proto_req *req);
+/* True: it was answered early. Nobody answers it early from now on. */
+bool inflight_del(struct proto_req *req);
+/* What people call it. */
+uint64_t inflight_ino(uint64_t nodeid);
 /* An INTERRUPT for @unique came: noted with the request, or until it comes. */
 void inflight_interrupt(struct proto_session *s, uint64_t unique);
 bool inflight_is_interrupted(struct proto_session *s, uint64_t unique);
+
+/* abort.c: an aborted request has come back; its changes are told to the kernel. */
+void abort_came_back(struct op *op);
+
+/* overdue.c: a thread that logs requests older than @limit_s, each once. */
+MUST_USE int overdue_new(struct proto_session *s, uint32_t limit_s,
+			 struct overdue_watch **ret_watch);
+void overdue_free(struct overdue_watch *w);
 
 /* Attributes on the wire. */
 void wire_attr(const struct fs_attr *attr, struct fuse_attr *ret_attr);
@@ -205,6 +241,9 @@ void notifier_reply(struct notifier *n, struct proto_req *req, uint64_t nodeid, 
 
 /* Tell the kernel to forget @nodeid's attributes; without memory it is told to forget all. */
 void notifier_forget_attr(struct notifier *n, uint64_t nodeid);
+/* The same of its attributes and contents, and of a name. */
+void notifier_forget_inode(struct notifier *n, uint64_t nodeid);
+void notifier_forget_name(struct notifier *n, uint64_t dir, struct fs_name name);
 
 /* Handlers, by file. */
 void op_init(struct op *op);

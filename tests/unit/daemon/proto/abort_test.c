@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Requests that are given up: INTERRUPT at every moment of a lock's life.
+ * Requests that are given up: INTERRUPT at every moment of a lock's life, and proto_abort()
+ * while a request is stuck in fs. fs is "stuck" where its stand-in calls fake.on_call.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,8 +24,8 @@ struct sent {
 	struct proto_req req;
 	uint8_t message[MESSAGE_MAX], out[MESSAGE_MAX];
 	size_t len;
-	unsigned replies, dones;
-	int error;
+	unsigned replies, dones, early;
+	int error, early_error;
 };
 
 static void on_reply(struct proto_req *req, int error, const struct iovec *iov, int count)
@@ -40,7 +43,45 @@ static void on_done(struct proto_req *req)
 	container_of(req, struct sent, req)->dones++;
 }
 
-static const struct transport_ops ops = { .name = "test", .reply = on_reply, .done = on_done };
+static void on_early(struct proto_req *req, int error)
+{
+	struct sent *s = container_of(req, struct sent, req);
+
+	CHECK_EQ(s->replies + s->dones, 0);
+	s->early++;
+	s->early_error = error;
+}
+
+/* What the kernel was told to forget: the notifier's thread writes it, stop() waits for that. */
+static struct {
+	uint64_t nodeid;
+	char name[32];
+} notes[16];
+static _Atomic unsigned notes_count;
+
+static int on_notify(void *transport, const struct iovec *iov, int count)
+{
+	unsigned i = atomic_load(&notes_count);
+
+	(void)transport;
+	CHECK(i < ARRAY_SIZE(notes));
+	memcpy(&notes[i].nodeid, iov[1].iov_base, sizeof(notes[i].nodeid));
+	if (count > 2)
+		memcpy(notes[i].name, iov[2].iov_base, iov[2].iov_len);
+	atomic_store(&notes_count, i + 1);
+	return 0;
+}
+
+static const struct transport_ops ops = { .name = "test",
+					  .reply = on_reply,
+					  .done = on_done,
+					  .answer_early = on_early,
+					  .notify = on_notify };
+/* A transport whose buffers go back to somebody with the answer. */
+static const struct transport_ops ops_without_early = { .name = "guest",
+							.reply = on_reply,
+							.done = on_done };
+static const struct transport_ops *use_ops = &ops;
 
 static struct proto_session *session;
 static struct inval_bus *bus;
@@ -58,7 +99,7 @@ static void send(struct sent *s, uint32_t opcode, uint64_t unique, const void *a
 	memcpy(s->message, &head, sizeof(head));
 	memcpy(s->message + sizeof(head), args, len);
 	s->req.session = session;
-	s->req.ops = &ops;
+	s->req.ops = use_ops;
 	s->req.in[0] = (struct iovec){ .iov_base = s->message, .iov_len = head.len };
 	s->req.in_count = 1;
 	s->req.out_buf = s->out;
@@ -78,6 +119,8 @@ static void start(bool share)
 	};
 
 	log_set_level(LOG_LEVEL_OFF);
+	memset(notes, 0, sizeof(notes));
+	atomic_store(&notes_count, 0);
 	fake_reset();
 	CHECK_OK(inval_new(&bus));
 	CHECK_OK(proto_session_new(NULL, bus, &opts, NULL, &ops, &session));
@@ -178,5 +221,181 @@ TEST(test_interrupt__leaves_a_granted_lock_granted)
 	send_setlkw(&first, 10);
 	CHECK_EQ(first.replies, 1);
 	CHECK_EQ(first.error, 0);
+	stop();
+}
+
+/* ---- proto_abort() ---- */
+
+static void abort_first(void)
+{
+	fake.on_call = NULL;
+	CHECK(!atomic_load(fake.ctx.aborted));
+	CHECK_OK(proto_abort(session, 10));
+	CHECK(atomic_load(fake.ctx.aborted));
+	CHECK_EQ(first.early, 1);
+	CHECK_EQ(first.early_error, -EIO);
+	CHECK_EQ(proto_abort(session, 10), -EALREADY);
+}
+
+/* The request ended without an answer of its own. */
+static void check_dropped(void)
+{
+	CHECK_EQ(first.early, 1);
+	CHECK_EQ(first.replies, 0);
+	CHECK_EQ(first.dones, 1);
+	CHECK_EQ(proto_abort(session, 10), -ENOENT);
+}
+
+static void send_getattr(struct sent *s, uint64_t unique)
+{
+	struct fuse_getattr_in in = { .getattr_flags = 0 };
+
+	send(s, FUSE_GETATTR, unique, &in, sizeof(in));
+}
+
+TEST(test_abort__answers_at_once_and_drops_the_late_answer)
+{
+	struct proto_stats stats;
+
+	start(false);
+	fake.on_call = abort_first;
+	send_getattr(&first, 10);
+	check_dropped();
+	proto_get_stats(session, &stats);
+	CHECK_EQ(stats.aborted, 1);
+	/* The next one with the same memory is a request like any other. */
+	send_getattr(&first, 12);
+	CHECK_EQ(first.replies, 1);
+	CHECK_EQ(first.early, 0);
+	stop();
+}
+
+static void list_and_abort(void)
+{
+	struct proto_inflight list[4];
+
+	CHECK_EQ(proto_list_inflight(session, list, 4), 1);
+	CHECK_EQ(list[0].unique, 10);
+	CHECK(list[0].abortable && !list[0].aborted);
+	abort_first();
+	CHECK_EQ(proto_list_inflight(session, list, 4), 1);
+	CHECK(!list[0].abortable && list[0].aborted);
+}
+
+TEST(test_abort__leaves_the_stuck_request_in_the_list)
+{
+	start(false);
+	fake.on_call = list_and_abort;
+	send_getattr(&first, 10);
+	check_dropped();
+	stop();
+}
+
+TEST(test_abort__gives_a_lookup_back)
+{
+	start(false);
+	fake.on_call = abort_first;
+	send(&first, FUSE_LOOKUP, 10, "name", 5);
+	check_dropped();
+	CHECK_EQ(fake.forgotten, 1);
+	CHECK_EQ(fake.nodeid, 42);
+	stop();
+}
+
+TEST(test_abort__gives_the_lookups_of_a_listing_back)
+{
+	struct fuse_read_in in = { .size = MESSAGE_MAX };
+
+	start(false);
+	fake.entries = 7; /* of which 2 carry no entry */
+	fake.on_call = abort_first;
+	send(&first, FUSE_READDIRPLUS, 10, &in, sizeof(in));
+	check_dropped();
+	CHECK_EQ(fake.forgotten, 5);
+	stop();
+}
+
+static void wait_notes(unsigned count)
+{
+	while (atomic_load(&notes_count) < count)
+		(void)sched_yield();
+}
+
+TEST(test_abort__tells_the_kernel_of_a_change_that_was_made_all_the_same)
+{
+	struct {
+		struct fuse_rename_in in;
+		char names[8];
+	} rename = { .in = { .newdir = 9 }, .names = "old\0new" };
+
+	start(false);
+	fake.on_call = abort_first;
+	send(&first, FUSE_RENAME, 10, &rename, sizeof(rename));
+	check_dropped();
+	wait_notes(4);
+	CHECK_EQ(notes[0].nodeid, 4);
+	CHECK_EQ(notes[1].nodeid, 4);
+	CHECK_STR_EQ(notes[1].name, "old");
+	CHECK_EQ(notes[2].nodeid, 9);
+	CHECK_STR_EQ(notes[2].name, "new");
+	CHECK_EQ(notes[3].nodeid, 9);
+	stop();
+}
+
+TEST(test_abort__ends_a_lock_that_waits)
+{
+	start(true);
+	fake.park = true;
+	send_setlkw(&first, 10);
+	CHECK_OK(proto_abort(session, 10));
+	CHECK_EQ(first.replies, 1);
+	CHECK_EQ(first.error, -EIO); /* EINTR would be repeated */
+	CHECK_EQ(first.early, 0);
+	CHECK_EQ(proto_abort(session, 10), -ENOENT);
+	stop();
+}
+
+TEST(test_abort__ends_a_lock_that_is_stuck_before_it_waits)
+{
+	start(true);
+	fake.park = true;
+	fake.on_call = abort_first;
+	send_setlkw(&first, 10);
+	check_dropped();
+	CHECK(!fake.waiting);
+	stop();
+}
+
+TEST(test_abort__takes_a_lock_back_that_nobody_knows_of)
+{
+	start(true);
+	fake.on_call = abort_first;
+	send_setlkw(&first, 10);
+	check_dropped();
+	CHECK_EQ(fake.calls, 2);
+	CHECK_EQ(fake.lock.type, F_UNLCK);
+	CHECK_EQ(fake.lock.end, 100);
+	stop();
+}
+
+static void fail_to_abort(void)
+{
+	CHECK_EQ(proto_abort(session, 10), -EOPNOTSUPP);
+}
+
+TEST(test_abort__refuses_what_nobody_waits_for)
+{
+	struct fuse_forget_in in = { .nlookup = 1 };
+	struct fuse_getattr_in getattr = { .getattr_flags = 0 };
+
+	start(false);
+	fake.on_call = fail_to_abort;
+	send(&first, FUSE_FORGET, 10, &in, sizeof(in));
+	CHECK_EQ(first.dones, 1);
+	use_ops = &ops_without_early;
+	send(&first, FUSE_GETATTR, 10, &getattr, sizeof(getattr));
+	use_ops = &ops;
+	CHECK_EQ(first.replies, 1);
+	CHECK_EQ(proto_abort(session, 10), -ENOENT);
 	stop();
 }
