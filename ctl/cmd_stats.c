@@ -47,9 +47,12 @@ static void print_in_flight(const json_t *transport)
 	{
 		if (get_count(r, "age_ns") < OLD_NS)
 			continue;
-		printf("  in flight: %s of inode %" PRIu64 " for %s (unique %" PRIu64 ")\n",
+		printf("  in flight: %s of inode %" PRIu64 " for %s (unique %" PRIu64 ")%s\n",
 		       get_text(r, "opcode"), get_count(r, "ino"), fmt_ns(get_count(r, "age_ns")),
-		       get_count(r, "unique"));
+		       get_count(r, "unique"),
+		       json_is_true(json_object_get(r, "aborted")) ?
+			       ", aborted, thread still stuck" :
+			       "");
 	}
 }
 
@@ -66,6 +69,8 @@ static void print_transport(const json_t *o, const json_t *before, size_t at, ui
 	       json_array_size(json_object_get(transport, "in_flight")),
 	       fmt_count(get_count(transport, "notifies")),
 	       fmt_count(get_count(transport, "notify_errors")));
+	if (get_count(transport, "aborted"))
+		printf(", %s aborted", fmt_count(get_count(transport, "aborted")));
 	if (get_count(transport, "unknown") || get_count(transport, "malformed"))
 		printf(", %s unknown, %s malformed requests",
 		       fmt_count(get_count(transport, "unknown")),

@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Commands that make the daemon do something: sync, freeze, thaw, trim, trace. Silent when done, but for trim. */
+/*
+ * Commands that make the daemon do something: sync, freeze, thaw, trim, trace, abort. Silent when done, but for trim and
+ * abort.
+ */
+#include <errno.h>
+#include <inttypes.h>
+
 #include "ctl/format.h"
 #include "ctl/kfsctl.h"
 
@@ -67,4 +73,58 @@ int cmd_trace(const struct words *w)
 	if (!on && strcmp(w->word[0], "off") != 0)
 		return complain_usage(w->word[0], "trace is 'on' or 'off'");
 	return work(w, target_word(w, 1), "trace", json_pack("{s:b}", "on", on), NULL);
+}
+
+/* The number of a request, as stats prints it. */
+static bool unique_parse(const char *text, int64_t *ret_unique)
+{
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	*ret_unique = strtoll(text, &end, 10);
+	return !errno && !*end;
+}
+
+static void print_aborted(const json_t *list)
+{
+	const json_t *r;
+	size_t i;
+
+	if (!json_array_size(list))
+		printf("nothing to abort\n");
+	json_array_foreach((json_t *)list, i, r)
+		printf("aborted: %s of inode %" PRIu64 " after %s (unique %" PRIu64 ")\n",
+		       get_text(r, "opcode"), get_count(r, "ino"), fmt_ns(get_count(r, "age_ns")),
+		       get_count(r, "unique"));
+}
+
+int cmd_abort(const struct words *w)
+{
+	json_t *args = NULL, *result;
+	const char *target;
+	int64_t unique;
+	int ret;
+
+	if (w->older_given && w->count > 1)
+		return complain_usage(w->word[0], "either the number of a request, or --older");
+	if (!w->older_given && !w->count)
+		return complain_usage("abort", "wants the number of a request, or --older");
+	target = w->older_given ? target_word(w, 0) : target_word(w, 1);
+	if (w->older_given)
+		args = json_pack("{s:I}", "older_seconds", (json_int_t)w->older_s);
+	else if (unique_parse(w->word[0], &unique))
+		args = json_pack("{s:I}", "unique", (json_int_t)unique);
+	else
+		return complain_usage(w->word[0], "not the number of a request: see kfsctl stats");
+	ret = ask_target(w, target, "abort", args, &result);
+	if (ret)
+		return ret;
+	if (w->json)
+		ret = print_json(result);
+	else
+		print_aborted(json_object_get(result, "aborted"));
+	json_decref(result);
+	return ret;
 }

@@ -17,6 +17,7 @@ _kfsctl() {
 	metrics) options='--all --timeout= --help' ;;
 	map) options+=' --no-sync' ;;
 	trim) options+=' --min=' ;;
+	abort) options+=' --older=' ;;
 	esac
 	case $word in
 	-*)
@@ -26,9 +27,16 @@ _kfsctl() {
 		;;
 	esac
 	case $command in
-	'') mapfile -t COMPREPLY < <(compgen -W 'list status stats metrics map sync freeze thaw trim trace' -- "$word") ;;
+	'') mapfile -t COMPREPLY < <(compgen -W 'list status stats metrics map sync freeze thaw trim trace abort' -- "$word") ;;
 	list) ;;
 	map) compopt -o default ;;
+	abort)
+		if ((i + 1 == COMP_CWORD)) && [[ ${COMP_WORDS[*]} != *--older* ]]; then
+			mapfile -t COMPREPLY < <(compgen -W "$(kfsctl stats --timeout=1 2>/dev/null |
+				sed -n 's/.*in flight:.*(unique \([0-9]*\))$/\1/p')" -- "$word")
+			return
+		fi
+		;;&
 	trace)
 		if ((i + 1 == COMP_CWORD)); then
 			mapfile -t COMPREPLY < <(compgen -W 'on off' -- "$word")

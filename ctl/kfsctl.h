@@ -26,6 +26,8 @@ struct words {
 	bool timeout_given;
 	uint32_t watch_s; /* 0 = once */
 	bool all, no_sync;
+	bool older_given;
+	uint64_t older_s;
 	uint64_t min_bytes;
 };
 
@@ -81,6 +83,7 @@ int cmd_freeze(const struct words *w);
 int cmd_thaw(const struct words *w);
 int cmd_trim(const struct words *w);
 int cmd_trace(const struct words *w);
+int cmd_abort(const struct words *w);
 
 /* Prints @json for machines, indented, with a newline. */
 int print_json(const json_t *json);

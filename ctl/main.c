@@ -17,6 +17,7 @@
 
 #define TIMEOUT_SECONDS_MAX 86400
 #define WATCH_SECONDS_MAX 86400
+#define OLDER_SECONDS_MAX 86400
 
 /* Options that only some commands take. */
 enum {
@@ -24,6 +25,7 @@ enum {
 	OPT_ALL = 1u << 1,
 	OPT_NO_SYNC = 1u << 2,
 	OPT_MIN = 1u << 3,
+	OPT_OLDER = 1u << 4,
 };
 
 struct command {
@@ -49,6 +51,8 @@ static const struct command commands[] = {
 	{ "thaw", "thaw [TARGET]", "let changes go on", cmd_thaw, 0, 1, 0 },
 	{ "trim", "trim [--min=BYTES] [TARGET]", "give free space back to the medium", cmd_trim, 0,
 	  1, OPT_MIN },
+	{ "abort", "abort UNIQUE|--older=SECONDS [TARGET]",
+	  "give callers of stuck requests an error", cmd_abort, 0, 2, OPT_OLDER },
 	{ "trace", "trace on|off [TARGET]", "one log line for each request and reply", cmd_trace, 1,
 	  2, 0 },
 };
@@ -80,7 +84,7 @@ static void print_help(void)
 	       "Look inside kfs mounts and tell them what to do.\n\n"
 	       "Commands:\n");
 	for (i = 0; i < ARRAY_SIZE(commands); i++)
-		printf("  %-36s %s\n", commands[i].usage, commands[i].help);
+		printf("  %-42s %s\n", commands[i].usage, commands[i].help);
 	printf("\nTARGET is a mount point, any path inside one, an image, or an id of 'kfsctl list'.\n"
 	       "Without it: the mount that holds the working directory, else the only one.\n\n"
 	       "Options:\n"
@@ -90,6 +94,7 @@ static void print_help(void)
 	       "  -w, --watch[=SECONDS]                stats: again and again (default 2)\n"
 	       "      --all                            metrics: of all mounts\n"
 	       "      --no-sync                        map: do not write the file back first\n"
+	       "      --older=SECONDS                  abort: all that are older, locks excepted\n"
 	       "      --min=BYTES                      trim: only free runs of at least so much\n"
 	       "  -h, --help                           this text\n"
 	       "  -V, --version                        the version\n\n"
@@ -145,7 +150,7 @@ static int seconds_parse(const char *option, const char *text, uint64_t max, uin
 	return complain_usage(option, "wants a whole number of seconds, at most 86400");
 }
 
-enum { KEY_TIMEOUT = 256, KEY_ALL, KEY_NO_SYNC, KEY_MIN };
+enum { KEY_TIMEOUT = 256, KEY_ALL, KEY_NO_SYNC, KEY_MIN, KEY_OLDER };
 
 static const struct option long_options[] = {
 	{ "json", no_argument, NULL, 'j' },
@@ -156,6 +161,7 @@ static const struct option long_options[] = {
 	{ "all", no_argument, NULL, KEY_ALL },
 	{ "no-sync", no_argument, NULL, KEY_NO_SYNC },
 	{ "min", required_argument, NULL, KEY_MIN },
+	{ "older", required_argument, NULL, KEY_OLDER },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -203,6 +209,10 @@ static int option_take(int key, struct words *w, struct seen *seen, const char *
 		if (bytes_parse(optarg, &w->min_bytes))
 			return EXIT_DONE;
 		return complain_usage("--min", "wants bytes, such as 4096 or 1M");
+	case KEY_OLDER:
+		seen->special |= OPT_OLDER;
+		w->older_given = true;
+		return seconds_parse("--older", optarg, OLDER_SECONDS_MAX, &w->older_s);
 	case ':': return complain_usage(word, "wants a value");
 	default: return complain_usage(word, "unknown option, or a value it does not take");
 	}

@@ -296,6 +296,7 @@ static int mount_it(struct daemon_ctx *c)
 		.max_write = (uint32_t)c->o.max_write,
 		.max_readahead = (uint32_t)c->o.max_readahead,
 		.max_background = (uint32_t)c->o.max_background,
+		.request_timeout_s = (uint32_t)c->o.request_timeout_s,
 		.entry_timeout = c->o.entry_timeout,
 		.attr_timeout = c->o.attr_timeout,
 		.negative_timeout = c->o.negative_timeout,

@@ -78,6 +78,9 @@ struct word {
 		.name = word, .kind = WORD_REFUSED, .help = text                                   \
 	}
 
+/* Far longer than a busy disk takes, shorter than people wait before they look. */
+#define REQUEST_TIMEOUT_DEFAULT_S 60
+
 #define NOT_BUILT "not in this build: leave it out or say auto"
 
 static const struct word words[] = {
@@ -137,6 +140,8 @@ static const struct word words[] = {
 	SIZE("max_readahead", max_readahead, 0, 1 << 30, "bytes read ahead at most"),
 	NUMBER("max_background", max_background, 1, 65535,
 	       "requests under way without a caller (64)"),
+	NUMBER("request_timeout", request_timeout_s, 0, 86400,
+	       "log requests without an answer for so many seconds (60; 0 = never)"),
 	NUMBER("cache_mb", cache_mb, 1, 1 << 20, "MiB of metadata cached at most"),
 	NUMBER("max_inodes", inodes_max, 16, 1 << 30, "inodes cached at most"),
 	SIZE("offset", offset, 0, INT64_MAX, "where in the image the filesystem begins"),
@@ -532,6 +537,7 @@ static void set_defaults(struct options *o)
 	o->share = o->allow_other = o->readdirplus = o->writeback = o->clone_fd = UNSET;
 	o->nonempty = o->uring = o->bpf = UNSET;
 	o->entry_timeout = o->attr_timeout = o->negative_timeout = -1;
+	o->request_timeout_s = REQUEST_TIMEOUT_DEFAULT_S;
 	o->log_level = LOG_LEVEL_INFO;
 	o->owner_is_root = geteuid() == 0;
 }

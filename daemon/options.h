@@ -47,7 +47,7 @@ struct options {
 	int share, allow_other, readdirplus, writeback, clone_fd, nonempty;
 	int uring, bpf; /* OFF, ON (refused), UNSET = auto */
 	uint64_t offset, commit_s, cache_mb, threads_max, max_write, max_readahead, max_background,
-		inodes_max;
+		inodes_max, request_timeout_s;
 	double entry_timeout, attr_timeout, negative_timeout; /* < 0: default */
 	char *log_path, *fsname, *contexts; /* NULL: not given; contexts: "context=...,..." */
 	int log_level;			    /* enum log_level */

@@ -153,6 +153,10 @@ static const struct ctl_command commands[] = {
 	  .run = ctl_map,
 	  .args = { { "ino", CTL_ARG_COUNT, true }, { "lblk", CTL_ARG_COUNT, false } } },
 	{ .name = "trim", .run = ctl_trim, .args = { { "min_bytes", CTL_ARG_COUNT, false } } },
+	{ .name = "abort",
+	  .run = ctl_abort,
+	  .args = { { "unique", CTL_ARG_COUNT, false },
+		    { "older_seconds", CTL_ARG_COUNT, false } } },
 	{ .name = "trace", .run = ctl_trace, .args = { { "on", CTL_ARG_BOOL, true } } },
 	{ .name = NULL },
 };

@@ -39,6 +39,9 @@ struct ctl_server {
 	unsigned int clients; /* [lock] */
 };
 
+struct proto_inflight;
+struct proto_stats;
+
 bool ctl_is_frozen(struct ctl_server *server);
 /* Thaws if it is frozen; false when it is not. With @stop nothing is frozen afterwards. */
 bool ctl_thaw_now(struct ctl_server *server, bool stop);
@@ -52,6 +55,10 @@ int ctl_thaw(struct ctl_call *call);
 int ctl_trim(struct ctl_call *call);
 int ctl_trace(struct ctl_call *call);
 int ctl_map(struct ctl_call *call);
+int ctl_abort(struct ctl_call *call);
+
+/* A request that is being served, as an object. */
+json_t *ctl_request_json(const struct proto_inflight *r, const struct proto_stats *stats);
 
 /* The same for a list of commands of the caller's: tests need no filesystem. */
 MUST_USE int ctl_server_start_with(const struct ctl_env *env, const struct ctl_command *commands,

@@ -54,6 +54,21 @@ static json_t *opcodes(const struct proto_stats *stats, bool histograms)
 	return o;
 }
 
+json_t *ctl_request_json(const struct proto_inflight *r, const struct proto_stats *stats)
+{
+	const char *name = r->opcode < PROTO_OPCODES ? stats->ops[r->opcode].name : NULL;
+	/* The root's nodeid is FUSE's 1; elsewhere the low half is the inode number. */
+	uint64_t ino = r->nodeid == 1 ? EXT4_ROOT_INO : (uint32_t)r->nodeid;
+	json_t *o = json_object();
+
+	ctl_put_count(o, "unique", r->unique);
+	ctl_put(o, "opcode", name ? json_string(name) : json_sprintf("%u", r->opcode));
+	ctl_put_count(o, "ino", ino);
+	ctl_put_count(o, "nodeid", r->nodeid);
+	ctl_put_count(o, "age_ns", r->age_ns);
+	return o;
+}
+
 static json_t *in_flight(struct proto_session *session, const struct proto_stats *stats)
 {
 	struct proto_inflight list[INFLIGHT_MAX];
@@ -62,16 +77,9 @@ static json_t *in_flight(struct proto_session *session, const struct proto_stats
 	uint32_t i;
 
 	for (i = 0; i < count; i++) {
-		uint32_t opcode = list[i].opcode;
-		const char *name = opcode < PROTO_OPCODES ? stats->ops[opcode].name : NULL;
-		/* The root's nodeid is FUSE's 1; elsewhere the low half is the inode number. */
-		uint64_t ino = list[i].nodeid == 1 ? EXT4_ROOT_INO : (uint32_t)list[i].nodeid;
-		json_t *o = json_object();
+		json_t *o = ctl_request_json(&list[i], stats);
 
-		ctl_put_count(o, "unique", list[i].unique);
-		ctl_put(o, "opcode", name ? json_string(name) : json_sprintf("%u", opcode));
-		ctl_put_count(o, "ino", ino);
-		ctl_put_count(o, "age_ns", list[i].age_ns);
+		ctl_put(o, "aborted", json_boolean(list[i].aborted));
 		(void)json_array_append_new(array, o); /* short if memory is */
 	}
 	return array;
@@ -94,6 +102,7 @@ static json_t *transport(struct dev *dev, bool histograms, struct proto_stats *s
 	ctl_put_count(o, "malformed", stats->malformed);
 	ctl_put_count(o, "notifies", stats->notifies);
 	ctl_put_count(o, "notify_errors", stats->notify_errors);
+	ctl_put_count(o, "aborted", stats->aborted);
 	ctl_put(o, "opcodes", opcodes(stats, histograms));
 	ctl_put(o, "in_flight", in_flight(session, stats));
 	return o;

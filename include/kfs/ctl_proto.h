@@ -24,6 +24,7 @@
  *	freeze, thaw					stop changes until thaw; the image is self-contained
  *	map	ino: integer (needed), lblk: integer	a file's extents from a logical block on, in pages
  *	trim	min_bytes: integer			give free space back to the medium
+ *	abort	unique: integer | older_seconds: integer give callers of stuck requests an error
  *	trace	on: bool (needed)			one log line for each request and reply
  */
 #ifndef KFS_CTL_PROTO_H

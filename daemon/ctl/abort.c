@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The abort command: callers of stuck requests get an error. One request by its number, or all that are older than
+ * some seconds; the latter leaves out who waits for a lock that somebody holds, for that may be as it should.
+ */
+#include <errno.h>
+
+#include "daemon/ctl/server.h"
+#include "daemon/dev/dev.h"
+#include "daemon/proto/proto.h"
+
+/* More than workers and parked requests of a usual mount; who has more aborts again. */
+#define ABORT_LIST_MAX 4096
+#define NS_PER_S UINT64_C(1000000000)
+#define OLDER_SECONDS_MAX (UINT64_MAX / NS_PER_S)
+
+struct aborting {
+	struct proto_session *session;
+	struct proto_inflight *list;
+	uint32_t count;
+	struct proto_stats *stats; /* for the opcodes' names */
+	json_t *aborted;
+};
+
+static const struct proto_inflight *find(const struct aborting *a, uint64_t unique)
+{
+	for (uint32_t i = 0; i < a->count; i++)
+		if (a->list[i].unique == unique)
+			return &a->list[i];
+	return NULL;
+}
+
+static int abort_one(struct aborting *a, const struct proto_inflight *r)
+{
+	int ret = proto_abort(a->session, r->unique);
+
+	if (ret)
+		return ret;
+	(void)json_array_append_new(a->aborted,
+				    ctl_request_json(r, a->stats)); /* memory: it shows in stats */
+	log_warn("request %llu aborted by kfsctl after %llu s", (unsigned long long)r->unique,
+		 (unsigned long long)(r->age_ns / NS_PER_S));
+	return 0;
+}
+
+static int abort_unique(struct ctl_call *call, struct aborting *a, uint64_t unique)
+{
+	const struct proto_inflight *r = find(a, unique);
+	int ret = r ? abort_one(a, r) : -ENOENT;
+
+	switch (ret) {
+	case 0: return 0;
+	case -EALREADY:
+		return ctl_fail(call, ret, "abort",
+				"it was aborted before; its thread is still stuck", "");
+	case -EOPNOTSUPP:
+		return ctl_fail(call, ret, "abort", "nobody waits for the answer of this request",
+				"");
+	default:
+		return ctl_fail(call, -ENOENT, "abort",
+				"no such request, or it was answered meanwhile",
+				"kfsctl stats lists those under way");
+	}
+}
+
+static void abort_older(struct aborting *a, uint64_t seconds)
+{
+	for (uint32_t i = 0; i < a->count; i++)
+		if (a->list[i].abortable && a->list[i].age_ns >= seconds * NS_PER_S)
+			(void)abort_one(a, &a->list[i]); /* answered meanwhile: all the better */
+}
+
+static int run(struct ctl_call *call, struct aborting *a)
+{
+	bool by_number = json_object_get(call->args, "unique");
+
+	if (by_number == (json_object_get(call->args, "older_seconds") != NULL))
+		return ctl_fail(call, -EINVAL, "abort", "wants either unique or older_seconds", "");
+	proto_get_stats(a->session, a->stats);
+	a->count = proto_list_inflight(a->session, a->list, ABORT_LIST_MAX);
+	if (by_number)
+		return abort_unique(call, a, ctl_arg_count(call, "unique", 0));
+	abort_older(a, MIN(ctl_arg_count(call, "older_seconds", 0), OLDER_SECONDS_MAX));
+	return 0;
+}
+
+int ctl_abort(struct ctl_call *call)
+{
+	struct dev *dev = call->server->env.dev;
+	struct aborting a = { .session = NULL };
+	int ret;
+
+	if (!dev)
+		return ctl_fail(call, -EOPNOTSUPP, "abort", "there is no mount on this host", "");
+	a.session = dev_session(dev);
+	a.list = calloc(ABORT_LIST_MAX, sizeof(*a.list));
+	a.stats = calloc(1, sizeof(*a.stats));
+	a.aborted = json_array();
+	if (a.list && a.stats && a.aborted)
+		ret = run(call, &a);
+	else
+		ret = ctl_fail(call, -ENOMEM, "abort", "no memory", "");
+	free(a.list);
+	free(a.stats);
+	ctl_put(call->result, "aborted", a.aborted);
+	return ret;
+}
