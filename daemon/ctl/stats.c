@@ -64,7 +64,8 @@ json_t *ctl_request_json(const struct proto_inflight *r, const struct proto_stat
 	ctl_put_count(o, "unique", r->unique);
 	ctl_put(o, "opcode", name ? json_string(name) : json_sprintf("%u", r->opcode));
 	ctl_put_count(o, "ino", ino);
-	ctl_put_count(o, "nodeid", r->nodeid);
+	/* A nodeid is both in one number, too large for JSON's integers. */
+	ctl_put_count(o, "generation", r->nodeid >> 32);
 	ctl_put_count(o, "age_ns", r->age_ns);
 	return o;
 }
