@@ -184,8 +184,8 @@ class Round:
         for load in self.make_loads(top):
             try:
                 load.check()
-            except OSError as e:
-                load.fault(f"cannot be read: {e}")
+            except Exception as e:  # a folder that is not one, a database that is none: all of it is loss
+                load.fault(f"cannot be read: {type(e).__name__}: {e}")
             results[load.name] = (load.acknowledged, load.found)
             faults += load.faults
         if faults:
