@@ -35,6 +35,7 @@ enum lock_rank {
 	LOCK_ICACHE,	  /* a shard of the inode cache */
 	LOCK_FILELOCKS,	  /* POSIX and flock tables */
 	LOCK_JOURNAL,	  /* journal state: transactions, tail */
+	LOCK_VIEW,	  /* a shard of a view's saved blocks; looks into the cache */
 	LOCK_CACHE,	  /* a shard of the buffer cache */
 	LOCK_LEAF,	  /* takes nothing below it: logs, statistics, queues */
 };

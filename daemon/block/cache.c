@@ -433,21 +433,33 @@ int buf_get_new(struct cache *c, uint64_t pblk, struct buf **ret_buf)
 	return err;
 }
 
-struct buf *buf_find(struct cache *c, uint64_t pblk)
+static struct buf *look_up(struct cache *c, uint64_t pblk, bool use)
 {
 	struct shard *s = shard_of(c, pblk);
 	struct buf *b;
 
 	mutex_lock(&s->lock);
 	b = table_find(s, pblk);
-	if (b)
+	if (b && use)
 		pin_locked(b);
+	else if (b)
+		atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
 	mutex_unlock(&s->lock);
 	if (b && !buf_uptodate(b)) {
 		buf_put(b);
 		return NULL;
 	}
 	return b;
+}
+
+struct buf *buf_find(struct cache *c, uint64_t pblk)
+{
+	return look_up(c, pblk, true);
+}
+
+struct buf *buf_peek(struct cache *c, uint64_t pblk)
+{
+	return look_up(c, pblk, false);
 }
 
 void buf_readahead(struct cache *c, uint64_t pblk, uint32_t count)

@@ -49,6 +49,7 @@ struct buf {
 	/* The journal's own part. */
 	struct buf *txn_next;	    /* [whoever set txn_mark] next in the transaction's list */
 	_Atomic uint32_t txn_mark;  /* [atomic] the transaction whose list it is on, 0 = none */
+	_Atomic uint32_t copies;    /* [atomic] of its contents, on their way home */
 	_Atomic uint64_t txn_dirty; /* [atomic] union of dirty ranges: first << 32 | end; 0 = none */
 };
 
@@ -71,6 +72,8 @@ MUST_USE int buf_read(struct cache *c, uint64_t pblk, struct buf **ret_buf);
 MUST_USE int buf_get_new(struct cache *c, uint64_t pblk, struct buf **ret_buf);
 /* Pin it only if cached; NULL when it is not. */
 struct buf *buf_find(struct cache *c, uint64_t pblk);
+/* The same, but the cache does not learn of the use. */
+struct buf *buf_peek(struct cache *c, uint64_t pblk);
 /* One more pin of a pinned buffer. */
 void buf_pin(struct buf *b);
 void buf_put(struct buf *b);

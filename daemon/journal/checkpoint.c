@@ -170,6 +170,7 @@ int ckpt_reserve(struct checkpoint *ck, uint32_t copies)
 /* The copy needs not go home any more, or is there. */
 static void copy_drop(struct checkpoint *ck, struct copy *copy)
 {
+	atomic_fetch_sub(&copy->buf->copies, 1);
 	buf_put(copy->buf);
 	pool_put(&ck->pool, copy->chunk);
 	copy->set->live--;

@@ -151,8 +151,11 @@ static int freeze(struct journal *j, struct transaction *t, struct ckpt_set **re
 		struct copy *copy = &set->copies[count];
 
 		next = b->txn_next;
+		/* Before the mark goes: a view must never take it for clean. */
+		atomic_fetch_add(&b->copies, 1);
 		detach_buf(b);
 		if (atomic_load(&b->flags) & BUF_FORGOTTEN) {
+			atomic_fetch_sub(&b->copies, 1);
 			buf_put(b);
 			continue;
 		}
@@ -587,6 +590,7 @@ int commit_transaction(struct journal *j)
 		err = freeze(j, t, &set);
 	if (err)
 		return err; /* stays locked: the abort path tells its callbacks */
+	view_install(j);
 	open_next(j, t, started_ns);
 	err = j->log ? commit_to_log(j, t, set) : commit_direct(j, set);
 	if (err) {

@@ -303,6 +303,7 @@ int journal_get_write(struct handle *h, struct buf *b)
 		if (err)
 			return fail(h, err);
 	}
+	view_keep(j, b->pblk, 1, b);
 	return add_buf(h, b);
 }
 
@@ -315,6 +316,7 @@ int journal_get_create(struct handle *h, struct buf *b)
 		return err;
 	if (atomic_load_explicit(&b->txn_mark, memory_order_acquire) == h->txn->mark)
 		return 0;
+	view_created(h->journal, b->pblk);
 	return add_buf(h, b);
 }
 
@@ -379,6 +381,8 @@ int journal_forget(struct handle *h, uint64_t pblk, uint32_t count)
 		err = fail(h, -EUCLEAN);
 	if (!err && j->opts.before_overwrite)
 		err = j->opts.before_overwrite(j->opts.arg, h, pblk, count);
+	if (!err)
+		view_keep(j, pblk, count, NULL);
 	if (!err && j->log)
 		err = revoke_range(h, pblk, count);
 	if (err)

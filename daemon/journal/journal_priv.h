@@ -21,6 +21,7 @@
 #include "daemon/block/bdev.h"
 #include "daemon/block/cache.h"
 #include "daemon/journal/journal.h"
+#include "daemon/journal/view.h"
 #include "include/kfs/jbd2_format.h"
 
 /* Sequence numbers wrap; a is not older than b. */
@@ -222,9 +223,11 @@ struct journal {
 	uint32_t revokes_kick, revokes_max;
 
 	_Atomic(struct transaction *) running __attribute__((aligned(64)));
-	_Atomic int error;		/* [atomic] first failure; 0 = fine */
-	_Atomic uint32_t tid_committed; /* [atomic] */
-	struct transaction txns[2];	/* running and committing, in turn */
+	_Atomic int error;		     /* [atomic] first failure; 0 = fine */
+	_Atomic uint32_t tid_committed;	     /* [atomic] */
+	_Atomic(struct journal_view *) view; /* [atomic] what changes must be saved for */
+	_Atomic uint32_t view_users;	     /* [atomic] threads that use it */
+	struct transaction txns[2];	     /* running and committing, in turn */
 
 	struct mutex lock; /* LOCK_JOURNAL */
 	struct cond start_cond, work_cond, update_cond, done_cond;
@@ -233,6 +236,7 @@ struct journal {
 	bool commit_forced;			     /* [lock] somebody waits for it */
 	bool closing, discarding;		     /* [lock] */
 	bool abort_handled;			     /* [lock] callbacks have been told */
+	struct journal_view *view_next;		     /* [lock] waits for its moment */
 	uint64_t checkpoint_wanted, checkpoint_done; /* [lock] */
 	uint32_t checkpoint_tid; /* [lock] what must be committed before checkpoint_wanted is done */
 	uint64_t commit_due_ns;	 /* [lock] */
@@ -271,6 +275,30 @@ int journal_flush_device(struct journal *j);
 /* Wakes the commit thread for the running transaction unless it is being committed already. */
 void journal_request_commit_locked(struct journal *j, bool forced);
 uint64_t journal_now_ns(void);
+
+/* view.c */
+/* No handle is open, and nothing has changed since the buffers were copied. */
+void view_install(struct journal *j);
+void view_keep_slow(struct journal *j, uint64_t pblk, uint32_t count, const struct buf *known);
+void view_created_slow(struct journal *j, uint64_t pblk);
+
+/*
+ * Blocks are about to change, or to be freed (@known NULL). A handle that could change
+ * anything joined after the view was entered, so it sees the view.
+ */
+static inline void view_keep(struct journal *j, uint64_t pblk, uint32_t count,
+			     const struct buf *known)
+{
+	if (unlikely(atomic_load_explicit(&j->view, memory_order_acquire) != NULL))
+		view_keep_slow(j, pblk, count, known);
+}
+
+/* The block is new: what it held before is nobody's metadata. */
+static inline void view_created(struct journal *j, uint64_t pblk)
+{
+	if (unlikely(atomic_load_explicit(&j->view, memory_order_acquire) != NULL))
+		view_created_slow(j, pblk);
+}
 
 /* checkpoint.c */
 MUST_USE int ckpt_init(struct checkpoint *ck, uint32_t block_size);

@@ -25,6 +25,7 @@
 
 #include "daemon/base/crc.h"
 #include "daemon/base/log.h"
+#include "daemon/journal/view.h"
 #include "daemon/store/alloc.h"
 
 uint32_t super_csum(const struct ext4_super_block *sb)
@@ -312,6 +313,7 @@ int store_freeze(struct store *s)
 	ret = journal_checkpoint_all(s->journal);
 	if (ret)
 		return ret;
+	journal_view_keep(s->journal, s->sb_buf);
 	fold(s, sb);
 	mount_marks(s, sb, false);
 	return write_raw(s, sb);
@@ -321,6 +323,7 @@ int store_thaw(struct store *s)
 {
 	if (!s->super->marked)
 		return 0;
+	journal_view_keep(s->journal, s->sb_buf);
 	mount_marks(s, store_sb(s), true);
 	return write_raw(s, store_sb(s));
 }
