@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <pwd.h>
 #include <sys/ioctl.h>
+#include <time.h>
 
 #include "ctl/format.h"
 #include "ctl/kfsctl.h"
@@ -153,6 +154,26 @@ static void print_errors(const json_t *o)
 	printf("%serrors=%s\n", any ? "" : "none; ", get_text(errors, "policy"));
 }
 
+static void print_check(const json_t *o)
+{
+	const json_t *check = json_object_get(o, "check");
+	time_t last = (time_t)get_count(check, "last_unix_seconds");
+	char when[32];
+
+	if (get_bool(check, "running")) {
+		label("check");
+		printf("runs, pass %" PRIu64 ", %" PRIu64 " %%, %" PRIu64 " found so far\n",
+		       get_count(check, "pass"), get_count(check, "percent"),
+		       get_count(check, "found"));
+	} else if (last) {
+		struct tm tm;
+
+		strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", localtime_r(&last, &tm));
+		label("check");
+		printf("%s, %s found\n", when, fmt_count(get_count(check, "last_found")));
+	}
+}
+
 /* A year stands for "no limit": the kernel is told when something changes. */
 static void print_timeout(const char *what, double seconds, const char *end)
 {
@@ -188,6 +209,7 @@ static void print_status(const json_t *o)
 	print_space(o);
 	print_journal(o);
 	print_errors(o);
+	print_check(o);
 	label("version");
 	printf("%s\n", get_text(o, "version"));
 }

@@ -18,6 +18,7 @@ _kfsctl() {
 	map) options+=' --no-sync' ;;
 	trim) options+=' --min=' ;;
 	abort) options+=' --older=' ;;
+	check) options+=' --stop --progress --rate= --memory=' ;;
 	esac
 	case $word in
 	-*)
@@ -27,7 +28,7 @@ _kfsctl() {
 		;;
 	esac
 	case $command in
-	'') mapfile -t COMPREPLY < <(compgen -W 'list status stats metrics map sync freeze thaw trim trace abort' -- "$word") ;;
+	'') mapfile -t COMPREPLY < <(compgen -W 'list status stats metrics map check sync freeze thaw trim trace abort' -- "$word") ;;
 	list) ;;
 	map) compopt -o default ;;
 	abort)

@@ -29,6 +29,8 @@ struct words {
 	bool older_given;
 	uint64_t older_s;
 	uint64_t min_bytes;
+	bool stop, progress;
+	uint64_t rate_bytes, memory_bytes;
 };
 
 /* "kfsctl: what: why: remedy", the last left out when "". Returns EXIT_FAILED. */
@@ -78,6 +80,7 @@ int cmd_status(const struct words *w);
 int cmd_stats(const struct words *w);
 int cmd_metrics(const struct words *w);
 int cmd_map(const struct words *w);
+int cmd_check(const struct words *w);
 int cmd_sync(const struct words *w);
 int cmd_freeze(const struct words *w);
 int cmd_thaw(const struct words *w);

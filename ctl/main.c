@@ -26,6 +26,7 @@ enum {
 	OPT_NO_SYNC = 1u << 2,
 	OPT_MIN = 1u << 3,
 	OPT_OLDER = 1u << 4,
+	OPT_CHECK = 1u << 5,
 };
 
 struct command {
@@ -45,6 +46,8 @@ static const struct command commands[] = {
 	  cmd_metrics, 0, 1, OPT_ALL },
 	{ "map", "map [--no-sync] FILE", "where a file's blocks lie in the image", cmd_map, 1, 1,
 	  OPT_NO_SYNC },
+	{ "check", "check [--stop] [--progress] [--rate=BYTES] [TARGET]",
+	  "verify the image while it is in use", cmd_check, 0, 1, OPT_CHECK },
 	{ "sync", "sync [TARGET]", "return when everything so far is durable", cmd_sync, 0, 1, 0 },
 	{ "freeze", "freeze [TARGET]", "stop all changes until thaw; the image can be copied",
 	  cmd_freeze, 0, 1, 0 },
@@ -90,12 +93,15 @@ static void print_help(void)
 	       "Options:\n"
 	       "  -j, --json                           print JSON with stable keys and exact numbers\n"
 	       "      --timeout=SECONDS                wait so long for an answer (default 10; 0: for\n"
-	       "                                       ever, the default of sync, freeze, thaw, trim)\n"
+	       "                                       ever, the default of sync, freeze, thaw, trim, check)\n"
 	       "  -w, --watch[=SECONDS]                stats: again and again (default 2)\n"
 	       "      --all                            metrics: of all mounts\n"
 	       "      --no-sync                        map: do not write the file back first\n"
 	       "      --older=SECONDS                  abort: all that are older, locks excepted\n"
 	       "      --min=BYTES                      trim: only free runs of at least so much\n"
+	       "      --rate=BYTES, --memory=BYTES     check: read at most so much a second; hold at\n"
+	       "                                       most so much of what changes (default 128M)\n"
+	       "      --progress, -C 0; --stop         check: draw a bar; end the one that runs\n"
 	       "  -h, --help                           this text\n"
 	       "  -V, --version                        the version\n\n"
 	       "Exit status: 0 done, 1 failed, 2 wrong usage. More in kfsctl(8).\n");
@@ -150,7 +156,16 @@ static int seconds_parse(const char *option, const char *text, uint64_t max, uin
 	return complain_usage(option, "wants a whole number of seconds, at most 86400");
 }
 
-enum { KEY_TIMEOUT = 256, KEY_ALL, KEY_NO_SYNC, KEY_MIN, KEY_OLDER };
+enum {
+	KEY_TIMEOUT = 256,
+	KEY_ALL,
+	KEY_NO_SYNC,
+	KEY_MIN,
+	KEY_OLDER,
+	KEY_RATE,
+	KEY_MEMORY,
+	KEY_STOP
+};
 
 static const struct option long_options[] = {
 	{ "json", no_argument, NULL, 'j' },
@@ -162,6 +177,10 @@ static const struct option long_options[] = {
 	{ "no-sync", no_argument, NULL, KEY_NO_SYNC },
 	{ "min", required_argument, NULL, KEY_MIN },
 	{ "older", required_argument, NULL, KEY_OLDER },
+	{ "rate", required_argument, NULL, KEY_RATE },
+	{ "memory", required_argument, NULL, KEY_MEMORY },
+	{ "stop", no_argument, NULL, KEY_STOP },
+	{ "progress", no_argument, NULL, 'C' },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -170,6 +189,23 @@ struct seen {
 	bool help, version;
 	unsigned int special; /* OPT_* */
 };
+
+static int check_option_take(int key, struct words *w, const char *word)
+{
+	uint64_t *bytes = key == KEY_RATE ? &w->rate_bytes : &w->memory_bytes;
+
+	if (key == KEY_STOP) {
+		w->stop = true;
+	} else if (key == 'C') {
+		/* e2fsck's -C takes a descriptor; 0 is the bar. */
+		if (optarg && strcmp(optarg, "0") != 0)
+			return complain_usage("-C", "wants 0");
+		w->progress = true;
+	} else if (!bytes_parse(optarg, bytes) || !*bytes) {
+		return complain_usage(word, "wants bytes, such as 4096 or 1M");
+	}
+	return EXIT_DONE;
+}
 
 static int option_take(int key, struct words *w, struct seen *seen, const char *word)
 {
@@ -213,6 +249,10 @@ static int option_take(int key, struct words *w, struct seen *seen, const char *
 		seen->special |= OPT_OLDER;
 		w->older_given = true;
 		return seconds_parse("--older", optarg, OLDER_SECONDS_MAX, &w->older_s);
+	case 'C':
+	case KEY_RATE:
+	case KEY_MEMORY:
+	case KEY_STOP: seen->special |= OPT_CHECK; return check_option_take(key, w, word);
 	case ':': return complain_usage(word, "wants a value");
 	default: return complain_usage(word, "unknown option, or a value it does not take");
 	}
@@ -225,7 +265,7 @@ static int options_parse(int argc, char **argv, struct words *w, struct seen *se
 	for (;;) {
 		int at = optind, key, ret;
 
-		key = getopt_long(argc, argv, ":jw::hV", long_options, NULL);
+		key = getopt_long(argc, argv, ":jw::hVC:", long_options, NULL);
 		if (key < 0)
 			return EXIT_DONE;
 		/* getopt moves words; the offending one is the one just passed. */

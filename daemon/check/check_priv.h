@@ -122,6 +122,8 @@ struct ck_ref *ck_ref_find(const struct ck_refs *r, uint64_t key);
 
 /* super.c */
 MUST_USE int ck_pass0(struct ck *c);
+/* The inode waits for its deletion. */
+MUST_USE int ck_orphan(struct ck *c, uint32_t ino);
 /* Fixed metadata of the groups; not the journal, which is an inode. */
 bool ck_is_fixed(const struct ck *c, uint64_t pblk);
 

@@ -203,6 +203,15 @@ static void check_size(struct ck *c, const struct ck_ino *i, const struct ck_wal
 			(unsigned long long)i->size, (unsigned long long)need);
 }
 
+/*
+ * Without a journal there is no list of orphans: nothing on the medium tells a deleted
+ * file that is open, or one in the middle of a truncation, from what a crash left.
+ */
+static bool no_orphans_kept(const struct ck *c)
+{
+	return !journal_has_log(c->s->journal) && !atomic_load(&c->s->readonly);
+}
+
 static int check_map(struct ck *c, const struct ck_ino *i, struct ck_state *st)
 {
 	struct ck_walk w = { .c = c, .i = i, .run = mark_run, .node = mark_node };
@@ -215,7 +224,7 @@ static int check_map(struct ck *c, const struct ck_ino *i, struct ck_state *st)
 		if (w.broken)
 			st->flags |= CI_NOMAP;
 		want = w.blocks * sectors;
-		if (!ret && !w.broken && !orphan &&
+		if (!ret && !w.broken && !orphan && !no_orphans_kept(c) &&
 		    (i->ino >= c->s->first_ino || i->ino == EXT4_ROOT_INO))
 			check_size(c, i, &w);
 	}
@@ -496,6 +505,12 @@ static int check_inode(struct ck *c, const struct ck_ino *i)
 
 	if (i->ino < c->s->first_ino && i->ino != EXT4_ROOT_INO)
 		return check_reserved(c, i);
+	if (i->links == 0 && i->mode && !le32_to_cpu(i->d->i_dtime) && no_orphans_kept(c)) {
+		ret = ck_orphan(c, i->ino);
+		if (ret)
+			return ret;
+		orphan = true;
+	}
 	if (i->links == 0 && !orphan) {
 		if (i->mode && !le32_to_cpu(i->d->i_dtime))
 			ck_find(c, "zero_dtime", i->ino, 0, "Deleted inode %u has zero dtime.",

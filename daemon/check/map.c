@@ -303,10 +303,12 @@ static int walk_pointer(struct ck_walk *w, uint64_t pblk, uint64_t lblk, uint32_
 		tell_illegal(w, kinds[level], lblk, pblk);
 		return 0;
 	}
-	ret = emit(w, &run, level > 0);
+	/* Read first: who is told of a block of the map may be done with it. */
+	ret = level ? ck_read(c, pblk, 1, c->levels[level]) : 0;
+	if (!ret)
+		ret = emit(w, &run, level > 0);
 	if (ret || level == 0)
 		return ret;
-	ret = ck_read(c, pblk, 1, c->levels[level]);
 	for (k = 1; k < level; k++)
 		span *= per;
 	for (k = 0; k < per && !ret; k++) {

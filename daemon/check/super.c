@@ -208,6 +208,27 @@ static int mark_fixed(struct ck *c)
 	return ret ? ret : ck_mark_fixed(c, s->mmp_block, s->mmp_block != 0);
 }
 
+/* *ret_known: it is one already. */
+static int note_orphan(struct ck *c, uint32_t ino, bool *ret_known)
+{
+	struct ck_state *st;
+	int ret = ck_alloc_group(c, (ino - 1) / c->s->inodes_per_group);
+
+	if (ret)
+		return ret;
+	st = ck_state(c, ino);
+	*ret_known = st->flags & CI_ORPHAN;
+	st->flags |= CI_ORPHAN;
+	return 0;
+}
+
+int ck_orphan(struct ck *c, uint32_t ino)
+{
+	bool known;
+
+	return note_orphan(c, ino, &known);
+}
+
 bool ck_is_fixed(const struct ck *c, uint64_t pblk)
 {
 	const struct store *s = c->s;
@@ -285,20 +306,6 @@ static int check_mmp(struct ck *c)
 }
 
 /* ---- orphans -------------------------------------------------------------- */
-
-/* *ret_known: it is one already. */
-static int note_orphan(struct ck *c, uint32_t ino, bool *ret_known)
-{
-	struct ck_state *st;
-	int ret = ck_alloc_group(c, (ino - 1) / c->s->inodes_per_group);
-
-	if (ret)
-		return ret;
-	st = ck_state(c, ino);
-	*ret_known = st->flags & CI_ORPHAN;
-	st->flags |= CI_ORPHAN;
-	return 0;
-}
 
 static bool orphan_ok(const struct ck *c, uint32_t ino)
 {

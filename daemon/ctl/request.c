@@ -175,10 +175,12 @@ static int request_check(struct ctl_call *call, const struct ctl_command *comman
 	return args_check(call, *ret_command);
 }
 
-char *ctl_answer(const struct ctl_command *commands, struct ctl_server *server, const char *text,
-		 size_t len)
+char *ctl_answer(const struct ctl_command *commands, struct ctl_server *server, int client_fd,
+		 const char *text, size_t len)
 {
-	struct ctl_call call = { .server = server, .result = json_object() };
+	struct ctl_call call = { .server = server,
+				 .client_fd = client_fd,
+				 .result = json_object() };
 	const struct ctl_command *command = NULL;
 	json_t *none = json_object();
 	json_error_t where;

@@ -21,6 +21,7 @@ struct ctl_server;
 
 struct ctl_call {
 	struct ctl_server *server;
+	int client_fd;	    /* to notice that the client has gone; -1 = none */
 	const json_t *args; /* an object, its keys and their types are checked */
 	json_t *result;	    /* an object, empty at first */
 	char what[CTL_TEXT_MAX], why[CTL_TEXT_MAX], remedy[CTL_TEXT_MAX];
@@ -56,8 +57,8 @@ bool ctl_arg_bool(const struct ctl_call *call, const char *name, bool absent);
  * Runs request @text and encodes the reply: malloc()ed, at most CTL_REPLY_BYTES_MAX bytes. NULL only when memory
  * is short.
  */
-char *ctl_answer(const struct ctl_command *commands, struct ctl_server *server, const char *text,
-		 size_t len);
+char *ctl_answer(const struct ctl_command *commands, struct ctl_server *server, int client_fd,
+		 const char *text, size_t len);
 /* An error reply for what cannot even be read. */
 char *ctl_refusal(int error, const char *what, const char *why, const char *remedy);
 

@@ -65,7 +65,7 @@ static bool client_serve(struct client *client)
 		       "");
 	if (ret)
 		return false;
-	reply = ctl_answer(server->commands, server, request, len);
+	reply = ctl_answer(server->commands, server, client->fd, request, len);
 	return send_reply(server, client->fd, reply, CTL_REPLY_MS);
 }
 

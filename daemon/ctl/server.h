@@ -9,6 +9,7 @@
 
 #include "daemon/base/lock.h"
 #include "daemon/base/log.h"
+#include "daemon/check/check.h"
 #include "daemon/ctl/ctl.h"
 #include "daemon/ctl/request.h"
 
@@ -20,6 +21,16 @@
 #define CTL_CLIENTS_ROOT 4
 
 enum ctl_freeze { CTL_THAWED, CTL_FREEZING, CTL_FROZEN, CTL_THAWING };
+
+/* The check that runs, and the last one that came to its end. */
+struct ctl_check_job {
+	bool running;			/* [work] */
+	_Atomic bool stop;		/* [atomic] check_stop was asked for */
+	uint64_t started_ns;		/* [work] */
+	time_t last_at;			/* [work] 0 = none yet */
+	uint64_t last_findings;		/* [work] */
+	struct check_progress progress; /* [atomic] */
+};
 
 struct ctl_server {
 	struct ctl_env env;		    /* [written once] */
@@ -33,6 +44,7 @@ struct ctl_server {
 	struct cond work_done;	/* freezing or thawing ended */
 	enum ctl_freeze freeze; /* [work] */
 	bool stopping;		/* [work] */
+	struct ctl_check_job check;
 	enum log_level level_before; /* [work] what "trace off" goes back to */
 	struct mutex lock;	     /* LOCK_LEAF: clients */
 	struct cond client_left;
@@ -59,6 +71,11 @@ int ctl_abort(struct ctl_call *call);
 
 /* A request that is being served, as an object. */
 json_t *ctl_request_json(const struct proto_inflight *r, const struct proto_stats *stats);
+int ctl_check(struct ctl_call *call);
+int ctl_check_stop(struct ctl_call *call);
+int ctl_check_status(struct ctl_call *call);
+/* For status, too. */
+json_t *ctl_check_progress(struct ctl_server *server);
 
 /* The same for a list of commands of the caller's: tests need no filesystem. */
 MUST_USE int ctl_server_start_with(const struct ctl_env *env, const struct ctl_command *commands,

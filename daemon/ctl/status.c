@@ -170,6 +170,7 @@ int ctl_status(struct ctl_call *call)
 		 s->readonly_why ? s->readonly_why :
 				   "mounted read-only (ro)");
 	ctl_put(o, "frozen", json_boolean(ctl_is_frozen(server)));
+	ctl_put(o, "check", ctl_check_progress(server));
 	put_tier(o, env);
 	ctl_put(o, "options", comma_list(env->options));
 	ctl_put(o, "features", features(s));

@@ -23,6 +23,8 @@
  *	sync						reply when everything so far is durable
  *	freeze, thaw					stop changes until thaw; the image is self-contained
  *	map	ino: integer (needed), lblk: integer	a file's extents from a logical block on, in pages
+ *	check	rate_bytes, memory_bytes: integer	verify the image; replies when done
+ *	check_status, check_stop			how far it has come; end it
  *	trim	min_bytes: integer			give free space back to the medium
  *	abort	unique: integer | older_seconds: integer give callers of stuck requests an error
  *	trace	on: bool (needed)			one log line for each request and reply

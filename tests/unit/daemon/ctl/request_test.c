@@ -48,7 +48,7 @@ static const struct ctl_command commands[] = {
 
 static json_t *answer_bytes(const char *text, size_t len)
 {
-	char *reply = ctl_answer(commands, NULL, text, len);
+	char *reply = ctl_answer(commands, NULL, -1, text, len);
 	json_t *json;
 
 	CHECK(reply);
