@@ -48,18 +48,11 @@ int ck_mark_fixed(struct ck *c, uint64_t pblk, uint64_t count)
 	return 0;
 }
 
-static int claimed_twice(struct ck *c, uint32_t ino, const struct ck_run *run, uint64_t bit)
+/* By another inode, or by the filesystem's own metadata. */
+static int claimed_twice(struct ck *c, uint64_t bit)
 {
-	uint64_t pblk = MAX((bit << c->s->cluster_bits) + c->s->first_data_block, run->pblk);
 	struct ck_ref *ref;
 
-	if (ck_is_fixed(c, pblk)) {
-		ck_find(c, "overlaps_metadata", ino, pblk,
-			"Block #%llu (%llu) overlaps filesystem metadata in inode %u.",
-			(unsigned long long)(run->lblk + (pblk - run->pblk)),
-			(unsigned long long)pblk, ino);
-		return 0;
-	}
 	if (c->dups.count >= DUPS_MAX) {
 		c->dups_full = true;
 		return 0;
@@ -67,7 +60,7 @@ static int claimed_twice(struct ck *c, uint32_t ino, const struct ck_run *run, u
 	return ck_ref_add(&c->dups, bit + 1, &ref);
 }
 
-int ck_mark(struct ck *c, uint32_t ino, const struct ck_run *run)
+int ck_mark(struct ck *c, const struct ck_run *run)
 {
 	uint64_t bit = bit_of(c, run->pblk) + run->joins;
 	uint64_t end = bit_of(c, run->pblk + run->count - 1);
@@ -75,7 +68,7 @@ int ck_mark(struct ck *c, uint32_t ino, const struct ck_run *run)
 
 	for (; bit <= end && !ret; bit++) {
 		if (ck_used(c, bit))
-			ret = claimed_twice(c, ino, run, bit);
+			ret = claimed_twice(c, bit);
 		else
 			use(c, bit);
 	}

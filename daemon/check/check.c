@@ -140,7 +140,8 @@ int ck_dir_add(struct ck *c, uint32_t ino)
 		c->dirs = dirs;
 		c->dir_room = room;
 	}
-	c->dirs[c->dir_count++] = (struct ck_dir){ .ino = ino };
+	c->dirs[c->dir_count++] =
+		(struct ck_dir){ .ino = ino, .parent = ino == EXT4_ROOT_INO ? EXT4_ROOT_INO : 0 };
 	return 0;
 }
 

@@ -135,7 +135,7 @@ struct ck_run {
 	bool joins; /* begins in the cluster in which the run before it ends */
 	bool unwritten;
 };
-MUST_USE int ck_mark(struct ck *c, uint32_t ino, const struct ck_run *run);
+MUST_USE int ck_mark(struct ck *c, const struct ck_run *run);
 /* May an inode point there at all? */
 bool ck_pblk_ok(const struct ck *c, uint64_t pblk, uint64_t count);
 MUST_USE int ck_mark_fixed(struct ck *c, uint64_t pblk, uint64_t count);

@@ -89,13 +89,11 @@ static void check_links(struct ck *c, uint32_t ino, const struct ck_state *st)
 	bool many = (st->flags & CI_DIR) && st->links == DIR_LINKS_MANY &&
 		    store_has_ro_compat(c->s, EXT4_FEATURE_RO_COMPAT_DIR_NLINK);
 
+	if (st->seen == 0 && (st->flags & CI_EMPTY) && !(st->flags & CI_DIR))
+		ck_find(c, "unattached", ino, 0, "Unattached zero-length inode %u.", ino);
 	if (st->seen == 0)
-		ck_find(c, "unattached", ino, 0,
-			st->flags & CI_EMPTY && !(st->flags & CI_DIR) ?
-				"Unattached zero-length inode %u." :
-				"Unattached inode %u",
-			ino);
-	if (st->links != st->seen && !(many && st->seen))
+		ck_find(c, "unattached", ino, 0, "Unattached inode %u", ino);
+	else if (st->links != st->seen && !many)
 		ck_find(c, "ref_count", ino, 0, "Inode %u ref count is %u, should be %u.", ino,
 			st->links, st->seen);
 }

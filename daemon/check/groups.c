@@ -143,7 +143,7 @@ static int check_blocks(struct pass5 *p, uint32_t g)
 {
 	struct ck *c = p->c;
 	uint64_t base = group_bit(c, g);
-	uint32_t k, count = group_clusters(c, g), used = 0;
+	uint32_t k, count = group_clusters(c, g), used = 0, marked = 0;
 	bool in_use = false;
 	int ret = load_blocks(p, g);
 
@@ -151,6 +151,7 @@ static int check_blocks(struct pass5 *p, uint32_t g)
 		bool want = ck_used(c, base + k), is = bitmap_test(p->bitmap, k);
 
 		used += want;
+		marked += is;
 		if (want == is)
 			continue;
 		in_use |= want;
@@ -162,11 +163,12 @@ static int check_blocks(struct pass5 *p, uint32_t g)
 	if (in_use && is_uninit(c, g, EXT4_BG_BLOCK_UNINIT))
 		ck_find(c, "block_uninit", 0, 0,
 			"Group %u block(s) in use but group is marked BLOCK_UNINIT", g);
-	if (c->groups[g].free_blocks != count - used)
+	/* As e2fsck has it when it may not repair: the counts are to agree with the bitmap. */
+	if (c->groups[g].free_blocks != count - marked)
 		ck_find(c, "free_blocks", 0, 0,
 			"Free blocks count wrong for group #%u (%u, counted=%u).", g,
-			c->groups[g].free_blocks, count - used);
-	p->free_blocks += count - used;
+			c->groups[g].free_blocks, count - marked);
+	p->free_blocks += count - marked;
 	c->result->blocks_used += (uint64_t)used << c->s->cluster_bits;
 	return 0;
 }
@@ -196,7 +198,7 @@ static int load_inodes(struct pass5 *p, uint32_t g)
 static int check_inodes(struct pass5 *p, uint32_t g)
 {
 	struct ck *c = p->c;
-	uint32_t per = c->s->inodes_per_group, k, used = 0, dirs = 0;
+	uint32_t per = c->s->inodes_per_group, k, used = 0, marked = 0, dirs = 0;
 	bool in_use = false;
 	int ret = load_inodes(p, g);
 
@@ -206,6 +208,7 @@ static int check_inodes(struct pass5 *p, uint32_t g)
 		bool want = ino < c->s->first_ino || (st && (st->flags & CI_USED));
 
 		used += want;
+		marked += bitmap_test(p->bitmap, k);
 		dirs += st && (st->flags & CI_DIR);
 		if (want == bitmap_test(p->bitmap, k))
 			continue;
@@ -217,15 +220,15 @@ static int check_inodes(struct pass5 *p, uint32_t g)
 	if (in_use && is_uninit(c, g, EXT4_BG_INODE_UNINIT))
 		ck_find(c, "inode_uninit", 0, 0,
 			"Group %u inode(s) in use but group is marked INODE_UNINIT", g);
-	if (c->groups[g].free_inodes != per - used)
+	if (c->groups[g].free_inodes != per - marked)
 		ck_find(c, "free_inodes", 0, 0,
 			"Free inodes count wrong for group #%u (%u, counted=%u).", g,
-			c->groups[g].free_inodes, per - used);
+			c->groups[g].free_inodes, per - marked);
 	if (c->groups[g].dirs != dirs)
 		ck_find(c, "directories", 0, 0,
 			"Directories count wrong for group #%u (%u, counted=%u).", g,
 			c->groups[g].dirs, dirs);
-	p->free_inodes += per - used;
+	p->free_inodes += per - marked;
 	c->result->inodes_used += used;
 	c->result->dirs += dirs;
 	return 0;

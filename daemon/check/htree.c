@@ -16,7 +16,6 @@ struct load {
 	struct ck *c;
 	const struct ck_ino *i;
 	struct ck_htree *h;
-	uint32_t off;	/* of the entries in the node */
 	uint32_t steps; /* nodes that may still be read */
 };
 
@@ -74,17 +73,31 @@ static bool check_root(struct load *l, const uint8_t *data)
 	return true;
 }
 
-static void check_csum(struct load *l, uint32_t lblk, const uint8_t *data, uint32_t count,
-		       uint32_t limit)
+static uint32_t entries_off(uint32_t lblk)
 {
-	struct dx_tail t;
+	return lblk ? offsetof(struct dx_node, entries) : offsetof(struct dx_root, entries);
+}
+
+static uint32_t limit_of(const struct ck *c, uint32_t lblk)
+{
+	uint32_t tail = c->s->has_csum ? sizeof(struct dx_tail) : 0;
+
+	return (c->s->block_size - entries_off(lblk) - tail) / (uint32_t)sizeof(struct dx_entry);
+}
+
+static void check_csum(struct load *l, uint32_t lblk, const uint8_t *data)
+{
+	const struct dx_countlimit *cl = (const void *)(data + entries_off(lblk));
+	uint32_t limit = limit_of(l->c, lblk);
+	uint32_t count = MIN((uint32_t)le16_to_cpu(cl->count), limit);
 	const le32 zero = { 0 };
+	struct dx_tail t;
 	uint32_t crc;
 
 	if (!l->c->s->has_csum)
 		return;
-	memcpy(&t, data + l->off + limit * sizeof(struct dx_entry), sizeof(t));
-	crc = crc32c(l->i->seed, data, l->off + count * sizeof(struct dx_entry));
+	memcpy(&t, data + entries_off(lblk) + limit * sizeof(struct dx_entry), sizeof(t));
+	crc = crc32c(l->i->seed, data, entries_off(lblk) + count * sizeof(struct dx_entry));
 	crc = crc32c(crc32c(crc, &t.dt_reserved, sizeof(t.dt_reserved)), &zero, sizeof(zero));
 	if (crc != le32_to_cpu(t.dt_checksum))
 		htree_find(l, lblk, "Problem in HTREE directory inode %u: %s node fails checksum.",
@@ -94,11 +107,9 @@ static void check_csum(struct load *l, uint32_t lblk, const uint8_t *data, uint3
 static bool check_node(struct load *l, uint32_t lblk, const uint8_t *data, uint32_t *ret_count)
 {
 	const struct dx_countlimit *cl;
-	uint32_t limit, count, tail = l->c->s->has_csum ? sizeof(struct dx_tail) : 0;
+	uint32_t limit = limit_of(l->c, lblk), count;
 
-	l->off = lblk ? offsetof(struct dx_node, entries) : offsetof(struct dx_root, entries);
-	limit = (l->c->s->block_size - l->off - tail) / (uint32_t)sizeof(struct dx_entry);
-	cl = (const void *)(data + l->off);
+	cl = (const void *)(data + entries_off(lblk));
 	count = le16_to_cpu(cl->count);
 	if (lblk && dirent_rec_len((const void *)data) != l->c->s->block_size) {
 		htree_find(l, lblk,
@@ -118,7 +129,6 @@ static bool check_node(struct load *l, uint32_t lblk, const uint8_t *data, uint3
 			   l->i->ino, lblk, count);
 		return false;
 	}
-	check_csum(l, lblk, data, count, limit);
 	*ret_count = count;
 	return true;
 }
@@ -162,11 +172,12 @@ static int load_node(struct load *l, uint32_t lblk, uint32_t depth, const struct
 	ret = ck_read(l->c, l->h->map->pblk[lblk], 1, data);
 	if (ret)
 		return ret;
+	check_csum(l, lblk, data);
 	if ((lblk == 0 && !check_root(l, data)) || !check_node(l, lblk, data, &count)) {
 		l->h->usable = false;
 		return 0;
 	}
-	off = l->off;
+	off = entries_off(lblk);
 	for (k = 0; k < count && !ret; k++) {
 		const struct dx_entry *e = (const void *)(data + off + k * sizeof(*e));
 		struct ck_hblock sub = { .low = hash };

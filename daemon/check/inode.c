@@ -171,12 +171,12 @@ int ck_each_inode(struct ck *c, uint32_t pass, int (*fn)(struct ck *c, const str
 
 static int mark_run(struct ck_walk *w, const struct ck_run *run)
 {
-	return ck_mark(w->c, w->i->ino, run);
+	return ck_mark(w->c, run);
 }
 
 static int mark_node(struct ck_walk *w, const struct ck_run *run)
 {
-	int ret = ck_mark(w->c, w->i->ino, run);
+	int ret = ck_mark(w->c, run);
 
 	/* Directories are walked again. */
 	if (MODE_TYPE(w->i->mode) != EXT4_S_IFDIR)
@@ -230,7 +230,7 @@ static int check_map(struct ck *c, const struct ck_ino *i, struct ck_state *st)
 	}
 	if (i->file_acl && ck_pblk_ok(c, i->file_acl, 1))
 		want += sectors << c->s->cluster_bits;
-	if (!ret && want != i->sectors && !w.broken)
+	if (!ret && want != i->sectors)
 		ck_find(c, "i_blocks", i->ino, 0, "Inode %u, i_blocks is %llu, should be %llu.",
 			i->ino, (unsigned long long)i->sectors, (unsigned long long)want);
 	return ret;
@@ -460,7 +460,7 @@ static int resize_run(struct ck_walk *w, const struct ck_run *run)
 {
 	if (ck_is_fixed(w->c, run->pblk))
 		return 0;
-	return ck_mark(w->c, w->i->ino, run);
+	return ck_mark(w->c, run);
 }
 
 static int check_resize(struct ck *c, const struct ck_ino *i)

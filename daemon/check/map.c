@@ -197,7 +197,7 @@ static int child_load(struct ck_walk *w, const struct node *n, uint32_t k, uint3
 	return 0;
 }
 
-static void check_child_begin(struct ck_walk *w, const struct node *child, uint32_t depth)
+static void check_child_begin(struct ck_walk *w, struct node *child)
 {
 	const struct ext4_extent_header *eh = (const void *)child->data;
 	le32 first;
@@ -211,7 +211,8 @@ static void check_child_begin(struct ck_walk *w, const struct node *child, uint3
 		  "Interior extent node level %u of inode %u: Logical start %llu does not match "
 		  "logical start %u at next level.",
 		  child->level - 1, w->i->ino, (unsigned long long)child->lo, le32_to_cpu(first));
-	(void)depth;
+	/* Its own first key is the better one to judge the rest by. */
+	child->lo = MIN(child->lo, (uint64_t)le32_to_cpu(first));
 }
 
 static int walk_index(struct ck_walk *w, const struct node *n, uint32_t depth)
@@ -240,7 +241,7 @@ static int walk_index(struct ck_walk *w, const struct node *n, uint32_t depth)
 		ret = child_load(w, n, k, depth, &child, &usable);
 		if (ret || !usable)
 			continue;
-		check_child_begin(w, &child, depth);
+		check_child_begin(w, &child);
 		ret = walk_node(w, &child, depth - 1);
 	}
 	return ret;
@@ -274,6 +275,9 @@ static void tell_illegal(struct ck_walk *w, const char *kind, uint64_t lblk, uin
 	w->broken = true;
 	if (++w->illegal > ILLEGAL_MAX || w->quiet)
 		return;
+	if (w->illegal == 1)
+		ck_find(w->c, "illegal_block", w->i->ino, 0, "Inode %u has illegal block(s).",
+			w->i->ino);
 	if (w->illegal == ILLEGAL_MAX)
 		ck_find(w->c, "illegal_block", w->i->ino, 0, "Too many illegal blocks in inode %u.",
 			w->i->ino);

@@ -104,6 +104,38 @@ static int seek_in(struct ck *c, uint32_t dir, struct seek *k)
 	return ret < 0 ? ret : k->found ? 0 : -ENOENT;
 }
 
+static bool is_dir(const struct ck *c, uint32_t ino)
+{
+	const struct ck_state *st = ck_state(c, ino);
+
+	return st && (st->flags & CI_DIR);
+}
+
+/* Puts the name of *ino before the rest, and its parent into *ino. False: it has none. */
+static bool path_step(struct ck *c, uint32_t *ino, char *parts, size_t *begin)
+{
+	struct seek up = { 0 }, here = { .ino = *ino };
+	const struct ck_dir *dir = ck_dir(c, *ino);
+	char name[CK_NAME_BYTES];
+
+	if (dir)
+		up.found = dir->parent ? dir->parent : dir->dotdot;
+	if (!up.found && seek_in(c, *ino, &up))
+		return false;
+	/* No name: its number stands for it, as in e2fsck. */
+	if (seek_in(c, up.found, &here))
+		snprintf(name, sizeof(name), "<%u>", *ino);
+	else
+		ck_name(here.name, here.len, name, sizeof(name));
+	if (strlen(name) + 1 > *begin)
+		return false;
+	*begin -= strlen(name) + 1;
+	parts[*begin] = '/';
+	memcpy(parts + *begin + 1, name, strlen(name));
+	*ino = up.found;
+	return true;
+}
+
 /*
  * From the child up: each step reads "..", then looks for the child's name there. Uses
  * memory of its own, since callers are in the middle of a directory.
@@ -111,7 +143,7 @@ static int seek_in(struct ck *c, uint32_t dir, struct seek *k)
 void ck_path(struct ck *c, uint32_t ino, char *buf, size_t size)
 {
 	uint8_t *data = c->data, *levels[CK_LEVELS];
-	char parts[CK_NAME_BYTES], name[CK_NAME_BYTES];
+	char parts[CK_NAME_BYTES];
 	size_t begin = sizeof(parts) - 1;
 	uint32_t depth, k;
 	bool ok = true;
@@ -125,20 +157,10 @@ void ck_path(struct ck *c, uint32_t ino, char *buf, size_t size)
 	}
 	parts[begin] = '\0';
 	for (depth = 0; ok && c->data && ino != EXT4_ROOT_INO && depth < PATH_DEPTH_MAX; depth++) {
-		struct seek up = { 0 }, here = { .ino = ino };
-		const struct ck_dir *dir = ck_dir(c, ino);
-
-		if (dir && dir->parent)
-			up.found = dir->parent;
-		if ((!up.found && seek_in(c, ino, &up)) || seek_in(c, up.found, &here))
+		if (!is_dir(c, ino) || !path_step(c, &ino, parts, &begin)) {
+			snprintf(buf, size, "<%u>%s", ino, parts + begin);
 			break;
-		ck_name(here.name, here.len, name, sizeof(name));
-		if (strlen(name) + 1 > begin)
-			break;
-		begin -= strlen(name);
-		memcpy(parts + begin, name, strlen(name));
-		parts[--begin] = '/';
-		ino = up.found;
+		}
 	}
 	if (ino == EXT4_ROOT_INO && parts[begin])
 		snprintf(buf, size, "%s", parts + begin);

@@ -166,7 +166,7 @@ static void check_desc(struct ck *c, uint32_t g, const uint8_t *raw)
 		ck_find(c, "descriptor_checksum", 0, 0,
 			"Group descriptor %u checksum is 0x%04x, should be 0x%04x.", g,
 			le16_to_cpu(d.bg_checksum), desc_csum(s, g, raw));
-	if (grp->unused > s->inodes_per_group)
+	if (grp->unused > grp->free_inodes)
 		ck_find(c, "descriptor", 0, 0,
 			"Group descriptor %u has invalid unused inodes count %u.", g, grp->unused);
 }

@@ -277,7 +277,7 @@ static int check_acl_block(struct ck *c, const struct ck_ino *i)
 	if (ret)
 		return ret;
 	ref->seen = 1;
-	ret = ck_mark(c, i->ino, &run);
+	ret = ck_mark(c, &run);
 	return ret ? ret : check_block(c, i, ref);
 }
 
