@@ -28,8 +28,10 @@ trees() {
 		dd if=/dev/zero of=mnt/t/open bs=64k count=8 status=none || :
 		rm -f mnt/t/open
 		exec 5>&- || :
-		truncate -s 3M mnt/t/size && truncate -s 5000 mnt/t/size || :
-		fallocate -l 300k mnt/t/size && fallocate -p -o 8192 -l 100k mnt/t/size || :
+		truncate -s 3M mnt/t/size || :
+		truncate -s 5000 mnt/t/size || :
+		fallocate -l 300k mnt/t/size || :
+		fallocate -p -o 8192 -l 100k mnt/t/size || :
 		[ $((n % 8)) -ne 0 ] || rm -rf "mnt/t/$((n % 3))"
 	done 2>/dev/null
 }

@@ -87,6 +87,7 @@ own() {
 }
 
 # poke OFFSET HEX: bytes into $image, no checksum.
+# shellcheck disable=SC2001 # every two digits
 poke() { printf '%b' "$(sed 's/../\\x&/g' <<<"$2")" | dd of="$image" bs=1 seek="$1" conv=notrunc status=none; }
 ino_of() { debugfs -R "stat $2" "$1" 2>/dev/null | sed -n 's/^Inode: \([0-9]*\) .*/\1/p'; }
 block_of() { debugfs -R "bmap $2 $3" "$1" 2>/dev/null; }
