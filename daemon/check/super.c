@@ -8,6 +8,7 @@
 
 #include "daemon/base/crc.h"
 #include "daemon/check/check_priv.h"
+#include "daemon/store/group.h"
 #include "daemon/store/inode_disk.h"
 #include "daemon/store/super.h"
 #include "include/kfs/jbd2_format.h"
@@ -95,24 +96,6 @@ static int check_copies(struct ck *c)
 
 /* ---- descriptors ---------------------------------------------------------- */
 
-static uint16_t desc_csum(const struct store *s, uint32_t g, const uint8_t *raw)
-{
-	const uint32_t at = offsetof(struct ext4_group_desc, bg_checksum);
-	const uint32_t rest = EXT4_MIN_DESC_SIZE, tail = s->desc_size - EXT4_MIN_DESC_SIZE;
-	static const uint8_t zero[2];
-	le32 le_g = cpu_to_le32(g);
-	uint32_t crc;
-	uint16_t crc_short;
-
-	if (s->has_csum) {
-		crc = crc32c(s->csum_seed, &le_g, sizeof(le_g));
-		crc = crc32c(crc32c(crc, raw, at), zero, 2);
-		return (uint16_t)crc32c(crc, raw + rest, tail);
-	}
-	crc_short = crc16(crc16(0xffff, s->uuid, sizeof(s->uuid)), &le_g, sizeof(le_g));
-	return crc16(crc16(crc_short, raw, at), raw + rest, tail);
-}
-
 static void check_place(struct ck *c, uint32_t g, const char *what, uint64_t got, uint64_t want)
 {
 	if (got != want)
@@ -162,10 +145,10 @@ static void check_desc(struct ck *c, uint32_t g, const uint8_t *raw)
 		return;
 	grp->flags = le16_to_cpu(d.bg_flags);
 	grp->unused = wide32(s, d.bg_itable_unused_lo, d.bg_itable_unused_hi);
-	if (le16_to_cpu(d.bg_checksum) != desc_csum(s, g, raw))
+	if (le16_to_cpu(d.bg_checksum) != group_desc_csum(s, g, raw))
 		ck_find(c, "descriptor_checksum", 0, 0,
 			"Group descriptor %u checksum is 0x%04x, should be 0x%04x.", g,
-			le16_to_cpu(d.bg_checksum), desc_csum(s, g, raw));
+			le16_to_cpu(d.bg_checksum), group_desc_csum(s, g, raw));
 	if (grp->unused > grp->free_inodes)
 		ck_find(c, "descriptor", 0, 0,
 			"Group descriptor %u has invalid unused inodes count %u.", g, grp->unused);

@@ -5,7 +5,6 @@
  */
 #include <string.h>
 
-#include "daemon/base/crc.h"
 #include "daemon/check/check_priv.h"
 #include "daemon/store/xattr_impl.h"
 
@@ -217,18 +216,6 @@ uint8_t *ck_inline_tail(const struct ck *c, const struct ck_ino *i, uint32_t *re
 
 /* ---- blocks --------------------------------------------------------------- */
 
-static uint32_t block_csum(const struct ck *c, uint64_t pblk, const uint8_t *data)
-{
-	const uint32_t off = offsetof(struct ext4_xattr_header, h_checksum);
-	const le64 where = cpu_to_le64(pblk);
-	const le32 zero = { 0 };
-	uint32_t crc = crc32c(c->s->csum_seed, &where, sizeof(where));
-
-	crc = crc32c(crc, data, off);
-	crc = crc32c(crc, &zero, sizeof(zero));
-	return crc32c(crc, data + off + sizeof(zero), c->s->block_size - off - sizeof(zero));
-}
-
 static int check_block(struct ck *c, const struct ck_ino *i, struct ck_ref *ref)
 {
 	const struct ext4_xattr_header *head = (const void *)c->attr;
@@ -253,7 +240,8 @@ static int check_block(struct ck *c, const struct ck_ino *i, struct ck_ref *ref)
 		ck_find(c, "xattr_block", i->ino, i->file_acl,
 			"Extended attribute block %llu has h_blocks > 1.",
 			(unsigned long long)i->file_acl);
-	if (c->s->has_csum && le32_to_cpu(head->h_checksum) != block_csum(c, i->file_acl, c->attr))
+	if (c->s->has_csum &&
+	    le32_to_cpu(head->h_checksum) != xattr_block_csum(c->s, i->file_acl, c->attr))
 		ck_find(c, "xattr_checksum", i->ino, i->file_acl,
 			"Inode %u extended attribute block %llu passes checks, but checksum does "
 			"not match block.",

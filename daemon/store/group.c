@@ -29,7 +29,7 @@
 
 /* ---- descriptors ---------------------------------------------------------- */
 
-static uint16_t desc_csum(const struct store *s, uint32_t g, const uint8_t *raw)
+uint16_t group_desc_csum(const struct store *s, uint32_t g, const uint8_t *raw)
 {
 	const uint32_t at = offsetof(struct ext4_group_desc, bg_checksum);
 	const uint32_t rest = EXT4_MIN_DESC_SIZE;
@@ -146,11 +146,11 @@ int group_desc_decode(const struct store *s, uint32_t g, const uint8_t *raw, str
 
 	memcpy(&d, raw, MIN(s->desc_size, (uint32_t)sizeof(d)));
 	if ((s->has_csum || s->has_gdt_csum) &&
-	    le16_to_cpu(d.bg_checksum) != desc_csum(s, g, raw)) {
+	    le16_to_cpu(d.bg_checksum) != group_desc_csum(s, g, raw)) {
 		geometry_backup_remedy_of(s, remedy, sizeof(remedy));
 		return store_open_fail(err, -EBADMSG, remedy,
 				       "group descriptor %" PRIu32 ": checksum %04x, computed %04x",
-				       g, le16_to_cpu(d.bg_checksum), desc_csum(s, g, raw));
+				       g, le16_to_cpu(d.bg_checksum), group_desc_csum(s, g, raw));
 	}
 	grp->block_bitmap = join64(s, d.bg_block_bitmap_lo, d.bg_block_bitmap_hi);
 	grp->inode_bitmap = join64(s, d.bg_inode_bitmap_lo, d.bg_inode_bitmap_hi);
@@ -255,7 +255,7 @@ static void desc_store(struct store *s, struct handle *h, uint32_t g)
 	if (s->has_csum || s->has_gdt_csum) {
 		split32(s, grp->itable_unused, &d->bg_itable_unused_lo, &d->bg_itable_unused_hi);
 		d->bg_flags = cpu_to_le16(grp->flags);
-		d->bg_checksum = cpu_to_le16(desc_csum(s, g, raw));
+		d->bg_checksum = cpu_to_le16(group_desc_csum(s, g, raw));
 	}
 	journal_dirty(h, b, (uint32_t)(raw - b->data), s->desc_size);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Block groups, for the allocators: descriptors, and changing a bitmap together with
- * its descriptor. For daemon/store only.
+ * its descriptor. For daemon/store, and daemon/check, which only looks.
  */
 #ifndef KFS_STORE_GROUP_H
 #define KFS_STORE_GROUP_H
@@ -16,6 +16,9 @@ enum bitmap_kind { BITMAP_BLOCKS, BITMAP_INODES };
  */
 MUST_USE int group_desc_decode(const struct store *s, uint32_t g, const uint8_t *raw,
 			       struct group *grp, struct store_open_error *err);
+
+/* bg_checksum as it should be. */
+uint16_t group_desc_csum(const struct store *s, uint32_t g, const uint8_t *raw);
 
 /*
  * Change a bitmap: begin() pins it and declares it and the descriptor to @h (two

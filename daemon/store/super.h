@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the files that open and close the store share: geometry decoding, feature
- * policy, raw access to the superblock, the errors met. For daemon/store only.
+ * policy, raw access to the superblock, the errors met. For daemon/store, and
+ * daemon/check, which only looks.
  */
 #ifndef KFS_STORE_SUPER_H
 #define KFS_STORE_SUPER_H

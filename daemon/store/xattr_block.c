@@ -81,7 +81,7 @@ static struct ext4_xattr_header *header(uint8_t *data)
 	return (struct ext4_xattr_header *)data;
 }
 
-static uint32_t block_csum(const struct store *s, uint64_t pblk, const uint8_t *data)
+uint32_t xattr_block_csum(const struct store *s, uint64_t pblk, const uint8_t *data)
 {
 	const uint32_t off = offsetof(struct ext4_xattr_header, h_checksum);
 	const le64 where = cpu_to_le64(pblk);
@@ -96,7 +96,7 @@ static uint32_t block_csum(const struct store *s, uint64_t pblk, const uint8_t *
 static void block_seal(const struct store *s, uint64_t pblk, uint8_t *data)
 {
 	if (s->has_csum)
-		header(data)->h_checksum = cpu_to_le32(block_csum(s, pblk, data));
+		header(data)->h_checksum = cpu_to_le32(xattr_block_csum(s, pblk, data));
 }
 
 struct xattr_region xattr_block_region(const struct inode *i, const uint8_t *data)
@@ -123,7 +123,7 @@ static int block_verify(const struct inode *i, const struct buf *b)
 
 	if (le32_to_cpu(head->h_magic) != EXT4_XATTR_MAGIC || le32_to_cpu(head->h_blocks) != 1)
 		return store_corrupt(s, i->ino, b->pblk, "attribute block: header");
-	if (s->has_csum && le32_to_cpu(head->h_checksum) != block_csum(s, b->pblk, b->data)) {
+	if (s->has_csum && le32_to_cpu(head->h_checksum) != xattr_block_csum(s, b->pblk, b->data)) {
 		(void)store_corrupt(s, i->ino, b->pblk, "attribute block: checksum");
 		return -EBADMSG;
 	}

@@ -97,6 +97,8 @@ MUST_USE int xattr_ibody_store(struct handle *h, struct inode *i, const struct x
 /* Pin and validate i->file_acl's block. Read it under buf->lock; entries do not change while @i is locked. */
 MUST_USE int xattr_block_read(struct inode *i, struct buf **ret_buf);
 struct xattr_region xattr_block_region(const struct inode *i, const uint8_t *data);
+/* h_checksum as it should be. */
+uint32_t xattr_block_csum(const struct store *s, uint64_t pblk, const uint8_t *data);
 bool xattr_block_fits(const struct inode *i, uint32_t vec_bytes);
 /*
  * Make @v the contents of the inode's block: shared with an equal one, in place, or a
