@@ -19,7 +19,11 @@
 #include "daemon/store/super.h"
 
 #define RESTARTS_MAX 3u
-#define NICE_IDLE 19
+/*
+ * Not the most: a thread that is set aside while it holds a lock of the view or the cache
+ * holds up whoever wants it, and at 19 it may be set aside for long.
+ */
+#define NICE_IDLE 5
 #define PAUSE_NS_MAX 100000000ULL
 #define DIRS_FIRST 1024u
 
