@@ -233,6 +233,8 @@ TEST(test_view__equals_a_model)
 {
 	uint32_t k;
 
+	CHECK_GT(jformats_count, 0);
+
 	for (k = 0; k < jformats_count; k++)
 		run_model(&jformats[k], 17 + k);
 	run_model(NULL, 5);
