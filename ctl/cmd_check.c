@@ -54,8 +54,9 @@ static void draw_bar(const json_t *progress)
 static void show_progress(struct asking *a)
 {
 	const struct timespec pause = { .tv_nsec = PROGRESS_MS * 1000000L };
-	bool drawn = false;
 
+	/* At once: a check of a small image is over before its progress was asked for. */
+	draw_bar(NULL);
 	while (!atomic_load(&a->done)) {
 		json_t *progress;
 		const char *why;
@@ -63,14 +64,11 @@ static void show_progress(struct asking *a)
 		(void)nanosleep(&pause, NULL);
 		if (ask_quietly(a->info, "check_status", NULL, PROGRESS_MS * 10, &progress, &why))
 			continue;
-		if (get_bool(progress, "running")) {
+		if (get_bool(progress, "running"))
 			draw_bar(progress);
-			drawn = true;
-		}
 		json_decref(progress);
 	}
-	if (drawn)
-		fprintf(stderr, "\r\033[K");
+	fprintf(stderr, "\r\033[K");
 }
 
 static int status_of(const json_t *result)
