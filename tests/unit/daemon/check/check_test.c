@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Checks of an open image while threads change it: none may find anything. (What they do
- * find is tests/integration/761-check-damage.sh's.)
+ * find is tests/integration/771-check-damage.sh's.)
  */
 #include "daemon/check/check.h"
 
