@@ -76,6 +76,19 @@ static void print_tier(const json_t *o)
 	print_wrapped("tier", text);
 }
 
+static void print_transport(const json_t *o)
+{
+	const char *name = get_text(o, "transport");
+	char text[512];
+
+	if (!*name)
+		return;
+	snprintf(text, sizeof(text), "%s: %s",
+		 strcmp(name, "uring") == 0 ? "FUSE over io_uring" : "/dev/fuse",
+		 get_text(o, "transport_reason"));
+	print_wrapped("transport", text);
+}
+
 static void print_mounted(const json_t *o)
 {
 	uid_t uid = (uid_t)get_count(o, "owner_uid");
@@ -198,6 +211,7 @@ static void print_status(const json_t *o)
 	printf("%s, uuid %s\n", *volume ? volume : "no label", get_text(o, "uuid"));
 	print_mounted(o);
 	print_tier(o);
+	print_transport(o);
 	label("timeouts");
 	print_timeout("names", get_real(timeouts, "entry_seconds"), ", ");
 	print_timeout("attributes", get_real(timeouts, "attr_seconds"), ", ");

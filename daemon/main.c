@@ -307,6 +307,9 @@ static int mount_it(struct daemon_ctx *c)
 		.source = c->o.fsname ? c->o.fsname : c->o.image,
 		.threads_max = (uint32_t)c->o.threads_max,
 		.clone_fd = c->o.clone_fd == ON,
+		.uring = c->o.uring == ON  ? DEV_URING_ON :
+			 c->o.uring == OFF ? DEV_URING_OFF :
+					     DEV_URING_AUTO,
 		.proto = &proto,
 		.on_ready = on_ready,
 		.on_ready_arg = c,

@@ -70,7 +70,8 @@ json_t *ctl_request_json(const struct proto_inflight *r, const struct proto_stat
 	return o;
 }
 
-static json_t *in_flight(struct proto_session *session, const struct proto_stats *stats)
+static json_t *in_flight(struct proto_session *session, enum proto_channel channel,
+			 const struct proto_stats *stats)
 {
 	struct proto_inflight list[INFLIGHT_MAX];
 	uint32_t count = proto_list_inflight(session, list, INFLIGHT_MAX);
@@ -78,50 +79,63 @@ static json_t *in_flight(struct proto_session *session, const struct proto_stats
 	uint32_t i;
 
 	for (i = 0; i < count; i++) {
-		json_t *o = ctl_request_json(&list[i], stats);
+		json_t *o;
 
+		if (list[i].channel != channel)
+			continue;
+		o = ctl_request_json(&list[i], stats);
 		ctl_put(o, "aborted", json_boolean(list[i].aborted));
 		(void)json_array_append_new(array, o); /* short if memory is */
 	}
 	return array;
 }
 
-static json_t *transport(struct dev *dev, bool histograms, struct proto_stats *stats)
+static json_t *transport(struct proto_session *session, enum proto_channel channel, bool histograms,
+			 struct proto_stats *stats)
 {
-	struct proto_session *session = dev_session(dev);
-	struct dev_stats threads;
 	json_t *o = json_object();
 
-	proto_get_stats(session, stats);
-	dev_get_stats(dev, &threads);
-	ctl_put(o, "name", json_string("dev"));
+	proto_get_channel_stats(session, channel, stats);
+	ctl_put(o, "name", json_string(channel == PROTO_CHANNEL_URING ? "uring" : "dev"));
 	ctl_put(o, "protocol", json_sprintf("%u.%u", stats->major, stats->minor));
 	ctl_put(o, "init_flags", json_sprintf("0x%llx", (unsigned long long)stats->init_flags));
-	ctl_put_count(o, "threads", threads.threads);
-	ctl_put_count(o, "threads_max", threads.threads_max);
 	ctl_put_count(o, "unknown", stats->unknown);
 	ctl_put_count(o, "malformed", stats->malformed);
 	ctl_put_count(o, "notifies", stats->notifies);
 	ctl_put_count(o, "notify_errors", stats->notify_errors);
 	ctl_put_count(o, "aborted", stats->aborted);
 	ctl_put(o, "opcodes", opcodes(stats, histograms));
-	ctl_put(o, "in_flight", in_flight(session, stats));
+	ctl_put(o, "in_flight", in_flight(session, channel, stats));
 	return o;
 }
 
+/* The device, and beside it the rings if there are any. */
 static int put_transports(json_t *result, const struct ctl_env *env, bool histograms)
 {
-	json_t *array = json_array();
+	json_t *array = json_array(), *o;
 
 	if (env->dev) {
 		struct proto_stats *stats = calloc(1, sizeof(*stats));
+		struct proto_session *session = dev_session(env->dev);
+		struct dev_stats threads;
 
 		if (!stats) {
 			json_decref(array);
 			return -ENOMEM;
 		}
-		(void)json_array_append_new(array, transport(env->dev, histograms,
-							     stats)); /* memory: absent */
+		dev_get_stats(env->dev, &threads);
+		o = transport(session, PROTO_CHANNEL_MAIN, histograms, stats);
+		ctl_put_count(o, "threads", threads.threads);
+		ctl_put_count(o, "threads_max", threads.threads_max);
+		(void)json_array_append_new(array, o); /* memory: absent */
+		if (threads.uring) {
+			o = transport(session, PROTO_CHANNEL_URING, histograms, stats);
+			ctl_put_count(o, "queues", threads.uring_queues);
+			ctl_put_count(o, "threads", threads.uring_threads);
+			ctl_put_count(o, "threads_max", threads.uring_threads_max);
+			ctl_put_count(o, "parked", threads.uring_parked);
+			(void)json_array_append_new(array, o); /* memory: absent */
+		}
 		free(stats);
 	}
 	ctl_put(result, "transports", array);

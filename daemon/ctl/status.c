@@ -6,6 +6,7 @@
  * moments close together, not to one moment.
  */
 #include "daemon/ctl/server.h"
+#include "daemon/dev/dev.h"
 #include "daemon/fs/fs.h"
 #include "daemon/store/store.h"
 
@@ -145,6 +146,18 @@ static void put_tier(json_t *o, const struct ctl_env *env)
 	ctl_put(o, "recover", json_string("off"));
 }
 
+/* How the kernel's requests come, and why that way. */
+static void put_transport(json_t *o, const struct ctl_env *env)
+{
+	struct dev_stats stats;
+
+	if (!env->dev)
+		return;
+	dev_get_stats(env->dev, &stats);
+	ctl_put(o, "transport", json_string(stats.uring ? "uring" : "dev"));
+	ctl_put(o, "transport_reason", json_string(stats.why));
+}
+
 int ctl_status(struct ctl_call *call)
 {
 	struct ctl_server *server = call->server;
@@ -172,6 +185,7 @@ int ctl_status(struct ctl_call *call)
 	ctl_put(o, "frozen", json_boolean(ctl_is_frozen(server)));
 	ctl_put(o, "check", ctl_check_progress(server));
 	put_tier(o, env);
+	put_transport(o, env);
 	ctl_put(o, "options", comma_list(env->options));
 	ctl_put(o, "features", features(s));
 	ctl_put(o, "space", space(env->fs, s));

@@ -26,6 +26,7 @@
 #include "daemon/base/log.h"
 #include "daemon/dev/dev_priv.h"
 #include "daemon/dev/mount.h"
+#include "daemon/dev/uring.h"
 #include "daemon/proto/proto.h"
 
 /* ---- what the transports share ---- */
@@ -71,6 +72,7 @@ static void quit(struct dev *d)
 {
 	atomic_store(&d->quit, true);
 	readers_kick(d);
+	/* dev_run() ends the threads of the rings when the last reader has gone. */
 }
 
 static void write_dirty_pages(const struct dev *d)
@@ -115,9 +117,34 @@ void dev_stop(struct dev *d)
 
 /* ---- life ---- */
 
+/* Without rings there is always the device, unless it was said that there must be rings. */
+static int prepare_uring(struct dev *d, const struct dev_opts *opts, char *err, size_t err_len)
+{
+	char why[sizeof(d->uring_why)];
+	int error;
+
+	if (opts->uring == DEV_URING_OFF) {
+		(void)snprintf(d->uring_why, sizeof(d->uring_why), "uring=off");
+		return 0;
+	}
+	error = uring_new(d, opts->threads_max, &d->uring, why, sizeof(why));
+	(void)snprintf(d->uring_why, sizeof(d->uring_why), "%s",
+		       error			   ? why :
+		       opts->uring == DEV_URING_ON ? "uring=on" :
+						     "uring=auto: the kernel has it");
+	if (!error)
+		return 0;
+	if (opts->uring == DEV_URING_AUTO)
+		return 0;
+	(void)snprintf(err, err_len, "uring=on: %s", why);
+	return error;
+}
+
 int dev_mount(struct fs *fs, struct inval_bus *bus, const struct dev_opts *opts,
 	      struct dev **ret_dev, char *err, size_t err_len)
 {
+	struct sigaction kick = { .sa_handler = on_kick };
+	struct proto_opts proto = *opts->proto;
 	struct mount_opts mount = { .mountpoint = opts->mountpoint,
 				    .source = opts->source,
 				    .options = opts->mount_options };
@@ -134,8 +161,19 @@ int dev_mount(struct fs *fs, struct inval_bus *bus, const struct dev_opts *opts,
 	d->busy_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	error = d->stop_event < 0 || d->end_event < 0 || d->busy_event < 0 ? -errno : 0;
 	readers_init(d, opts->threads_max, opts->clone_fd);
+	if (!error && sigaction(DEV_KICK_SIGNAL, &kick, NULL))
+		error = -errno;
+	if (!error) {
+		error = prepare_uring(d, opts, err, err_len);
+		if (error) {
+			dev_free(d);
+			return error;
+		}
+	}
+	d->uring_needed = opts->uring == DEV_URING_ON;
+	proto.uring = d->uring;
 	if (!error)
-		error = proto_session_new(fs, bus, opts->proto, d, &reader_ops, &d->session);
+		error = proto_session_new(fs, bus, &proto, d, &reader_ops, &d->session);
 	if (error)
 		goto out;
 	error = mount_attach(&mount, &d->mount, err, err_len);
@@ -151,15 +189,6 @@ out:
 	return error;
 }
 
-static int start_threads(struct dev *d)
-{
-	struct sigaction kick = { .sa_handler = on_kick };
-
-	if (sigaction(DEV_KICK_SIGNAL, &kick, NULL))
-		return -errno;
-	return readers_start(d);
-}
-
 /* The first system call on the new mount: answered, the mount is there for everybody. */
 static int shake_hands(const struct dev *d)
 {
@@ -167,6 +196,24 @@ static int shake_hands(const struct dev *d)
 
 	if (statvfs(d->mountpoint, &st))
 		return errno == ECONNREFUSED ? -EPROTO : -errno;
+	return 0;
+}
+
+/* The kernel's word on the rings was in its INIT. */
+static int settle_transport(struct dev *d)
+{
+	bool agreed = d->uring && proto_uses_uring(d->session);
+
+	if (d->uring && !agreed) {
+		(void)snprintf(d->uring_why, sizeof(d->uring_why),
+			       "the kernel did not offer io_uring for this mount");
+		if (d->uring_needed) {
+			log_error("%s: uring=on: %s", d->mountpoint, d->uring_why);
+			return -EOPNOTSUPP;
+		}
+	}
+	log_info("%s: requests come through %s (%s)", d->mountpoint,
+		 agreed ? "io_uring" : "/dev/fuse", d->uring_why);
 	return 0;
 }
 
@@ -210,6 +257,8 @@ static void wait_for_end(struct dev *d)
 			watching = true;
 		} else if (watching) {
 			watching = pool_look(&d->readers.pool);
+			if (d->uring)
+				watching |= uring_look(d->uring);
 		}
 		if (!fds[1].revents || read(d->stop_event, &count, sizeof(count)) < 0)
 			continue;
@@ -223,10 +272,12 @@ static void wait_for_end(struct dev *d)
 
 int dev_run(struct dev *d)
 {
-	int err = start_threads(d);
+	int err = readers_start(d);
 
 	if (!err)
 		err = shake_hands(d);
+	if (!err)
+		err = settle_transport(d);
 	if (d->on_ready)
 		d->on_ready(d->on_ready_arg, err);
 	if (err) {
@@ -236,6 +287,8 @@ int dev_run(struct dev *d)
 		wait_for_end(d);
 	}
 	readers_join(d);
+	if (d->uring)
+		uring_stop(d->uring);
 	if (atomic_load(&d->unmounted))
 		mount_gone(d->mount);
 	return err ? err : atomic_load(&d->error);
@@ -249,7 +302,10 @@ void dev_free(struct dev *d)
 	/* The session's last notification may be waiting for the kernel: unmounting ends that. */
 	if (d->mount)
 		mount_abort(d->mount);
+	if (d->uring)
+		uring_stop(d->uring);
 	proto_session_free(d->session);
+	uring_free(d->uring);
 	mount_free(d->mount);
 	if (d->stop_event > 0)
 		(void)close(d->stop_event); /* counters: nothing to lose */
@@ -267,6 +323,18 @@ struct proto_session *dev_session(struct dev *d)
 
 void dev_get_stats(struct dev *d, struct dev_stats *ret_stats)
 {
-	ret_stats->threads = atomic_load(&d->readers.threads);
-	ret_stats->threads_max = d->readers.threads_max;
+	struct uring_stats rings = { 0 };
+
+	if (d->uring)
+		uring_get_stats(d->uring, &rings);
+	*ret_stats = (struct dev_stats){
+		.threads = atomic_load(&d->readers.threads),
+		.threads_max = d->readers.threads_max,
+		.uring = d->uring && proto_uses_uring(d->session),
+		.why = d->uring_why,
+		.uring_queues = rings.queues,
+		.uring_threads = rings.threads,
+		.uring_threads_max = rings.threads_max,
+		.uring_parked = rings.parked,
+	};
 }

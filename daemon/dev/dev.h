@@ -20,6 +20,9 @@ struct inval_bus;
 struct proto_opts;
 struct proto_session;
 
+/* Requests over io_uring: never; where the kernel has it; or no mount without it. */
+enum dev_uring { DEV_URING_OFF, DEV_URING_AUTO, DEV_URING_ON };
+
 struct dev_opts {
 	const char *mountpoint;
 	const char *source; /* shown in /proc/mounts: the image's absolute path */
@@ -27,6 +30,7 @@ struct dev_opts {
 		*mount_options; /* comma list for libfuse: allow_other,default_permissions,ro,... */
 	uint32_t threads_max;	/* 0 = default */
 	bool clone_fd;
+	enum dev_uring uring;
 	const struct proto_opts *proto;
 	/* Called once by dev_run(): the mount answers (0), or why it never will. */
 	void (*on_ready)(void *arg, int error);
@@ -49,6 +53,9 @@ void dev_free(struct dev *d);
 struct proto_session *dev_session(struct dev *d);
 struct dev_stats {
 	uint32_t threads, threads_max;
+	bool uring;	 /* requests come through rings */
+	const char *why; /* they do, or not; lives as long as @d */
+	uint32_t uring_queues, uring_threads, uring_threads_max, uring_parked;
 };
 void dev_get_stats(struct dev *d, struct dev_stats *ret_stats);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the parts of the host mount share: dev.c mounts, waits and unmounts; reader.c
- * serves what comes through /dev/fuse.
+ * serves what comes through /dev/fuse, uring.c what comes through rings.
  */
 #ifndef KFS_DEV_DEV_PRIV_H
 #define KFS_DEV_DEV_PRIV_H
@@ -19,6 +19,7 @@ struct iovec;
 struct mount;
 struct proto_session;
 struct transport_ops;
+struct uring;
 
 /* Room for a request's or a reply's payload. */
 #define DEV_PAYLOAD_SIZE (1u << 20)
@@ -49,6 +50,9 @@ struct dev {
 	/* eventfds: dev_stop() was called; the last reader has ended; a pool is busy */
 	int stop_event, end_event, busy_event;
 	struct readers readers;
+	struct uring *uring;	/* [written once] NULL: /dev/fuse alone */
+	bool uring_needed;	/* [written once] by uring=on */
+	char uring_why[256];	/* [written before ready] that there is one, or none */
 	_Atomic bool unmounted; /* [atomic] the device has said so */
 	_Atomic bool quit;	/* [atomic] leave without waiting for the unmount */
 	_Atomic int error;	/* [atomic] first reason other than the unmount */

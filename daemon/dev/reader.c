@@ -30,6 +30,7 @@
 #include "daemon/base/check.h"
 #include "daemon/base/log.h"
 #include "daemon/dev/mount.h"
+#include "daemon/dev/uring.h"
 #include "daemon/proto/proto.h"
 #include "daemon/proto/wire.h"
 
@@ -106,6 +107,9 @@ static void dev_reply(struct proto_req *req, int error, const struct iovec *data
 		if (count && writev(r->fd, iov, 1) < 0)
 			log_debug("its error: %s", strerror(errno));
 	}
+	/* From here on the kernel waits for the rings, if they were agreed on. */
+	if (unlikely(req->opcode == FUSE_INIT) && r->dev->uring && !error)
+		uring_begin(r->dev->uring, proto_uses_uring(r->dev->session));
 	end_request(r);
 }
 
@@ -131,6 +135,7 @@ static void dev_answer_early(struct proto_req *req, int error)
 
 const struct transport_ops reader_ops = {
 	.name = "dev",
+	.channel = PROTO_CHANNEL_MAIN,
 	.reply = dev_reply,
 	.done = dev_done,
 	.answer_early = dev_answer_early,

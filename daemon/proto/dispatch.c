@@ -241,7 +241,7 @@ static bool finish(struct proto_req *req, int error)
 	uint64_t ns = stats_now_ns() - req->start_ns;
 
 	if (req->opcode < PROTO_OPCODES)
-		stats_note(&s->stats[req->opcode], ns, is_failure(error));
+		stats_note(&s->stats[req->ops->channel][req->opcode], ns, is_failure(error));
 	return inflight_del(req);
 }
 
@@ -272,7 +272,7 @@ void op_malformed(struct op *op)
 {
 	const struct op_def *def = op_def_of(op->opcode);
 
-	atomic_fetch_add(&op->s->malformed, 1);
+	atomic_fetch_add(&op->s->malformed[op->req->ops->channel], 1);
 	if (def && def->flags & OP_NO_REPLY)
 		req_done(op->req);
 	else
@@ -481,7 +481,7 @@ static void serve(struct op *op, size_t ext_len)
 	int err;
 
 	if (!def) {
-		atomic_fetch_add(&op->s->unknown, 1);
+		atomic_fetch_add(&op->s->unknown[op->req->ops->channel], 1);
 		op_error(op, -ENOSYS);
 		return;
 	}

@@ -34,7 +34,7 @@ void inflight_init(struct proto_session *s)
 	}
 }
 
-uint64_t inflight_count(struct proto_session *s)
+uint64_t inflight_count(struct proto_session *s, enum proto_channel channel)
 {
 	uint64_t count = 0;
 
@@ -43,7 +43,8 @@ uint64_t inflight_count(struct proto_session *s)
 
 		mutex_lock(&s->inflight[i].lock);
 		list_for_each(pos, &s->inflight[i].reqs)
-			count++;
+			count += list_entry(pos, struct proto_req, inflight)->ops->channel ==
+				 channel;
 		mutex_unlock(&s->inflight[i].lock);
 	}
 	return count;
@@ -252,6 +253,7 @@ uint32_t proto_list_inflight(struct proto_session *s, struct proto_inflight *lis
 				.nodeid = req->nodeid,
 				.age_ns = now > req->start_ns ? now - req->start_ns : 0,
 				.opcode = req->opcode,
+				.channel = req->ops->channel,
 				.aborted = atomic_load(&req->aborted),
 				.abortable = is_stuck_below(req),
 			};

@@ -53,6 +53,8 @@ static uint64_t wanted_flags(const struct proto_opts *opts)
 
 	if (opts->posix_acl)
 		flags |= FUSE_POSIX_ACL | FUSE_DONT_MASK;
+	if (opts->uring)
+		flags |= FUSE_OVER_IO_URING;
 	if (!opts->no_readdirplus)
 		flags |= FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO;
 	if (opts->share)

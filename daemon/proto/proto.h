@@ -33,8 +33,12 @@ struct op;
 struct proto_session;
 struct proto_req;
 
+/* A session's requests may come by several ways; each has counters of its own. */
+enum proto_channel { PROTO_CHANNEL_MAIN, PROTO_CHANNEL_URING, PROTO_CHANNELS };
+
 struct transport_ops {
-	const char *name; /* "dev", "uring", "vhost" */
+	const char *name;	    /* "dev", "uring", "vhost" */
+	enum proto_channel channel; /* which counters its requests go to */
 	/* Send header + @iov; error < 0 sends the header alone. Ends the request. */
 	void (*reply)(struct proto_req *req, int error, const struct iovec *iov, int iovcnt);
 	/* A request without a reply is done with. */
@@ -81,6 +85,7 @@ struct proto_opts {
 	bool posix_acl;
 	bool dirsync; /* a change of names is durable before it is answered */
 	bool no_readdirplus, no_writeback;
+	bool uring; /* the transport can take requests from rings, if the kernel offers that */
 	uint32_t max_write, max_readahead; /* bytes; 0 = defaults (1 MiB) */
 	uint32_t max_background, congestion_threshold;
 	uint32_t request_timeout_s; /* log requests that are older, once each; 0 = never */
@@ -113,11 +118,17 @@ struct proto_stats {
 	uint64_t init_flags;   /* as answered */
 };
 void proto_get_stats(struct proto_session *s, struct proto_stats *ret_stats);
+/* Of requests that came through @channel only. */
+void proto_get_channel_stats(struct proto_session *s, enum proto_channel channel,
+			     struct proto_stats *ret_stats);
+/* INIT was answered, and requests come through rings from now on. */
+bool proto_uses_uring(const struct proto_session *s);
 
 /* Requests being served now, oldest first. */
 struct proto_inflight {
 	uint64_t unique, nodeid, age_ns;
 	uint32_t opcode;
+	enum proto_channel channel;
 	bool aborted;	/* its caller has gone on, its thread has not */
 	bool abortable; /* a caller waits for it, and not for a lock that others hold */
 };

@@ -59,7 +59,8 @@ void proto_session_free(struct proto_session *s)
 	notifier_free(s->notifier);
 	if (s->fs_session)
 		fs_session_close(s->fs_session);
-	CHECK(!inflight_count(s));
+	for (unsigned c = 0; c < PROTO_CHANNELS; c++)
+		CHECK(inflight_count(s, c) == 0);
 	free(s);
 }
 
@@ -74,23 +75,63 @@ uint32_t proto_max_request(const struct proto_session *s)
 	return s->max_write + 4096;
 }
 
-void proto_get_stats(struct proto_session *s, struct proto_stats *ret_stats)
+bool proto_uses_uring(const struct proto_session *s)
 {
-	memset(ret_stats, 0, sizeof(*ret_stats));
+	return proto_ready(s) && atomic_load(&s->init_flags) & FUSE_OVER_IO_URING;
+}
+
+static void add_op(struct stats_op *sum, const struct stats_op *op)
+{
+	sum->requests += op->requests;
+	sum->errors += op->errors;
+	sum->ns_total += op->ns_total;
+	sum->ns_max = MAX(sum->ns_max, op->ns_max);
+	for (unsigned b = 0; b < STATS_BUCKETS; b++)
+		sum->bucket[b] += op->bucket[b];
+}
+
+static void get_ops(const struct proto_session *s, unsigned channel, struct proto_stats *ret_stats)
+{
 	for (uint32_t i = 0; i < PROTO_OPCODES; i++) {
 		const struct op_def *def = op_def_of(i);
 
 		ret_stats->ops[i].name = def ? def->name : NULL;
-		if (def)
-			stats_sum(&s->stats[i], &ret_stats->ops[i].op);
+		if (def) {
+			struct stats_op op;
+
+			stats_sum(&s->stats[channel][i], &op);
+			add_op(&ret_stats->ops[i].op, &op);
+		}
 	}
-	ret_stats->unknown = atomic_load(&s->unknown);
-	ret_stats->malformed = atomic_load(&s->malformed);
-	ret_stats->notifies = atomic_load(&s->notifies);
-	ret_stats->notify_errors = atomic_load(&s->notify_errors);
-	ret_stats->aborted = atomic_load(&s->aborted);
-	ret_stats->in_flight = inflight_count(s);
+}
+
+static void add_channel(struct proto_session *s, unsigned channel, struct proto_stats *ret_stats)
+{
+	get_ops(s, channel, ret_stats);
+	ret_stats->unknown += atomic_load(&s->unknown[channel]);
+	ret_stats->malformed += atomic_load(&s->malformed[channel]);
+	ret_stats->in_flight += inflight_count(s, channel);
 	ret_stats->major = s->major;
 	ret_stats->minor = s->minor;
 	ret_stats->init_flags = s->init_flags;
+	/* There is one way for notifications; aborts are counted together. */
+	if (channel == PROTO_CHANNEL_MAIN) {
+		ret_stats->aborted = atomic_load(&s->aborted);
+		ret_stats->notifies = atomic_load(&s->notifies);
+		ret_stats->notify_errors = atomic_load(&s->notify_errors);
+	}
+}
+
+void proto_get_stats(struct proto_session *s, struct proto_stats *ret_stats)
+{
+	memset(ret_stats, 0, sizeof(*ret_stats));
+	for (unsigned c = 0; c < PROTO_CHANNELS; c++)
+		add_channel(s, c, ret_stats);
+}
+
+void proto_get_channel_stats(struct proto_session *s, enum proto_channel channel,
+			     struct proto_stats *ret_stats)
+{
+	memset(ret_stats, 0, sizeof(*ret_stats));
+	add_channel(s, channel, ret_stats);
 }

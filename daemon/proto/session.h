@@ -70,12 +70,13 @@ struct proto_session {
 	bool writeback, setxattr_ext;
 	struct wire_timeout entry_timeout, attr_timeout, negative_timeout;
 
-	struct lost_writes lost;				      /* has its own lock */
-	_Atomic uint64_t unknown, malformed, notifies, notify_errors; /* [atomic] */
-	_Atomic uint64_t aborted;				      /* [atomic] */
+	struct lost_writes lost;					     /* has its own lock */
+	_Atomic uint64_t unknown[PROTO_CHANNELS], malformed[PROTO_CHANNELS]; /* [atomic] */
+	_Atomic uint64_t notifies, notify_errors;			     /* [atomic] */
+	_Atomic uint64_t aborted;					     /* [atomic] */
 	struct overdue_watch *overdue; /* [written once] NULL without a limit */
 	struct inflight_shard inflight[INFLIGHT_SHARDS];
-	struct stats_latency stats[PROTO_OPCODES];
+	struct stats_latency stats[PROTO_CHANNELS][PROTO_OPCODES];
 };
 
 /* A position in a request's iovecs. */
@@ -191,7 +192,7 @@ void op_malformed(struct op *op);
 
 /* inflight.c: requests from dispatch to their end. */
 void inflight_init(struct proto_session *s);
-uint64_t inflight_count(struct proto_session *s);
+uint64_t inflight_count(struct proto_session *s, enum proto_channel channel);
 void inflight_add(struct proto_req *req);
 /* True: it was answered early. Nobody answers it early from now on. */
 bool inflight_del(struct proto_req *req);

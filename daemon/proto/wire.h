@@ -115,6 +115,44 @@ struct wire_supp_groups {
 	uint32_t groups[];
 };
 
+/*
+ * FUSE over io_uring, protocol 7.42: what lies in the header memory of a ring entry. The
+ * request's header stands in in_out, the first argument of the opcode in op_in, the rest
+ * in the entry's payload; a reply's header stands in in_out, all of its data in payload.
+ */
+enum {
+	WIRE_URING_REGISTER = 1,	 /* an entry with its memory; wait for a request */
+	WIRE_URING_COMMIT_AND_FETCH = 2, /* the reply is there; wait for the next request */
+};
+
+#define WIRE_URING_OP_SIZE 128u
+
+struct wire_uring_ent_in_out {
+	uint64_t flags;
+	uint64_t commit_id;
+	uint32_t payload_sz; /* used bytes of the payload */
+	uint32_t padding;
+	uint64_t reserved;
+};
+
+struct wire_uring_header {
+	union {
+		struct fuse_in_header in;
+		struct fuse_out_header out;
+		uint8_t in_out[128];
+	};
+	uint8_t op_in[WIRE_URING_OP_SIZE];
+	struct wire_uring_ent_in_out ring_ent_in_out;
+};
+
+/* In the command area of a submission of 128 bytes. */
+struct wire_uring_cmd {
+	uint64_t flags;
+	uint64_t commit_id;
+	uint16_t qid;
+	uint8_t padding[6];
+};
+
 static_assert(sizeof(struct fuse_in_header) == 40, "request header");
 static_assert(offsetof(struct fuse_in_header, total_extlen) == 36, "extension length");
 static_assert(sizeof(struct fuse_out_header) == 16, "reply header");
@@ -143,5 +181,10 @@ static_assert(sizeof(struct wire_statx_out) == 288, "STATX reply");
 static_assert(sizeof(struct wire_copy_file_range_out) == 8, "COPY_FILE_RANGE_64 reply");
 static_assert(sizeof(struct fuse_ext_header) == 8, "extension header");
 static_assert(sizeof(struct wire_supp_groups) == 4, "supplementary groups");
+static_assert(sizeof(struct wire_uring_ent_in_out) == 32, "ring entry");
+static_assert(offsetof(struct wire_uring_header, op_in) == 128, "ring header, arguments");
+static_assert(offsetof(struct wire_uring_header, ring_ent_in_out) == 256, "ring header, entry");
+static_assert(sizeof(struct wire_uring_header) == 288, "ring header");
+static_assert(sizeof(struct wire_uring_cmd) == 24, "ring command");
 
 #endif

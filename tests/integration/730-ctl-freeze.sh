@@ -34,8 +34,8 @@ changer=$!
 sleep 0.5
 [ -e "/proc/$changer" ] || fail "mkdir went through a frozen filesystem"
 cp a.img copy.img
-expect_eq "$(kfsctl stats --json a | jq -r '.transports[0].in_flight[].opcode' | head -n 1)" MKDIR "the waiting request"
-kfsctl stats --json a | jq -e '.transports[0].in_flight[0].age_ns > 100000000' >/dev/null || fail "its age is not shown"
+expect_eq "$(kfsctl stats --json a | jq -r '.transports[-1].in_flight[].opcode' | head -n 1)" MKDIR "the waiting request"
+kfsctl stats --json a | jq -e '.transports[-1].in_flight[0].age_ns > 100000000' >/dev/null || fail "its age is not shown"
 fsck_clean copy.img
 cp a/file file.expected
 
@@ -80,7 +80,7 @@ mkdir a/waits &
 changer=$!
 pid=$(kfsctl status --json a | jq .worker_pid)
 waits() {
-	[ "$(kfsctl stats --json a.img | jq '.transports[0].in_flight | length')" -gt 0 ]
+	[ "$(kfsctl stats --json a.img | jq '.transports[-1].in_flight | length')" -gt 0 ]
 }
 eventually 10 waits || fail "no request waits"
 umount -l a

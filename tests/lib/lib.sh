@@ -60,6 +60,20 @@ need_kernel_ext4() {
 	[ -e /dev/loop-control ] || skip "no loop devices"
 }
 
+# need_uring: FUSE over io_uring, switched on until the script ends. Scripts that want it take turns: the switch is the
+# machine's, and whoever ends first would switch it off for the others.
+URING_SWITCH=/sys/module/fuse/parameters/enable_uring URING_BEFORE=
+need_uring() {
+	need_root
+	need flock
+	[ -e "$URING_SWITCH" ] || skip "this kernel has no FUSE over io_uring"
+	[ "$(cat /proc/sys/kernel/io_uring_disabled 2>/dev/null || echo 0)" -ne 2 ] || skip "io_uring is disabled (sysctl kernel.io_uring_disabled)"
+	exec {URING_LOCK}<"$URING_SWITCH"
+	flock "$URING_LOCK"
+	URING_BEFORE=$(cat "$URING_SWITCH")
+	echo Y >"$URING_SWITCH" || skip "$URING_SWITCH cannot be written"
+}
+
 # expect_status N COMMAND…: runs it; its exit status is to be N.
 expect_status() {
 	local want=$1 got=0
@@ -291,6 +305,7 @@ at_exit() {
 		entry=${MOUNTS[index]}
 		unmount_leftover "${entry%% *}" "${entry#* }" || bad=1
 	done
+	[ -z "$URING_BEFORE" ] || echo "$URING_BEFORE" >"$URING_SWITCH"
 	for report in "$SCRATCH"/sanitizer.*; do
 		[ -e "$report" ] || continue
 		echo "fail: a sanitizer reported:" >&2

@@ -99,7 +99,8 @@ TEST(test_options_parse__refuses_what_it_does_not_know)
 	check_refused("ro=1", "ro=1", "unknown option");
 	check_refused("errors=maybe", "errors=maybe", "unknown option");
 	check_refused("strictatime", "strictatime", "use relatime");
-	check_refused("uring=on", "uring=on", "not in this build");
+	check_refused("uring=maybe", "uring=maybe", "unknown option");
+	check_refused("uring=on,uring=off", "uring=off", "contradicts uring=on");
 	check_refused("bpf=on", "bpf=on", "not in this build");
 	check_refused("recover=on", "recover=on", "not in this build");
 	check_refused("vhost=/a", "vhost=/a", "not in this build");

@@ -1,0 +1,613 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * FUSE over io_uring. The kernel has one queue for each possible processor and puts a
+ * request into the queue of the processor that its caller runs on. Each queue is served by
+ * threads bound to that processor, so that caller and server change places without waking
+ * another one.
+ *
+ * Invariants: (1) A thread owns one ring and one entry; nobody else submits to that ring.
+ * It commits a reply and fetches the next request with the same system call. Hence a
+ * request in an entry is never behind a slow one of the same thread; it takes another
+ * thread, and the queue grows (pool.h). (2) A request that is not answered when
+ * proto_dispatch() returns is parked: its thread sleeps until it is, since the entry can
+ * be committed only then, and the queue gets another thread at once. What answers parked
+ * requests may itself need a request served. (3) A thread waits in the kernel for its ring,
+ * or for its parked request, and nowhere else; both waits end when the connection does,
+ * and uring_stop() interrupts both until the thread has gone: it does not rely on the
+ * kernel to end commands that were registered while the connection was torn down.
+ * (4) Memory of an entry is the kernel's until the ring is closed.
+ *
+ * Threads of a queue are used last in, first out by the kernel: those that a burst needed
+ * cost nothing later.
+ */
+#include "daemon/dev/uring.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/base/check.h"
+#include "daemon/base/log.h"
+#include "daemon/dev/dev_priv.h"
+#include "daemon/dev/mount.h"
+#include "daemon/dev/uring_entry.h"
+#include "daemon/proto/proto.h"
+#include "daemon/proto/wire.h"
+
+#define PARAMETER "/sys/module/fuse/parameters/enable_uring"
+#define CPUS_POSSIBLE "/sys/devices/system/cpu/possible"
+/* One submission is under way at a time; the kernel rounds up anyway. */
+#define RING_SIZE 2
+#define THREADS_DEFAULT 16
+/* Besides those: threads whose request is parked, of all queues. */
+#define PARKED_MAX 4096u
+
+enum req_state { REQ_SERVED, REQ_PARKED, REQ_ENDED, REQ_ORPHANED };
+enum uring_state { URING_PREPARING, URING_SERVING, URING_NEVER };
+
+struct uring_req {
+	struct proto_req req;
+	struct uring_entry entry;
+	struct queue *queue;
+	const struct server *owner;
+	uint64_t commit_id;
+	_Atomic int state; /* [atomic] enum req_state */
+};
+
+struct server {
+	struct list link; /* [queue lock] */
+	struct queue *queue;
+	struct uring_req *r;
+	struct io_uring ring; /* [its thread] */
+	pthread_t thread;
+	_Atomic bool gone; /* [atomic] the thread does nothing any more */
+};
+
+struct queue {
+	struct uring *uring;
+	uint16_t qid;
+	struct pool pool;
+	struct mutex lock;	  /* LOCK_LEAF */
+	struct cond ended;	  /* [lock] a parked request was answered */
+	struct list servers;	  /* [lock] */
+	uint32_t threads, parked; /* [lock] */
+} __attribute__((aligned(64)));
+
+struct uring {
+	struct dev *dev;
+	uint32_t threads_max; /* [written once] of one queue, parked ones apart */
+	cpu_set_t allowed;    /* [written once] processors that we may run on */
+	unsigned queue_count; /* [written once] */
+	struct queue *queues;
+	struct mutex lock;	 /* LOCK_LEAF */
+	struct cond changed;	 /* [lock] state, opened */
+	enum uring_state state;	 /* [lock] */
+	unsigned opened, failed; /* [lock] first threads of the queues */
+	int error;		 /* [lock] of the first that failed */
+	_Atomic bool quit;	 /* [atomic] */
+	_Atomic uint32_t threads, parked;
+};
+
+static _Thread_local const struct server *this_server;
+
+/* ---- the transport ---- */
+
+static void req_free(struct uring_req *r)
+{
+	if (!r)
+		return;
+	uring_entry_unmap(&r->entry);
+	free(r);
+}
+
+static void end_request(struct uring_req *r)
+{
+	struct queue *q = r->queue;
+	int before;
+
+	if (likely(this_server == r->owner)) {
+		/* Inside proto_dispatch(), on the thread that called it. */
+		atomic_store_explicit(&r->state, REQ_ENDED, memory_order_relaxed);
+		return;
+	}
+	mutex_lock(&q->lock);
+	before = atomic_exchange(&r->state, REQ_ENDED);
+	if (before == REQ_PARKED)
+		cond_wake_all(&q->ended);
+	mutex_unlock(&q->lock);
+	if (before == REQ_ORPHANED)
+		req_free(r);
+}
+
+static void uring_reply(struct proto_req *req, int error, const struct iovec *data, int count)
+{
+	struct uring_req *r = container_of(req, struct uring_req, req);
+
+	uring_entry_reply(&r->entry, req->unique, error, data, count);
+	end_request(r);
+}
+
+/* What has no reply does not come through a ring; if it did, its caller would not wait. */
+static void uring_done(struct proto_req *req)
+{
+	uring_reply(req, 0, NULL, 0);
+}
+
+static const struct transport_ops uring_ops = {
+	.name = "uring",
+	.channel = PROTO_CHANNEL_URING,
+	.reply = uring_reply,
+	.done = uring_done,
+	.notify = dev_notify,
+};
+
+/* ---- one ring ---- */
+
+static bool is_over(struct uring *u)
+{
+	return atomic_load(&u->quit) || dev_is_over(u->dev);
+}
+
+/* @memory: header and payload of an entry that is registered; else NULL. */
+static void prepare(struct server *s, uint32_t command, uint64_t commit_id,
+		    const struct iovec *memory)
+{
+	struct wire_uring_cmd cmd = { .commit_id = commit_id, .qid = s->queue->qid };
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&s->ring);
+
+	CHECK(sqe); /* one command at a time: there is room */
+	memset(sqe, 0, 2 * sizeof(*sqe));
+	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->fd = mount_fd(s->queue->uring->dev->mount);
+	sqe->cmd_op = command;
+	sqe->addr = (uint64_t)(uintptr_t)memory;
+	sqe->len = memory ? 2 : 0;
+	memcpy(sqe->cmd, &cmd, sizeof(cmd));
+}
+
+static bool connection_ended(int result)
+{
+	return result == -ENOTCONN || result == -ECONNABORTED || result == -ECANCELED ||
+	       result == -ENODEV;
+}
+
+/*
+ * The kernel would wait for an answer, or for a ring, that never comes. Nothing of this is
+ * expected: an error for everybody is better than a hang.
+ */
+static void give_up(struct uring *u, const char *what, int result)
+{
+	int none = 0;
+
+	if (connection_ended(result))
+		return;
+	log_error("io_uring: %s: %s: the mount is given up", what, strerror(-result));
+	(void)atomic_compare_exchange_strong(&u->dev->error, &none, result); /* the first stays */
+	mount_abort(u->dev->mount);
+}
+
+/* Submit what is prepared and wait for its result; false when it is over. */
+static bool submit_and_wait(struct server *s, int *ret_result)
+{
+	struct uring *u = s->queue->uring;
+	struct io_uring_cqe *cqe;
+
+	for (;;) {
+		int ret = io_uring_submit_and_wait(&s->ring, 1);
+
+		if (is_over(u))
+			return false;
+		if (ret < 0 && ret != -EINTR && ret != -EAGAIN && ret != -EBUSY) {
+			give_up(u, "waiting for a request", ret);
+			return false;
+		}
+		if (!io_uring_peek_cqe(&s->ring, &cqe)) {
+			*ret_result = cqe->res;
+			io_uring_cqe_seen(&s->ring, cqe);
+			return true;
+		}
+	}
+}
+
+/* ---- one thread ---- */
+
+static int server_open(struct server *s)
+{
+	struct uring *u = s->queue->uring;
+	struct io_uring_params params = { .flags = IORING_SETUP_SQE128 |
+						   IORING_SETUP_SINGLE_ISSUER |
+						   IORING_SETUP_DEFER_TASKRUN };
+	int err;
+
+	s->r = calloc(1, sizeof(*s->r));
+	if (!s->r)
+		return -ENOMEM;
+	s->r->owner = s;
+	s->r->queue = s->queue;
+	err = uring_entry_map(&s->r->entry, DEV_PAYLOAD_SIZE);
+	if (!err)
+		err = io_uring_queue_init_params(RING_SIZE, &s->ring, &params);
+	if (err) {
+		req_free(s->r);
+		s->r = NULL;
+		return err;
+	}
+	if (s->queue->qid < CPU_SETSIZE && CPU_ISSET(s->queue->qid, &u->allowed)) {
+		cpu_set_t here;
+
+		CPU_ZERO(&here);
+		CPU_SET(s->queue->qid, &here);
+		/* It may be offline: then the thread runs where it can. */
+		(void)pthread_setaffinity_np(pthread_self(), sizeof(here), &here);
+	}
+	return 0;
+}
+
+MUST_USE static int grow_queue(struct queue *q);
+
+/* The request is answered later, by whoever can; false: it is over, and the request is theirs. */
+static bool wait_parked(struct server *s)
+{
+	struct queue *q = s->queue;
+	struct uring *u = q->uring;
+	struct uring_req *r = s->r;
+	int parked = REQ_PARKED, err = 0;
+
+	atomic_fetch_add(&u->parked, 1);
+	mutex_lock(&q->lock);
+	q->parked++;
+	mutex_unlock(&q->lock);
+	if (atomic_load(&q->pool.idle) <= 0)
+		err = grow_queue(q);
+	if (err)
+		log_debug("no thread in place of a waiting one: %s", strerror(-err));
+	mutex_lock(&q->lock);
+	while (atomic_load(&r->state) == REQ_PARKED && !is_over(u))
+		cond_wait(&q->ended, &q->lock);
+	q->parked--;
+	mutex_unlock(&q->lock);
+	atomic_fetch_sub(&u->parked, 1);
+	return !atomic_compare_exchange_strong(&r->state, &parked, REQ_ORPHANED);
+}
+
+/* False: the request stays behind, and its memory with it. */
+static bool serve(struct server *s)
+{
+	struct uring_req *r = s->r;
+	int served = REQ_SERVED;
+
+	r->commit_id = r->entry.head->ring_ent_in_out.commit_id;
+	atomic_store_explicit(&r->state, REQ_SERVED, memory_order_relaxed);
+	r->req.session = s->queue->uring->dev->session;
+	r->req.ops = &uring_ops;
+	r->req.in_count = uring_entry_request(&r->entry, r->req.in);
+	r->req.out_buf = r->entry.payload;
+	r->req.out_size = DEV_PAYLOAD_SIZE;
+	proto_dispatch(&r->req);
+	if (likely(atomic_load(&r->state) == REQ_ENDED) ||
+	    !atomic_compare_exchange_strong(&r->state, &served, REQ_PARKED))
+		return true;
+	if (wait_parked(s))
+		return true;
+	s->r = NULL;
+	return false;
+}
+
+static void server_loop(struct server *s)
+{
+	struct queue *q = s->queue;
+	struct iovec memory[2] = {
+		{ .iov_base = s->r->entry.head, .iov_len = sizeof(*s->r->entry.head) },
+		{ .iov_base = s->r->entry.payload, .iov_len = s->r->entry.payload_size },
+	};
+	bool registered = false;
+	int result;
+
+	prepare(s, WIRE_URING_REGISTER, 0, memory);
+	for (;;) {
+		pool_wait(&q->pool);
+		if (!submit_and_wait(s, &result)) {
+			pool_leave(&q->pool);
+			return;
+		}
+		if (result)
+			break;
+		pool_took(&q->pool);
+		if (!serve(s))
+			return;
+		prepare(s, WIRE_URING_COMMIT_AND_FETCH, s->r->commit_id, NULL);
+		registered = true;
+	}
+	pool_leave(&q->pool);
+	if (registered)
+		give_up(q->uring, "answering a request", result);
+	else if (!connection_ended(result))
+		/* The kernel goes on without this entry, and without rings if it is of the first. */
+		log_warn("io_uring: registering: %s", strerror(-result));
+}
+
+/* The first thread of each queue: is all that INIT will promise there? */
+static bool report_opened(struct uring *u, int err)
+{
+	bool go;
+
+	mutex_lock(&u->lock);
+	if (u->state == URING_PREPARING) {
+		u->opened += !err;
+		u->failed += !!err;
+		u->error = u->error ? u->error : err;
+		cond_wake_all(&u->changed);
+	}
+	while (!err && u->state == URING_PREPARING)
+		cond_wait(&u->changed, &u->lock);
+	go = !err && u->state == URING_SERVING;
+	mutex_unlock(&u->lock);
+	return go;
+}
+
+static void *server_thread(void *arg)
+{
+	struct server *s = arg;
+	struct uring *u = s->queue->uring;
+	bool opened;
+	int err;
+
+	(void)pthread_setname_np(pthread_self(), "kfs-uring"); /* for people who look */
+	this_server = s;
+	err = server_open(s);
+	opened = !err;
+	if (report_opened(u, err))
+		server_loop(s);
+	else if (err)
+		log_debug("io_uring: no ring: %s", strerror(-err));
+	if (opened)
+		io_uring_queue_exit(&s->ring);
+	req_free(s->r);
+	s->r = NULL;
+	mutex_lock(&s->queue->lock);
+	s->queue->threads--;
+	mutex_unlock(&s->queue->lock);
+	atomic_store(&s->gone, true);
+	atomic_fetch_sub(&u->threads, 1);
+	return NULL;
+}
+
+/* ---- threads ---- */
+
+/* Join those that have ended, or all. */
+static void reap(struct queue *q, bool all)
+{
+	struct list *pos, *next;
+	struct list ended;
+
+	list_init(&ended);
+	mutex_lock(&q->lock);
+	list_for_each_safe(pos, next, &q->servers) {
+		struct server *s = list_entry(pos, struct server, link);
+
+		if (all || atomic_load(&s->gone)) {
+			list_del(&s->link);
+			list_add_tail(&ended, &s->link);
+		}
+	}
+	mutex_unlock(&q->lock);
+	while (!list_empty(&ended)) {
+		struct server *s = list_entry(ended.next, struct server, link);
+
+		(void)pthread_join(s->thread, NULL); /* started by us, joined once */
+		list_del(&s->link);
+		free(s);
+	}
+}
+
+static int grow_queue(struct queue *q)
+{
+	struct uring *u = q->uring;
+	struct server *s;
+	int err = -EAGAIN;
+
+	reap(q, false);
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	s->queue = q;
+	mutex_lock(&q->lock);
+	if (q->threads - q->parked < u->threads_max && q->parked <= PARKED_MAX && !is_over(u)) {
+		q->threads++;
+		atomic_fetch_add(&u->threads, 1);
+		list_add_tail(&q->servers, &s->link);
+		err = dev_thread_start(&s->thread, server_thread, s);
+		if (err) {
+			list_del(&s->link);
+			q->threads--;
+			atomic_fetch_sub(&u->threads, 1);
+		}
+	}
+	mutex_unlock(&q->lock);
+	if (err)
+		free(s);
+	return err;
+}
+
+static void grow(struct pool *p)
+{
+	int err = grow_queue(container_of(p, struct queue, pool));
+
+	if (err)
+		log_debug("no further thread: %s", strerror(-err));
+}
+
+bool uring_look(struct uring *u)
+{
+	bool watching = false;
+
+	for (unsigned i = 0; i < u->queue_count; i++)
+		watching |= pool_look(&u->queues[i].pool);
+	return watching;
+}
+
+/* ---- life ---- */
+
+static ssize_t read_text(const char *path, char *text, size_t size)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? -1 : read(fd, text, size - 1);
+
+	if (got < 0)
+		return -errno;
+	text[got] = 0;
+	return got;
+}
+
+static int check_kernel(unsigned *ret_cpus, char *why, size_t why_len)
+{
+	char text[256];
+
+	if (read_text(PARAMETER, text, sizeof(text)) < 0) {
+		(void)snprintf(why, why_len,
+			       "the kernel has no FUSE over io_uring: Linux 6.14 "
+			       "with CONFIG_FUSE_IO_URING is needed");
+		return -EOPNOTSUPP;
+	}
+	if (*text != 'Y') {
+		(void)snprintf(why, why_len, "the kernel has it switched off: echo Y > " PARAMETER);
+		return -EOPNOTSUPP;
+	}
+	if (read_text(CPUS_POSSIBLE, text, sizeof(text)) > 0)
+		*ret_cpus = uring_count_cpus(text);
+	else
+		*ret_cpus = 0;
+	if (*ret_cpus)
+		return 0;
+	(void)snprintf(why, why_len, CPUS_POSSIBLE ": cannot tell how many processors there are");
+	return -EOPNOTSUPP;
+}
+
+/* Of each queue the first thread; all have their rings, or it is a failure. */
+static int open_queues(struct uring *u, char *why, size_t why_len)
+{
+	unsigned started = 0;
+	int err = 0;
+
+	for (; started < u->queue_count && !err; started++)
+		err = grow_queue(&u->queues[started]);
+	mutex_lock(&u->lock);
+	while (!err && u->opened + u->failed < u->queue_count)
+		cond_wait(&u->changed, &u->lock);
+	err = err ? err : u->error;
+	mutex_unlock(&u->lock);
+	if (err)
+		(void)snprintf(why, why_len, "io_uring: %s%s", strerror(-err),
+			       err == -EPERM ? ": see sysctl kernel.io_uring_disabled" : "");
+	return err;
+}
+
+int uring_new(struct dev *d, uint32_t threads_max, struct uring **ret_uring, char *why,
+	      size_t why_len)
+{
+	unsigned cpus;
+	struct uring *u;
+	int err = check_kernel(&cpus, why, why_len);
+
+	if (err)
+		return err;
+	u = calloc(1, sizeof(*u));
+	if (u)
+		u->queues = aligned_alloc(64, cpus * sizeof(*u->queues));
+	if (!u || !u->queues) {
+		free(u);
+		(void)snprintf(why, why_len, "%s", strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	memset(u->queues, 0, cpus * sizeof(*u->queues));
+	u->dev = d;
+	u->threads_max = threads_max ? threads_max : THREADS_DEFAULT;
+	u->queue_count = cpus;
+	mutex_init(&u->lock, LOCK_LEAF);
+	cond_init(&u->changed);
+	if (sched_getaffinity(0, sizeof(u->allowed), &u->allowed))
+		CPU_ZERO(&u->allowed);
+	for (unsigned i = 0; i < cpus; i++) {
+		struct queue *q = &u->queues[i];
+
+		q->uring = u;
+		q->qid = (uint16_t)i;
+		pool_init(&q->pool, d->busy_event, grow);
+		mutex_init(&q->lock, LOCK_LEAF);
+		cond_init(&q->ended);
+		list_init(&q->servers);
+	}
+	err = open_queues(u, why, why_len);
+	if (err) {
+		uring_stop(u);
+		uring_free(u);
+		return err;
+	}
+	*ret_uring = u;
+	return 0;
+}
+
+void uring_begin(struct uring *u, bool agreed)
+{
+	mutex_lock(&u->lock);
+	if (u->state == URING_PREPARING)
+		u->state = agreed ? URING_SERVING : URING_NEVER;
+	cond_wake_all(&u->changed);
+	mutex_unlock(&u->lock);
+}
+
+static void kick(struct queue *q)
+{
+	struct list *pos;
+
+	mutex_lock(&q->lock);
+	cond_wake_all(&q->ended);
+	list_for_each(pos, &q->servers) {
+		struct server *s = list_entry(pos, struct server, link);
+
+		(void)pthread_kill(s->thread, DEV_KICK_SIGNAL); /* not joined yet: valid */
+	}
+	mutex_unlock(&q->lock);
+}
+
+void uring_stop(struct uring *u)
+{
+	uring_begin(u, false);
+	atomic_store(&u->quit, true);
+	/* Once at least: whoever has a queue's lock after that starts no thread any more. */
+	for (;;) {
+		for (unsigned i = 0; i < u->queue_count; i++)
+			kick(&u->queues[i]);
+		if (!atomic_load(&u->threads))
+			break;
+		(void)poll(NULL, 0, DEV_KICK_MS);
+	}
+	for (unsigned i = 0; i < u->queue_count; i++)
+		reap(&u->queues[i], true);
+}
+
+void uring_free(struct uring *u)
+{
+	if (!u)
+		return;
+	for (unsigned i = 0; i < u->queue_count; i++)
+		CHECK(list_empty(&u->queues[i].servers));
+	free(u->queues);
+	free(u);
+}
+
+void uring_get_stats(struct uring *u, struct uring_stats *ret_stats)
+{
+	*ret_stats = (struct uring_stats){
+		.queues = u->queue_count,
+		.threads = atomic_load(&u->threads),
+		.threads_max = u->threads_max * u->queue_count,
+		.parked = atomic_load(&u->parked),
+	};
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A ring entry's memory as the kernel fills and reads it: pieces of a request, replies in
+ * place, and lengths that cannot be true.
+ */
+#include "daemon/dev/uring_entry.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/proto/wire.h"
+#include "tests/lib/test.h"
+
+#define PAYLOAD 8192u
+
+static struct uring_entry entry(void)
+{
+	struct uring_entry e;
+
+	CHECK_OK(uring_entry_map(&e, PAYLOAD));
+	return e;
+}
+
+static void request(struct uring_entry *e, uint32_t args, uint32_t payload)
+{
+	e->head->in.len = (uint32_t)sizeof(e->head->in) + args + payload;
+	e->head->ring_ent_in_out.payload_sz = payload;
+}
+
+TEST(test_uring_entry_request__splits_header_arguments_and_payload)
+{
+	struct iovec in[URING_ENTRY_PIECES];
+	struct uring_entry e = entry();
+
+	request(&e, 40, 4096);
+	CHECK_EQ(uring_entry_request(&e, in), 3);
+	CHECK_EQ(in[0].iov_len, sizeof(struct fuse_in_header));
+	CHECK(in[1].iov_base == e.head->op_in);
+	CHECK_EQ(in[1].iov_len, 40);
+	/* The payload of a WRITE begins on a page. */
+	CHECK(in[2].iov_base == e.payload);
+	CHECK_EQ((uintptr_t)in[2].iov_base % 4096, 0);
+	CHECK_EQ(in[2].iov_len, 4096);
+	uring_entry_unmap(&e);
+}
+
+TEST(test_uring_entry_request__leaves_out_what_is_empty)
+{
+	struct iovec in[URING_ENTRY_PIECES];
+	struct uring_entry e = entry();
+
+	request(&e, 0, 5);
+	CHECK_EQ(uring_entry_request(&e, in), 2);
+	CHECK(in[1].iov_base == e.payload);
+	request(&e, 8, 0);
+	CHECK_EQ(uring_entry_request(&e, in), 2);
+	CHECK(in[1].iov_base == e.head->op_in);
+	request(&e, 0, 0);
+	CHECK_EQ(uring_entry_request(&e, in), 1);
+	uring_entry_unmap(&e);
+}
+
+TEST(test_uring_entry_request__does_not_believe_lengths)
+{
+	struct iovec in[URING_ENTRY_PIECES];
+	struct uring_entry e = entry();
+
+	request(&e, 129, 0); /* more arguments than there is room for */
+	CHECK_EQ(uring_entry_request(&e, in), 1);
+	request(&e, 0, PAYLOAD + 1); /* more payload */
+	CHECK_EQ(uring_entry_request(&e, in), 1);
+	request(&e, 0, 0);
+	e.head->ring_ent_in_out.payload_sz = 1; /* more than the whole */
+	CHECK_EQ(uring_entry_request(&e, in), 1);
+	e.head->ring_ent_in_out.payload_sz = UINT32_MAX;
+	CHECK_EQ(uring_entry_request(&e, in), 1);
+	e.head->in.len = 39; /* less than the header */
+	e.head->ring_ent_in_out.payload_sz = 0;
+	CHECK_EQ(uring_entry_request(&e, in), 1);
+	CHECK_EQ(in[0].iov_len, sizeof(struct fuse_in_header));
+	uring_entry_unmap(&e);
+}
+
+TEST(test_uring_entry_reply__puts_pieces_in_a_row)
+{
+	char first[] = "first", second[] = "second";
+	struct iovec data[2] = { { first, 5 }, { second, 6 } };
+	struct uring_entry e = entry();
+
+	uring_entry_reply(&e, 77, 0, data, 2);
+	CHECK_EQ(e.head->out.unique, 77);
+	CHECK_EQ(e.head->out.error, 0);
+	CHECK_EQ(e.head->out.len, sizeof(struct fuse_out_header) + 11);
+	CHECK_EQ(e.head->ring_ent_in_out.payload_sz, 11);
+	CHECK_MEM_EQ(e.payload, "firstsecond", 11);
+	uring_entry_unmap(&e);
+}
+
+TEST(test_uring_entry_reply__takes_what_lies_there_already)
+{
+	struct uring_entry e = entry();
+	struct iovec there = { e.payload, PAYLOAD }, behind = { e.payload + 1, 100 };
+
+	memset(e.payload, 'x', PAYLOAD);
+	e.payload[1] = 'y';
+	uring_entry_reply(&e, 1, 0, &there, 1);
+	CHECK_EQ(e.head->ring_ent_in_out.payload_sz, PAYLOAD);
+	CHECK_EQ(e.payload[1], 'y');
+	/* From elsewhere in the payload: the two overlap. */
+	uring_entry_reply(&e, 1, 0, &behind, 1);
+	CHECK_EQ(e.payload[0], 'y');
+	CHECK_EQ(e.payload[99], 'x');
+	uring_entry_unmap(&e);
+}
+
+TEST(test_uring_entry_reply__errors_carry_nothing)
+{
+	struct uring_entry e = entry();
+	struct iovec data = { e.payload, 10 };
+
+	uring_entry_reply(&e, 5, -ENOENT, &data, 1);
+	CHECK_EQ(e.head->out.error, -ENOENT);
+	CHECK_EQ(e.head->out.len, sizeof(struct fuse_out_header));
+	CHECK_EQ(e.head->ring_ent_in_out.payload_sz, 0);
+	data.iov_len = PAYLOAD + 1;
+	uring_entry_reply(&e, 5, 0, &data, 1);
+	CHECK_EQ(e.head->out.error, -EIO);
+	CHECK_EQ(e.head->ring_ent_in_out.payload_sz, 0);
+	uring_entry_unmap(&e);
+}
+
+TEST(test_uring_count_cpus__reads_the_kernels_lists)
+{
+	CHECK_EQ(uring_count_cpus("0\n"), 1);
+	CHECK_EQ(uring_count_cpus("0-1\n"), 2);
+	CHECK_EQ(uring_count_cpus("0-127"), 128);
+	CHECK_EQ(uring_count_cpus("0-1,2-3,4\n"), 5);
+	/* Gaps: the highest number would have no queue. */
+	CHECK_EQ(uring_count_cpus("0,2\n"), 0);
+	CHECK_EQ(uring_count_cpus("1-2\n"), 0);
+	CHECK_EQ(uring_count_cpus(""), 0);
+	CHECK_EQ(uring_count_cpus("0-\n"), 0);
+	CHECK_EQ(uring_count_cpus("3-1\n"), 0);
+	CHECK_EQ(uring_count_cpus("0-1x\n"), 0);
+	CHECK_EQ(uring_count_cpus("0-99999999999999999999\n"), 0);
+}
