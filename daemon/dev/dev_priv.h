@@ -36,6 +36,7 @@ struct readers {
 	struct mutex lock;	    /* LOCK_LEAF */
 	struct list workers;	    /* [lock] */
 	struct list sleepers;	    /* [lock] the last to fall asleep first */
+	_Atomic bool rings;	    /* [atomic] most requests do not come here */
 	_Atomic uint32_t abandoned; /* [atomic] requests answered early that have not ended */
 	_Atomic int32_t keep;	    /* [atomic] this many may wait in the kernel */
 	_Atomic uint32_t threads;   /* [atomic; raised under lock] running */

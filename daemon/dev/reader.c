@@ -42,6 +42,13 @@
 /* Request header and struct fuse_write_in end where a page begins. */
 #define IN_OFFSET (DEV_PAGE - sizeof(struct fuse_in_header) - sizeof(struct fuse_write_in))
 
+/*
+ * Beside rings the device brings FORGETs, one by one, each of which would wake a reader and
+ * make the caller of unlink(2) pay for it. While the only reader naps they gather, and come
+ * as one. An INTERRUPT waits as long at most, and so does the space of deleted files.
+ */
+#define NAP_MS 2
+
 enum req_state { REQ_SERVED, REQ_PARKED, REQ_ENDED };
 
 struct dev_req {
@@ -64,7 +71,15 @@ struct worker {
 	struct list sleeper; /* [readers lock] while it sleeps */
 	struct cond wake;    /* [readers lock] */
 	bool called;	     /* [readers lock] to read */
+	bool nap;	     /* [its thread] before it reads again */
 };
+
+/* The kernel sends its requests through rings from now on. */
+static void readers_beside_rings(struct dev *d)
+{
+	atomic_store(&d->readers.rings, true);
+	atomic_store(&d->readers.keep, 1);
+}
 
 /* ---- the transport ---- */
 
@@ -108,8 +123,13 @@ static void dev_reply(struct proto_req *req, int error, const struct iovec *data
 			log_debug("its error: %s", strerror(errno));
 	}
 	/* From here on the kernel waits for the rings, if they were agreed on. */
-	if (unlikely(req->opcode == FUSE_INIT) && r->dev->uring && !error)
-		uring_begin(r->dev->uring, proto_uses_uring(r->dev->session));
+	if (unlikely(req->opcode == FUSE_INIT) && r->dev->uring && !error) {
+		bool agreed = proto_uses_uring(r->dev->session);
+
+		uring_begin(r->dev->uring, agreed);
+		if (agreed)
+			readers_beside_rings(r->dev);
+	}
 	end_request(r);
 }
 
@@ -307,6 +327,11 @@ static bool read_failed(struct dev *d, int error)
 	}
 }
 
+static bool is_forget(const struct dev_req *r)
+{
+	return r && (r->req.opcode == FUSE_FORGET || r->req.opcode == FUSE_BATCH_FORGET);
+}
+
 static void worker_loop(struct worker *w)
 {
 	struct dev *d = w->dev;
@@ -322,6 +347,8 @@ static void worker_loop(struct worker *w)
 			continue;
 		}
 		pool_wait(&d->readers.pool);
+		if (w->nap)
+			(void)poll(NULL, 0, NAP_MS); /* bounded: nothing needs to end it */
 		len = read(w->fd, w->in + IN_OFFSET, w->in_size - IN_OFFSET);
 		if (len < 0) {
 			pool_leave(&d->readers.pool);
@@ -331,6 +358,7 @@ static void worker_loop(struct worker *w)
 		}
 		pool_took(&d->readers.pool);
 		serve_one(w, (size_t)len);
+		w->nap = is_forget(w->req) && atomic_load(&d->readers.rings);
 	}
 }
 
