@@ -68,8 +68,12 @@ static inline struct ext4_dir_entry_2 *dirent_at(const struct dir_area *a, uint3
 
 static inline bool dirent_is(const struct ext4_dir_entry_2 *de, const struct dir_name *name)
 {
-	return de->name_len == name->len && de->inode.raw != 0 &&
-	       __builtin_memcmp(de->name, name->name, name->len) == 0;
+	uint32_t last = name->len - 1;
+
+	/* Neighbours often differ in their last byte only: most calls end here. */
+	if (de->name_len != name->len || (name->len && de->name[last] != name->name[last]))
+		return false;
+	return de->inode.raw != 0 && __builtin_memcmp(de->name, name->name, name->len) == 0;
 }
 
 static inline bool dirent_is_dots(const struct ext4_dir_entry_2 *de)
