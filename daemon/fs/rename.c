@@ -6,7 +6,8 @@
  * how the directories lie to each other), lock (directories, then what is renamed, in the
  * order of fs_priv.h; the names are looked up again and must mean the same, else the attempt
  * starts over), apply (one handle). Between two directories the rename lock is held all the
- * way, so that what was learned about ancestors stays true.
+ * way, so that what was learned about ancestors stays true. Within one directory there is
+ * nothing to learn first: it is locked, and then peeked into.
  */
 #include "daemon/fs/fs_priv.h"
 
@@ -15,6 +16,9 @@
 
 #include "daemon/base/check.h"
 #include "daemon/store/alloc.h"
+
+/* Ways for an attempt to end that are no errors. */
+enum { RENAME_AGAIN = 1, RENAME_NOTHING };
 
 struct renaming {
 	const struct fs_rename *req;
@@ -29,15 +33,14 @@ struct renaming {
 
 /* ---- peek ----------------------------------------------------------------- */
 
-/* What @name in @dir means. -ENOENT for nothing. Takes and releases the lock. */
-static int peek_name(struct inode *dir, const struct dir_name *name, struct inode **ret_child)
+/* What @name in @dir means. -ENOENT for nothing. Caller holds the lock. */
+static int peek_name_locked(struct inode *dir, const struct dir_name *name,
+			    struct inode **ret_child)
 {
 	uint8_t ftype;
 	uint32_t ino;
-	int error;
+	int error = inode_alive(dir);
 
-	rwlock_read(&dir->lock);
-	error = inode_alive(dir);
 	if (!error && !inode_is_dir(dir))
 		error = -ENOTDIR;
 	if (!error && (dir->flags & EXT4_ENCRYPT_FL))
@@ -46,6 +49,18 @@ static int peek_name(struct inode *dir, const struct dir_name *name, struct inod
 		error = dir->links ? dir_lookup(dir, name, &ino, &ftype) : -ENOENT;
 	if (!error)
 		error = child_get(dir, ino, ret_child);
+	return error;
+}
+
+static int peek_name(const struct renaming *r, struct inode *dir, const struct dir_name *name,
+		     struct inode **ret_child)
+{
+	int error;
+
+	if (!r->cross)
+		return peek_name_locked(dir, name, ret_child);
+	rwlock_read(&dir->lock);
+	error = peek_name_locked(dir, name, ret_child);
 	rwlock_unread(&dir->lock);
 	return error;
 }
@@ -86,14 +101,14 @@ static void peek_drop(struct renaming *r)
 	r->src = r->dst = NULL;
 }
 
-/* 1: nothing to do. */
+/* RENAME_NOTHING: nothing to do. Caller holds the directory's lock if there is only one. */
 static int peek(struct renaming *r)
 {
-	int error = peek_name(r->dir, &r->name, &r->src);
+	int error = peek_name(r, r->dir, &r->name, &r->src);
 
 	if (error)
 		return error;
-	error = peek_name(r->newdir, &r->newname, &r->dst);
+	error = peek_name(r, r->newdir, &r->newname, &r->dst);
 	if (error == -ENOENT && !r->exchange)
 		error = 0;
 	if (error)
@@ -101,7 +116,7 @@ static int peek(struct renaming *r)
 	if (r->dst && (r->req->flags & FS_RENAME_NOREPLACE))
 		return -EEXIST;
 	if (r->dst == r->src)
-		return 1; /* two names of one inode: POSIX wants nothing to happen */
+		return RENAME_NOTHING; /* two names of one inode: POSIX wants nothing to happen */
 	r->src_is_dir = inode_type(r->src) == S_IFDIR;
 	r->dst_is_dir = r->dst && inode_type(r->dst) == S_IFDIR;
 	if (r->cross) {
@@ -134,7 +149,7 @@ static void unlock_children(struct renaming *r)
 		rwlock_unwrite(&r->dst->lock);
 }
 
-/* Still @want (NULL: nothing)? 1 = no. */
+/* Still @want (NULL: nothing)? RENAME_AGAIN = no. */
 static int same_meaning(struct inode *dir, const struct dir_name *name, const struct inode *want)
 {
 	uint8_t ftype;
@@ -147,10 +162,10 @@ static int same_meaning(struct inode *dir, const struct dir_name *name, const st
 		return -ENOENT;
 	error = dir_lookup(dir, name, &ino, &ftype);
 	if (error == -ENOENT)
-		return want ? 1 : 0;
+		return want ? RENAME_AGAIN : 0;
 	if (error)
 		return error;
-	return want && want->ino == ino ? 0 : 1;
+	return want && want->ino == ino ? 0 : RENAME_AGAIN;
 }
 
 /*
@@ -182,20 +197,32 @@ static bool lock_children(struct renaming *r, struct inode **ret_busy)
 	return true;
 }
 
-/* 0: all locked. 1: something changed or was busy, start over. */
+/* Between two directories, which were peeked into before. */
+static int lock_two_dirs(struct renaming *r)
+{
+	int error;
+
+	if (r->newdir_first)
+		rwlock_write(&r->newdir->lock);
+	rwlock_write(&r->dir->lock);
+	if (!r->newdir_first)
+		rwlock_write(&r->newdir->lock);
+	error = same_meaning(r->dir, &r->name, r->src);
+	return error ? error : same_meaning(r->newdir, &r->newname, r->dst);
+}
+
+static int lock_one_dir(struct renaming *r)
+{
+	rwlock_write(&r->dir->lock);
+	return peek(r);
+}
+
+/* 0: all locked. RENAME_AGAIN: something changed or was busy, start over. */
 static int lock_all(struct renaming *r)
 {
 	struct inode *busy = NULL;
-	int error;
+	int error = r->cross ? lock_two_dirs(r) : lock_one_dir(r);
 
-	if (r->cross && r->newdir_first)
-		rwlock_write(&r->newdir->lock);
-	rwlock_write(&r->dir->lock);
-	if (r->cross && !r->newdir_first)
-		rwlock_write(&r->newdir->lock);
-	error = same_meaning(r->dir, &r->name, r->src);
-	if (!error)
-		error = same_meaning(r->newdir, &r->newname, r->dst);
 	if (!error && lock_children(r, &busy))
 		return 0;
 	unlock_dirs(r);
@@ -203,7 +230,7 @@ static int lock_all(struct renaming *r)
 		return error;
 	rwlock_write(&busy->lock);
 	rwlock_unwrite(&busy->lock);
-	return 1;
+	return RENAME_AGAIN;
 }
 
 /* ---- check ---------------------------------------------------------------- */
@@ -486,17 +513,13 @@ static int apply(struct fs *fs, const struct fs_ctx *ctx, struct renaming *r)
 static int rename_attempt(struct fs *fs, const struct fs_ctx *ctx, struct renaming *r,
 			  struct inode **ret_gone, uint32_t *ret_tid)
 {
-	int error = peek(r);
+	int error = r->cross ? peek(r) : 0;
 
-	if (error == 1) {
-		peek_drop(r);
-		return 0;
-	}
 	if (!error)
 		error = lock_all(r);
 	if (error) {
 		peek_drop(r);
-		return error;
+		return error == RENAME_NOTHING ? 0 : error;
 	}
 	error = ctx_is_aborted(ctx) ? -EINTR : check(r);
 	if (!error)
@@ -537,7 +560,7 @@ static int rename_once(struct fs *fs, const struct fs_ctx *ctx, const struct fs_
 		mutex_lock(&fs->rename_lock);
 	for (int tries = 0; tries < RETRIES_MAX; tries++) {
 		error = rename_attempt(fs, ctx, &r, &gone, &tid);
-		if (error != 1)
+		if (error != RENAME_AGAIN)
 			break;
 	}
 	if (r.cross)
@@ -546,7 +569,7 @@ static int rename_once(struct fs *fs, const struct fs_ctx *ctx, const struct fs_
 	inode_put(r.newdir);
 	if (gone)
 		inode_reap(fs, gone, true);
-	return fs_dirsync(fs, tid != 0, tid, error == 1 ? -EBUSY : error);
+	return fs_dirsync(fs, tid != 0, tid, error == RENAME_AGAIN ? -EBUSY : error);
 }
 
 static int rename_check_request(const struct fs_rename *req)
