@@ -78,7 +78,7 @@ expect_eq "$(sed -n 's/^# TYPE \([^ ]*\) .*/\1/p' metrics.txt | sort | uniq -d)"
 sample() {
 	awk -v want="$1" 'index($0, want) { print $NF }' metrics.txt
 }
-expect_eq "$(sample 'kfs_fuse_requests_total{'"$(grep -o 'id="[^"]*",mountpoint="[^"]*"' metrics.txt | head -n 1)"',transport="dev",opcode="MKDIR"}')" 10 "mkdirs in metrics"
+expect_eq "$(sample 'kfs_fuse_requests_total{'"$(grep -o 'id="[^"]*",mountpoint="[^"]*"' metrics.txt | head -n 1)"',transport="'"$(kfsctl status --json a | jq -r .transport)"'",opcode="MKDIR"}')" 10 "mkdirs in metrics"
 expect_eq "$(grep -c '_bucket{.*opcode="MKDIR",le="+Inf"} 10$' metrics.txt)" 1 "the last bucket of mkdir"
 # Buckets are cumulative: sorted as they stand.
 grep '_bucket{.*opcode="MKDIR"' metrics.txt | awk '{ print $NF }' | sort -nc || fail "buckets of mkdir fall"
