@@ -4,6 +4,7 @@
 # with the status that this way has; what it leaves is clean, or is replayed and clean then. CYCLES makes it longer.
 . "$(dirname "$0")/../lib/lib.sh"
 need_uring
+need jq
 CYCLES=${CYCLES:-42} GONE_SECONDS_MAX=60
 mkimage a.img 256M
 mkdir a
@@ -34,8 +35,9 @@ start_daemon() {
 	daemon=$!
 	eventually 30 mountpoint -q a || fail "cycle $cycle: not mounted"
 	MOUNTS+=("kfs $SCRATCH/a")
-	[ "$(kfsctl status --json a | python3 -c 'import json, sys; print(json.load(sys.stdin)["transport"])')" = uring ] ||
-		fail "cycle $cycle: not over io_uring"
+	# In the foreground the mount is there before the control socket is.
+	eventually 30 eval 'kfsctl status --json a >status.json 2>/dev/null' || fail "cycle $cycle: no status"
+	[ "$(jq -r .transport status.json)" = uring ] || fail "cycle $cycle: not over io_uring: $(cat status.json)"
 }
 
 # The daemon is gone in time, with this status.
