@@ -5,6 +5,7 @@
 #   make [all]         programs and tests' programs      make test    lint + unit + integration
 #   make run           a mount in front of your eyes     make check   unit tests only      make bench
 #   make deps          install what is missing (root)    make lint    rules of style     make fmt
+#   make crash         SEED=n CRASH='--seconds 600 ...'  power cuts, long
 #   make install       DESTDIR= PREFIX=                  make clean
 #
 #   make kill          KILLS=500 SEED=n: kill -9 of the daemon under load, that many times; what was durable is there
@@ -92,10 +93,11 @@ CTL_SRC := $(filter-out ctl/main.c,$(call top_c,ctl))
 TESTLIB_SRC := $(call top_c,tests/lib)
 TOOL_SRC := $(call top_c,tests/tools)
 BENCH_SRC := $(call top_c,tests/bench)
+CRASH_SRC := $(call top_c,tests/crash)
 UNIT_SRC := $(filter %_test.c,$(call find_c,tests/unit))
 UNIT_LIB_SRC := $(filter-out %_test.c,$(call find_c,tests/unit))
 ALL_SRC := $(call find_c,daemon) $(call find_c,mkfs) $(call find_c,ctl) $(TESTLIB_SRC) $(TOOL_SRC) \
-	$(BENCH_SRC) $(call find_c,tests/unit)
+	$(BENCH_SRC) $(CRASH_SRC) $(call find_c,tests/unit)
 
 LIBKFS := $(BUILD)/lib/libkfs.a
 # Each program without its main is an archive, so that unit tests reach all of it.
@@ -112,13 +114,14 @@ LINKS := $(if $(DAEMON_MAIN),$(filter-out $(HELPERS),$(BUILD)/bin/mount.fuse.kfs
 TOOLS := $(TOOL_SRC:tests/tools/%.c=$(BUILD)/bin/tests/%)
 BENCHES := $(BENCH_SRC:tests/%.c=$(BUILD)/bin/tests/%)
 UNITS := $(UNIT_SRC:tests/%.c=$(BUILD)/bin/tests/%)
+CRASH_PROGRAM := $(BUILD)/bin/tests/crash
 MANPAGES := $(wildcard daemon/*.8 daemon/helpers/*.8 mkfs/*.8 ctl/*.8)
 
-.PHONY: all programs tests-programs deps run test real bare check bench lint tidy fmt install uninstall clean FORCE
+.PHONY: all programs tests-programs deps run test real bare crash check bench lint tidy fmt install uninstall clean FORCE
 
 all: programs tests-programs
 programs: $(LIBKFS) $(PROGRAMS) $(LINKS)
-tests-programs: $(TOOLS) $(BENCHES) $(UNITS)
+tests-programs: $(TOOLS) $(BENCHES) $(UNITS) $(CRASH_PROGRAM)
 
 # ---- stamps: rebuild when flags or the set of files change ----------------------------------------
 
@@ -205,6 +208,8 @@ $(TOOLS): $(BUILD)/bin/tests/%: $(BUILD)/obj/tests/tools/%.o $(LIBTEST) $(LIBKFS
 	$(link)
 $(BENCHES): $(BUILD)/bin/tests/%: $(BUILD)/obj/tests/%.o $(LIBTEST) $(LIBKFS)
 	$(link)
+$(CRASH_PROGRAM): $(call obj,$(CRASH_SRC)) $(LIBTEST) $(LIBKFS)
+	$(link)
 
 -include $(patsubst %.o,%.d,$(call obj,$(ALL_SRC)))
 
@@ -252,6 +257,15 @@ kill:
 	$(Q)mkdir -p $(BUILD)/results $(BUILD)/tmp/kill
 	$(Q)PATH="$(abspath $(BUILD))/bin:$$PATH" python3 tests/kill/run.py --kills $(KILLS) --seed $(SEED) \
 		--commit $(VERSION) --dir $(BUILD)/tmp/kill --json $(BUILD)/results/kill.json
+
+# Power cuts over all short workloads and drawn ones, for as long as one likes: make crash SEED=7 CRASH='--lengths any
+# --seconds 3600'; CRASH=--help tells the options. "make test" runs a small part of it.
+crash: SEED ?= 1
+crash:
+	$(Q)$(DEPS) ensure build run test
+	$(Q)$(MAKE) --no-print-directory $(PARALLEL) DEV=1 $(CRASH_PROGRAM)
+	$(Q)mkdir -p $(BUILD)/crash $(BUILD)/results
+	$(Q)$(CRASH_PROGRAM) --dir $(BUILD)/crash --json $(BUILD)/results/crash.json --seed $(SEED) $(CRASH)
 
 check: tests-programs
 	$(Q)BUILD=$(BUILD) T='$(T)' tests/run.sh unit $(UNITS)
