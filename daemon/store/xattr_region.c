@@ -53,6 +53,9 @@ int xattr_cursor_next(struct xattr_cursor *c, struct xattr_entry *ret_entry)
 	if (left < sizeof(*d) || left - END_MARK_LEN < EXT4_XATTR_LEN(d->e_name_len) ||
 	    !value_ok(r, d) || memchr(d->e_name, 0, d->e_name_len))
 		return -EUCLEAN;
+	/* Without a value it would be written again as four zero bytes: the end of the table. */
+	if (d->e_name_len == 0 && d->e_name_index == 0)
+		return -EUCLEAN;
 	*ret_entry = (struct xattr_entry){
 		.key = { d->e_name_index, d->e_name_len, d->e_name },
 		.value_len = le32_to_cpu(d->e_value_size),

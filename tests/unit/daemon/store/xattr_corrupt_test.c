@@ -13,6 +13,7 @@
 #include "daemon/base/log.h"
 #include "daemon/store/alloc.h"
 #include "daemon/store/xattr.h"
+#include "daemon/store/xattr_impl.h"
 #include "tests/lib/test.h"
 #include "tests/unit/daemon/store/img.h"
 
@@ -182,4 +183,22 @@ TEST(test_xattr_corrupt__any_bytes)
 	CHECK_GT(corruptions, 100);
 	free(copy);
 	free(v.image);
+}
+
+/* Rewritten, it became the mark that ends the table, and every attribute behind it was lost. */
+TEST(test_xattr_cursor_next__refuses_an_entry_without_any_name)
+{
+	static uint8_t bytes[64];
+	struct xattr_region r = { .base = bytes, .size = sizeof(bytes) };
+	struct ext4_xattr_entry *d = (struct ext4_xattr_entry *)bytes;
+	struct xattr_cursor c;
+	struct xattr_entry e;
+
+	d->e_value_offs = cpu_to_le16(0xfff9);
+	xattr_cursor_init(&c, &r);
+	CHECK_ERR(xattr_cursor_next(&c, &e), -EUCLEAN);
+	/* An ACL has its name in the index alone. */
+	d->e_name_index = EXT4_XATTR_INDEX_POSIX_ACL_ACCESS;
+	xattr_cursor_init(&c, &r);
+	CHECK_EQ(xattr_cursor_next(&c, &e), 1);
 }
