@@ -238,6 +238,21 @@ static bool index_layout_ok(const struct store *s, uint32_t lblk, const uint8_t 
 	       root->info.reserved_zero.raw == 0 && root->info.info_length == sizeof(root->info);
 }
 
+/*
+ * Without checksums an empty leaf begins as a node does. What follows decides: nothing but
+ * a node has the node's limit there, and a count within it. (What a removed name leaves
+ * behind its header would have to spell them.)
+ */
+static bool looks_like_node(const struct store *s, const uint8_t *data)
+{
+	const struct ext4_dir_entry_2 *de = (const struct ext4_dir_entry_2 *)data;
+	const struct dx_countlimit *c = (const struct dx_countlimit *)(data + dir_index_off(1));
+	uint32_t count = le16_to_cpu(c->count), limit = le16_to_cpu(c->limit);
+
+	return de->inode.raw == 0 && de->name_len == 0 && limit == dir_index_limit(s, 1) &&
+	       count >= 1 && count <= limit;
+}
+
 /* The tail follows the last possible entry; the unused entries before it are not summed. */
 static struct dx_tail *index_tail(const struct store *s, uint32_t lblk, uint8_t *data)
 {
@@ -319,11 +334,12 @@ static int block_check(struct inode *dir, uint32_t lblk, enum dir_kind kind, str
 	int err;
 
 	/*
-	 * Without checksums an empty leaf and an index node begin alike. Unless a node is
-	 * wanted it is read as a leaf: one unused entry either way.
+	 * Without checksums an empty leaf and an index node begin alike. Where either may be,
+	 * it is read as a leaf: one unused entry both ways. Where a leaf has to be, a node
+	 * means that the index is wrong about its depth: names put there would overwrite it.
 	 */
-	if (kind != DIR_INDEX && lblk != 0 && !s->has_csum)
-		is_index = false;
+	if (is_index && kind != DIR_INDEX && lblk != 0 && !s->has_csum)
+		is_index = kind == DIR_LEAF && looks_like_node(s, b->data);
 	if ((kind == DIR_LEAF && is_index) || (kind == DIR_INDEX && !is_index))
 		return store_corrupt(s, dir->ino, b->pblk,
 				     "directory block: not of the kind the "

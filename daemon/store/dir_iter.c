@@ -255,9 +255,12 @@ static int batch_emit(struct iter *it, struct batch *b, const struct dir_area *s
 		if (r)
 			return r;
 	}
-	/* One key alone overflows a batch: its remaining names cannot be told apart. */
+	/*
+	 * One key alone overflows a batch: its remaining names cannot be told apart. On to the
+	 * key behind it: from the key's own last cookie the same batch would be made again.
+	 */
 	if (b->truncated && it->cookie == before)
-		it->cookie = b->key_max | COOKIE_RANK_MASK;
+		it->cookie = (b->key_max | COOKIE_RANK_MASK) + 1;
 	return 0;
 }
 

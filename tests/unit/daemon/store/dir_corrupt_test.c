@@ -17,7 +17,7 @@
 #include "tests/unit/daemon/store/img.h"
 
 #define NAMES 1200
-#define BLOCKS_MAX 400
+#define BLOCKS_MAX 800
 
 struct victim {
 	struct img m;
@@ -328,4 +328,107 @@ TEST(test_dir_corrupt__any_bytes_inline)
 		store_destroy(v.m.s);
 	}
 	free(image);
+}
+
+static int any_emit(void *arg, const struct dir_entry *e)
+{
+	struct count *c = arg;
+
+	c->total++;
+	c->cookie = e->cookie;
+	return 0;
+}
+
+/* Names of one block at image offset @off, each "x": they share every bit of their hash. */
+static void put_equal_names(const struct victim *v, uint32_t block_size, uint64_t off)
+{
+	uint8_t *block = calloc(1, block_size);
+	int fd = open(v->m.path, O_RDWR | O_CLOEXEC);
+
+	CHECK(block != NULL && fd >= 0);
+	CHECK_EQ(pread(fd, block, block_size, (off_t)off), block_size);
+	/* Behind "." and "..". */
+	((struct ext4_dir_entry_2 *)(block + 12))->rec_len = cpu_to_le16(12);
+	for (uint32_t at = 24; at + 12 <= block_size; at += 12) {
+		struct ext4_dir_entry_2 *de = (struct ext4_dir_entry_2 *)(block + at);
+		uint32_t left = block_size - at;
+
+		*de = (struct ext4_dir_entry_2){ .inode = cpu_to_le32(v->file_ino),
+						 .rec_len = cpu_to_le16(left < 24 ? left : 12),
+						 .name_len = 1,
+						 .file_type = EXT4_FT_REG_FILE };
+		de->name[0] = 'x';
+	}
+	CHECK_EQ(pwrite(fd, block, block_size, (off_t)off), block_size);
+	(void)close(fd);
+	free(block);
+}
+
+/* More names of one hash than are sorted at a time: the listing began with them again and again. */
+TEST(test_dir_corrupt__listing_of_equal_hashes_ends)
+{
+	struct store_opts opts = { .errors = ERRORS_CONTINUE, .no_barrier = true };
+	struct map_run run;
+	struct inode *dir;
+	struct victim v;
+	struct count c;
+
+	log_set_level(LOG_LEVEL_OFF);
+	img_make(&v.m, "-b 65536 -O ^metadata_csum,^has_journal,^resize_inode", "16M");
+	img_open_opts(&v.m, &opts);
+	dir = img_root(&v.m);
+	v.file_ino = EXT4_GOOD_OLD_FIRST_INO;
+	CHECK_OK(map_lookup(dir, 0, 1, &run));
+	CHECK_EQ(dir->size, 65536);
+	v.pblk[0] = run.pblk;
+	img_put(dir);
+	store_destroy(v.m.s);
+	put_equal_names(&v, 65536, v.pblk[0] * 65536);
+	img_open_opts(&v.m, &opts);
+	dir = img_root(&v.m);
+	c = (struct count){ .left = UINT32_MAX };
+	for (uint32_t calls = 0;; calls++) {
+		uint32_t before = c.total;
+
+		CHECK_LT(calls, 100);
+		CHECK_OK(dir_iterate(dir, c.cookie, any_emit, &c));
+		if (c.total == before)
+			break;
+	}
+	CHECK_GT(c.total, 250);
+	img_put(dir);
+	store_destroy(v.m.s);
+}
+
+/*
+ * An index that says it is one level lower than it is: its nodes are not leaves. Read as
+ * such they are empty, and a name added would be written over the node.
+ */
+TEST(test_dir_corrupt__node_is_not_taken_for_a_leaf)
+{
+	uint8_t bytes[1024], old[1024];
+	struct victim v;
+	struct inode *dir;
+	struct dir_name n;
+	struct handle h;
+	uint32_t ino;
+	uint8_t ftype;
+	char buf[64];
+	int fd;
+
+	victim_make(&v, "-b 1024 -O ^metadata_csum", 10 * NAMES);
+	fd = open(v.m.path, O_RDONLY | O_CLOEXEC);
+	CHECK(fd >= 0);
+	CHECK_EQ(pread(fd, bytes, 1024, (off_t)(v.pblk[0] * 1024)), 1024);
+	(void)close(fd);
+	CHECK_EQ(((struct dx_root *)bytes)->info.indirect_levels, 1);
+	((struct dx_root *)bytes)->info.indirect_levels = 0;
+	dir = victim_open(&v, bytes, 0, old);
+	n = name_of(5, buf);
+	CHECK(is_corruption(dir_lookup(dir, &n, &ino, &ftype))); /* and not "absent" */
+	n = name_of(10 * NAMES + 1, buf);
+	img_start(&v.m, &h);
+	CHECK(is_corruption(dir_add(&h, dir, &n, v.file_ino, EXT4_FT_REG_FILE)));
+	img_stop(&h);
+	victim_close(&v, dir, 0, old);
 }
