@@ -56,6 +56,32 @@ static void hook_aborted(void *arg, int error)
 	super_mark_aborted(s);
 }
 
+/*
+ * What the log said of the inode that holds it. A log that moves itself is used at the old
+ * place while the image says otherwise: commits would overwrite another's blocks.
+ */
+static int check_journal_stayed(struct store *s, uint32_t block_size, struct store_open_error *err)
+{
+	struct block_run *runs = s->journal_runs;
+	uint32_t count = s->journal_run_count, blocks = s->journal_blocks;
+	bool stayed;
+	int ret = 0;
+
+	s->journal_runs = NULL;
+	s->journal_run_count = 0;
+	if (s->block_size == block_size && s->journal_ino)
+		ret = journal_find(s, err);
+	stayed = count == s->journal_run_count && blocks == s->journal_blocks;
+	for (uint32_t i = 0; stayed && i < count; i++)
+		stayed = runs[i].pblk == s->journal_runs[i].pblk &&
+			 runs[i].count == s->journal_runs[i].count;
+	if (!ret && !stayed)
+		ret = store_open_fail(err, -EUCLEAN, "run e2fsck -f IMAGE",
+				      "journal inode: its own log moves it");
+	free(runs);
+	return ret;
+}
+
 /* ---- steps of opening ----------------------------------------------------- */
 
 static int read_super(struct store *s, struct store_open_error *err)
@@ -80,6 +106,7 @@ static int replay(struct store *s, struct store_open_error *err)
 	struct journal_map map = { .lookup = journal_map_lookup, .arg = s };
 	struct journal_recovery_info info = { 0 };
 	const char *what = "cannot be read";
+	uint32_t block_size = s->block_size;
 	int ret;
 
 	ret = journal_recover(s->bdev, s->block_size, &map, s->journal_blocks, true, &info, &what);
@@ -102,7 +129,8 @@ static int replay(struct store *s, struct store_open_error *err)
 	log_info("journal replayed: %" PRIu32 " transactions, %" PRIu32 " blocks, %" PRIu32
 		 " revoked",
 		 info.transactions, info.blocks, info.revoked);
-	return read_super(s, err);
+	ret = read_super(s, err);
+	return ret ? ret : check_journal_stayed(s, block_size, err);
 }
 
 static int recover(struct store *s, struct store_open_error *err)

@@ -233,6 +233,20 @@ TEST(test_journal_recover__wrong_copy_is_a_bad_checksum)
 	check_refused(&im, -EBADMSG, "copy of block");
 }
 
+/* Replaying it would change blocks that are verified but not read yet. */
+TEST(test_journal_recover__refuses_a_copy_of_the_log_itself)
+{
+	struct image im = image_new("none");
+
+	change_word(&im, descriptor_of(0), sizeof(struct jbd2_header),
+		    (uint32_t)jmap.lookup(NULL, descriptor_of(1)));
+	check_refused(&im, -EUCLEAN, "of the journal itself");
+	im = image_new("none");
+	change_word(&im, descriptor_of(0), sizeof(struct jbd2_header),
+		    (uint32_t)jmap.lookup(NULL, 0));
+	check_refused(&im, -EUCLEAN, "of the journal itself");
+}
+
 TEST(test_journal_recover__wrong_descriptor_is_a_bad_checksum)
 {
 	struct image im = image_new("v3-64bit");

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "daemon/base/log.h"
+#include "daemon/store/inode_disk.h"
 #include "tests/lib/test.h"
 #include "tests/unit/daemon/store/raw.h"
 
@@ -360,6 +361,33 @@ TEST(test_open__refuses_replay_on_readonly_medium)
 	CHECK_EQ(le32_to_cpu(sb.s_feature_incompat) & EXT4_FEATURE_INCOMPAT_RECOVER, 0);
 	img_fsck(&m);
 	CHECK(strstr(img_debugfs(&m, false, "stat /f"), "Type: regular") != NULL);
+}
+
+/* Its blocks would be written while the image says that they are somebody else's. */
+TEST(test_open__refuses_a_log_that_moves_the_journal)
+{
+	struct store_open_error err;
+	struct inode_slot slot;
+	struct ext4_inode *d;
+	struct handle h;
+	struct buf *b;
+	struct img m;
+
+	img_make(&m, "-b 1024 -O ^metadata_csum -J size=1", "8M");
+	img_open(&m);
+	slot = inode_slot_of(m.s, EXT4_JOURNAL_INO);
+	CHECK_OK(buf_read(m.s->cache, slot.pblk, &b));
+	img_start(&m, &h);
+	CHECK_OK(journal_get_write(&h, b));
+	d = (struct ext4_inode *)(b->data + slot.off);
+	d->i_size_lo = cpu_to_le32(le32_to_cpu(d->i_size_lo) / 2);
+	journal_dirty(&h, b, slot.off, sizeof(*d));
+	buf_put(b);
+	img_stop(&h);
+	CHECK_OK(journal_sync(m.s->journal));
+	store_destroy(m.s);
+	CHECK_ERR(raw_open(&m, NULL, &err), -EUCLEAN);
+	CHECK(strstr(err.what, "its own log moves it") != NULL);
 }
 
 TEST(test_open__refuses_needs_recovery_without_journal)
