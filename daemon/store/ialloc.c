@@ -18,6 +18,7 @@
 #include "daemon/store/alloc.h"
 #include "daemon/store/group.h"
 #include "daemon/store/icache.h"
+#include "daemon/store/inode_disk.h"
 #include "daemon/store/super.h"
 
 /* Flex groups looked at for a directory: enough to find a good one, however large the image. */
@@ -128,6 +129,44 @@ static int init_block_bitmap(struct store *s, struct handle *h, uint32_t g)
 	return ret;
 }
 
+/*
+ * May the slot hold what nobody wrote? Behind itable_unused's line, and where a creation failed
+ * in front of it, a table that was never zeroed has a former filesystem's bytes; with
+ * checksums those do not fit.
+ */
+static bool slot_is_written(const struct store *s, uint32_t g, uint32_t bit)
+{
+	const struct group *grp = &s->groups[g];
+
+	if ((grp->flags & EXT4_BG_INODE_UNINIT) || bit >= s->inodes_per_group - grp->itable_unused)
+		return false;
+	return !s->has_gdt_csum || (grp->flags & EXT4_BG_INODE_ZEROED);
+}
+
+/* The bitmap calls it free; does its slot? A file whose bit is missing would be overwritten. */
+static int check_slot_free(struct store *s, uint32_t g, uint32_t bit)
+{
+	uint32_t ino = g * s->inodes_per_group + bit + 1;
+	struct inode_slot slot = inode_slot_in(s, s->groups[g].inode_table, ino);
+	const struct ext4_inode *d;
+	struct buf *b;
+	bool live;
+	int ret;
+
+	if (!slot_is_written(s, g, bit))
+		return 0;
+	ret = buf_read(s->cache, slot.pblk, &b);
+	if (ret)
+		return ret;
+	rwlock_read(&b->lock);
+	d = (const struct ext4_inode *)(b->data + slot.off);
+	live = d->i_mode.raw && d->i_links_count.raw && !d->i_dtime.raw &&
+	       (!s->has_csum || !inode_disk_check_csum(s, ino, (const uint8_t *)d));
+	rwlock_unread(&b->lock);
+	buf_put(b);
+	return live ? store_corrupt(s, ino, slot.pblk, "a number free in the bitmap is in use") : 0;
+}
+
 /* Caller holds the group lock. 1: nothing free here. */
 static int take(struct store *s, struct handle *h, uint32_t g, bool is_dir, uint32_t *ret_ino)
 {
@@ -152,6 +191,13 @@ static int take(struct store *s, struct handle *h, uint32_t g, bool is_dir, uint
 		atomic_store(&grp->corrupt_inodes, true);
 		return store_corrupt(s, 0, grp->inode_bitmap,
 				     "inode bitmap: full, but the descriptor counts free inodes");
+	}
+	ret = check_slot_free(s, g, bit);
+	if (ret) {
+		buf_put(bitmap);
+		if (ret == -EUCLEAN)
+			atomic_store(&grp->corrupt_inodes, true);
+		return ret;
 	}
 	bitmap_set(bitmap->data, bit, 1);
 	grp->inode_hint = bit + 1;
