@@ -199,6 +199,8 @@ void node_put_write(struct inode *i);
 uint16_t inode_type(struct inode *i);
 /* The inode that a name in @dir names; -EUCLEAN when it names none. Caller holds @dir's lock. */
 MUST_USE int child_get(struct inode *dir, uint32_t ino, struct inode **ret_inode);
+/* The same for "..", which may name the root. */
+MUST_USE int parent_get(struct inode *dir, uint32_t ino, struct inode **ret_inode);
 
 /*
  * lookup.c: from @start upwards to the root, which directories are met? Stable only under

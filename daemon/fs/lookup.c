@@ -112,7 +112,7 @@ static int climb_one(struct inode *dir, struct inode **ret_parent)
 	if (!error)
 		error = dir_parent(dir, &ino);
 	if (!error)
-		error = child_get(dir, ino, ret_parent);
+		error = parent_get(dir, ino, ret_parent);
 	rwlock_unread(&dir->lock);
 	return error;
 }
@@ -177,8 +177,8 @@ static int parent_inside(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodei
 }
 
 /* The inode of @dir's ".."; itself for the session's root. */
-static int parent_get(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid,
-		      struct inode **ret_parent)
+static int parent_of(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid,
+		     struct inode **ret_parent)
 {
 	struct inode *dir;
 	uint32_t ino;
@@ -193,7 +193,7 @@ static int parent_get(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid,
 	}
 	error = dir->links ? dir_parent(dir, &ino) : -ESTALE;
 	if (!error)
-		error = child_get(dir, ino, ret_parent);
+		error = parent_get(dir, ino, ret_parent);
 	node_put_read(dir);
 	return error;
 }
@@ -206,7 +206,7 @@ int fs_lookup_parent(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid,
 
 	error = parent_inside(fs, ctx, nodeid);
 	if (!error)
-		error = parent_get(fs, ctx, nodeid, &parent);
+		error = parent_of(fs, ctx, nodeid, &parent);
 	if (error)
 		return error;
 	rwlock_read(&parent->lock);

@@ -129,6 +129,14 @@ uint16_t inode_type(struct inode *i)
 
 int child_get(struct inode *dir, uint32_t ino, struct inode **ret_inode)
 {
+	/* The kernel refuses a second name of its root, and gives back what it never counted. */
+	if (unlikely(ino == EXT4_ROOT_INO))
+		return store_corrupt(dir->store, dir->ino, 0, "a name names the root directory");
+	return parent_get(dir, ino, ret_inode);
+}
+
+int parent_get(struct inode *dir, uint32_t ino, struct inode **ret_inode)
+{
 	int error;
 
 	if (unlikely(ino == dir->ino))

@@ -84,6 +84,9 @@ TEST(test_directory_loops__hang_nobody)
 	f.store_opts.errors = ERRORS_CONTINUE;
 	fixture_mount(&f);
 	CHECK_ERR(try_look(&f, "/a/self"), -EUCLEAN);
+	CHECK_ERR(try_look(&f, "/a/b/c/top"),
+		  -EUCLEAN); /* a kernel would answer EIO, and forget it */
+	CHECK_ERR(try_rename(&f, "/a/b/c/top", "/t", 0), -EUCLEAN);
 	CHECK_OK(try_look(&f, "/a/b/up/b/up/b/c"));
 	for (int i = 0; i < 4; i++)
 		CHECK_OK(pthread_create(&threads[i], NULL, wander, &fp));
