@@ -152,6 +152,11 @@ static int check_refused(struct store *s, struct store_open_error *err)
 		return store_open_fail(err, -EOPNOTSUPP, "mount it with the kernel's ext4",
 				       "feature %s is not supported", names);
 	}
+	/* Reference counts of EA inodes lie where the Hurd keeps a translator. */
+	if (s->is_hurd && store_has_incompat(s, EXT4_FEATURE_INCOMPAT_EA_INODE))
+		return store_open_fail(err, -EOPNOTSUPP, "run e2fsck -f IMAGE",
+				       "feature ea_inode is not supported on a filesystem made "
+				       "by the Hurd");
 	if (!store_has_compat(s, EXT4_FEATURE_COMPAT_HAS_JOURNAL)) {
 		if (store_has_incompat(s, EXT4_FEATURE_INCOMPAT_RECOVER))
 			return store_open_fail(

@@ -398,6 +398,7 @@ static void decode_rest(struct decode *d)
 		s->hash_version_default = DX_HASH_HALF_MD4;
 	/* Neither bit: an old image; hashes were made with the maker's char, signed on most machines. */
 	s->hash_unsigned = (flags & EXT2_FLAGS_UNSIGNED_HASH) != 0;
+	s->is_hurd = le32_to_cpu(sb->s_creator_os) == EXT4_OS_HURD;
 	s->resuid = le16_to_cpu(sb->s_def_resuid);
 	s->resgid = le16_to_cpu(sb->s_def_resgid);
 	if (d->dynamic) {

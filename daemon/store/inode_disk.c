@@ -244,7 +244,8 @@ static void decode_fields(struct inode *i, const struct ext4_inode *d, uint32_t 
 		i->file_acl |= (uint64_t)le16_to_cpu(d->i_file_acl_hi) << 32;
 	memcpy(i->i_block, d->i_block, sizeof(i->i_block));
 	decode_times(i, d, extra);
-	atomic_store_explicit(&i->version, le32_to_cpu(d->i_version_lo), memory_order_relaxed);
+	atomic_store_explicit(&i->version, s->is_hurd ? 0 : le32_to_cpu(d->i_version_lo),
+			      memory_order_relaxed);
 	if (FITS(extra, i_version_hi))
 		atomic_fetch_or(&i->version, (uint64_t)le32_to_cpu(d->i_version_hi) << 32);
 	i->projid = 0;
@@ -389,7 +390,8 @@ int inode_disk_encode(struct inode *i, uint8_t *raw, uint32_t dtime)
 	d->i_file_acl_lo = cpu_to_le32((uint32_t)i->file_acl);
 	if (store_has_incompat(s, EXT4_FEATURE_INCOMPAT_64BIT))
 		d->i_file_acl_hi = cpu_to_le16((uint16_t)(i->file_acl >> 32));
-	d->i_version_lo = cpu_to_le32((uint32_t)atomic_load(&i->version));
+	if (!s->is_hurd)
+		d->i_version_lo = cpu_to_le32((uint32_t)atomic_load(&i->version));
 	encode_extra(i, raw);
 	encode_times(i, d);
 	encode_i_block(i, d);

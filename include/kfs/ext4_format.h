@@ -43,6 +43,7 @@
 #define EXT4_DYNAMIC_REV	1
 #define EXT4_GOOD_OLD_INODE_SIZE 128
 #define EXT4_OS_LINUX		0
+#define EXT4_OS_HURD		1	/* i_version_lo is a block number there: its translator */
 #define EXT4_LABEL_MAX		16
 #define EXT4_LINK_MAX		65000
 #define EXT4_NAME_LEN		255

@@ -266,6 +266,39 @@ static const struct bad_inode bad_inodes[] = {
 	{ "symlink", harm_link },
 };
 
+/* What Linux calls i_version is the block of the inode's translator there. */
+TEST(test_inode__keeps_the_translators_of_the_hurd)
+{
+	struct inode *root;
+	struct store_open_error err;
+	struct ext4_super_block sb;
+	struct inode_slot slot;
+	struct ext4_inode d;
+	struct img m;
+
+	img_make(&m, "-b 1024 -I 128 -o hurd -O none,ext_attr,sparse_super", "4M");
+	img_open(&m);
+	slot = inode_slot_of(m.s, EXT4_ROOT_INO);
+	img_close(&m);
+	raw_read(&m, &d, EXT4_GOOD_OLD_INODE_SIZE, slot.pblk * 1024 + slot.off);
+	d.i_version_lo = cpu_to_le32(0x1234);
+	raw_write(&m, &d, EXT4_GOOD_OLD_INODE_SIZE, slot.pblk * 1024 + slot.off);
+	img_open(&m);
+	root = img_root(&m);
+	CHECK_EQ(atomic_load(&root->version), 0);
+	atomic_store(&root->version, 77);
+	write_back(&m, root);
+	img_put(root);
+	img_close(&m);
+	raw_read(&m, &d, EXT4_GOOD_OLD_INODE_SIZE, slot.pblk * 1024 + slot.off);
+	CHECK_EQ(le32_to_cpu(d.i_version_lo), 0x1234);
+	raw_read_super(&m, &sb);
+	sb.s_feature_incompat =
+		cpu_to_le32(le32_to_cpu(sb.s_feature_incompat) | EXT4_FEATURE_INCOMPAT_EA_INODE);
+	raw_write_super(&m, &sb);
+	CHECK_ERR(raw_open(&m, NULL, &err), -EOPNOTSUPP);
+}
+
 TEST(test_inode_get__refuses_corrupt_slots)
 {
 	struct store_open_error err;
