@@ -94,10 +94,11 @@ TESTLIB_SRC := $(call top_c,tests/lib)
 TOOL_SRC := $(call top_c,tests/tools)
 BENCH_SRC := $(call top_c,tests/bench)
 CRASH_SRC := $(call top_c,tests/crash)
+IMAGES_SRC := $(call top_c,tests/images)
 UNIT_SRC := $(filter %_test.c,$(call find_c,tests/unit))
 UNIT_LIB_SRC := $(filter-out %_test.c,$(call find_c,tests/unit))
 ALL_SRC := $(call find_c,daemon) $(call find_c,mkfs) $(call find_c,ctl) $(TESTLIB_SRC) $(TOOL_SRC) \
-	$(BENCH_SRC) $(CRASH_SRC) $(call find_c,tests/unit)
+	$(BENCH_SRC) $(CRASH_SRC) $(IMAGES_SRC) $(call find_c,tests/unit)
 
 LIBKFS := $(BUILD)/lib/libkfs.a
 # Each program without its main is an archive, so that unit tests reach all of it.
@@ -113,6 +114,7 @@ PROGRAMS := $(if $(DAEMON_MAIN),$(BUILD)/bin/kfs) $(HELPERS) \
 LINKS := $(if $(DAEMON_MAIN),$(filter-out $(HELPERS),$(BUILD)/bin/mount.fuse.kfs $(BUILD)/bin/umount.fuse.kfs))
 TOOLS := $(TOOL_SRC:tests/tools/%.c=$(BUILD)/bin/tests/%)
 BENCHES := $(BENCH_SRC:tests/%.c=$(BUILD)/bin/tests/%)
+IMAGES := $(if $(IMAGES_SRC),$(BUILD)/bin/tests/images)
 UNITS := $(UNIT_SRC:tests/%.c=$(BUILD)/bin/tests/%)
 CRASH_PROGRAM := $(BUILD)/bin/tests/crash
 MANPAGES := $(wildcard daemon/*.8 daemon/helpers/*.8 mkfs/*.8 ctl/*.8)
@@ -121,7 +123,7 @@ MANPAGES := $(wildcard daemon/*.8 daemon/helpers/*.8 mkfs/*.8 ctl/*.8)
 
 all: programs tests-programs
 programs: $(LIBKFS) $(PROGRAMS) $(LINKS)
-tests-programs: $(TOOLS) $(BENCHES) $(UNITS) $(CRASH_PROGRAM)
+tests-programs: $(TOOLS) $(BENCHES) $(UNITS) $(CRASH_PROGRAM) $(IMAGES)
 
 # ---- stamps: rebuild when flags or the set of files change ----------------------------------------
 
@@ -210,6 +212,8 @@ $(BENCHES): $(BUILD)/bin/tests/%: $(BUILD)/obj/tests/%.o $(LIBTEST) $(LIBKFS)
 	$(link)
 $(CRASH_PROGRAM): $(call obj,$(CRASH_SRC)) $(LIBTEST) $(LIBKFS)
 	$(link)
+$(IMAGES): $(call obj,$(IMAGES_SRC)) $(LIBKFS)
+	$(link)
 
 -include $(patsubst %.o,%.d,$(call obj,$(ALL_SRC)))
 
@@ -266,6 +270,13 @@ crash:
 	$(Q)$(MAKE) --no-print-directory $(PARALLEL) DEV=1 $(CRASH_PROGRAM)
 	$(Q)mkdir -p $(BUILD)/crash $(BUILD)/results
 	$(Q)$(CRASH_PROGRAM) --dir $(BUILD)/crash --json $(BUILD)/results/crash.json --seed $(SEED) $(CRASH)
+
+# Every damaged image of tests/images/cases, and those of e2fsprogs' own tests.
+.PHONY: images
+images:
+	$(Q)$(DEPS) ensure build run test
+	$(Q)$(MAKE) --no-print-directory $(PARALLEL) DEV=1 all
+	$(Q)BUILD=$(BUILD) T='$(T)' tests/images/run.sh
 
 check: tests-programs
 	$(Q)BUILD=$(BUILD) T='$(T)' tests/run.sh unit $(UNITS)
