@@ -213,7 +213,7 @@ int orphan_open(struct store *s, struct store_open_error *err)
 	mutex_init(&st->lock, LOCK_ORPHAN);
 	list_init(&st->list);
 	st->head = le32_to_cpu(store_sb(s)->s_last_orphan);
-	if (!s->orphan_file_ino || atomic_load(&s->readonly))
+	if (!store_has_compat(s, EXT4_FEATURE_COMPAT_ORPHAN_FILE) || atomic_load(&s->readonly))
 		return 0;
 	return orphan_file_open(s, err);
 }

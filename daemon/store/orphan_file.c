@@ -218,6 +218,9 @@ int orphan_file_open(struct store *s, struct store_open_error *err)
 	struct inode *i;
 	int ret;
 
+	/* ext4 refuses it, too, and e2fsck cannot go on with it. */
+	if (s->orphan_file_ino == 0 || s->orphan_file_ino > s->inodes_count)
+		return bad_file(err, -EUCLEAN, "its inode number is impossible");
 	ret = inode_get_special(s, s->orphan_file_ino, &i);
 	if (ret)
 		return bad_file(err, ret == -ESTALE ? -EUCLEAN : ret, "its inode cannot be read");
