@@ -404,6 +404,9 @@ static void decode_rest(struct decode *d)
 	if (d->dynamic) {
 		s->resuid |= (uint32_t)le16_to_cpu(sb->s_def_resuid_hi) << 16;
 		s->resgid |= (uint32_t)le16_to_cpu(sb->s_def_resgid_hi) << 16;
+		s->quota_inos[0] = le32_to_cpu(sb->s_usr_quota_inum);
+		s->quota_inos[1] = le32_to_cpu(sb->s_grp_quota_inum);
+		s->quota_inos[2] = le32_to_cpu(sb->s_prj_quota_inum);
 	}
 	if (store_has_compat(s, EXT4_FEATURE_COMPAT_HAS_JOURNAL))
 		s->journal_ino = le32_to_cpu(sb->s_journal_inum);

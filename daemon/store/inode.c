@@ -40,6 +40,17 @@ uint32_t inode_new_generation(void)
 
 /* ---- loading -------------------------------------------------------------- */
 
+/* Metadata in the form of a file, whatever number it has: no name may lead to it. */
+static bool is_system(const struct store *s, uint32_t ino)
+{
+	if (ino < s->first_ino)
+		return ino != EXT4_ROOT_INO;
+	for (uint32_t k = 0; k < ARRAY_SIZE(s->quota_inos); k++)
+		if (ino == s->quota_inos[k])
+			return true;
+	return ino == s->orphan_file_ino;
+}
+
 int inode_load(struct inode *i, bool orphans_ok)
 {
 	struct store *s = i->store;
@@ -63,7 +74,7 @@ int inode_load(struct inode *i, bool orphans_ok)
 		return ret;
 	if (i->links == 0 && !orphans_ok && i->ino >= s->first_ino)
 		return -ESTALE;
-	if ((i->ino < s->first_ino && i->ino != EXT4_ROOT_INO) || (i->flags & EXT4_EA_INODE_FL))
+	if (is_system(s, i->ino) || (i->flags & EXT4_EA_INODE_FL))
 		atomic_fetch_or(&i->state, INODE_SPECIAL);
 	return 0;
 }

@@ -128,6 +128,7 @@ struct store {
 	uint64_t reserved_blocks; /* s_r_blocks_count */
 	uint32_t resuid, resgid;
 	uint32_t journal_ino, orphan_file_ino;
+	uint32_t quota_inos[3]; /* of users, groups, projects; 0 = none */
 	uint64_t mmp_block;
 	uint32_t mmp_update_interval;	/* seconds */
 	struct block_run *journal_runs; /* [written once] the log's blocks in order */
