@@ -23,7 +23,7 @@ static char *trim(char *s)
 	return s;
 }
 
-static const char *const flag_words[] = { "ro", "rw", "any", "nowrite", "nokeep", "noe2fsck" };
+static const char *const flag_words[] = { "ro", "rw", "any", "nowrite", "nokeep" };
 static const char *const value_words[] = { "refused=", "bad=", "maybe=", "gone=", "worse=" };
 
 static bool is_known(const char *word)

@@ -16,7 +16,6 @@
  *	nowrite       some of the harmless changes may fail
  *	worse=TEXT    e2fsck may newly say TEXT afterwards, for the reason given above the case
  *	nokeep        the damage reaches /keep itself
- *	noe2fsck      e2fsck cannot open it, though kfs does
  *
  * Without bad and maybe nothing may fail to be read.
  */

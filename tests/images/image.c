@@ -194,12 +194,10 @@ struct image_node image_node(struct image *m, uint32_t ino, const uint32_t *path
 
 /* ---- directories ---------------------------------------------------------- */
 
-/* Entry @nth of the block, or the one of that name. */
-static struct ext4_dir_entry_2 *entry_in(struct image *m, uint64_t pblk, const char *name, int *nth)
+/* Entry @nth of @len bytes, or the one of that name. */
+static struct ext4_dir_entry_2 *entry_in(uint8_t *block, uint32_t len, const char *name, int *nth)
 {
-	uint8_t *block = image_block(m, pblk);
-
-	for (uint32_t off = 0; off + 12 <= m->block_size;) {
+	for (uint32_t off = 0; off + 12 <= len;) {
 		struct ext4_dir_entry_2 *e = (void *)(block + off);
 
 		if (*nth >= 0 ? (*nth)-- == 0 :
@@ -217,13 +215,21 @@ struct ext4_dir_entry_2 *image_entry(struct image *m, uint32_t ino, const char *
 				     uint64_t *ret_pblk)
 {
 	int nth = name[0] == '@' ? (int)strtol(name + 1, NULL, 0) : -1;
-	uint32_t blocks = image_file_blocks(m, ino);
+	struct ext4_inode *dir = image_inode(m, ino);
+	bool in_inode = le32_to_cpu(dir->i_flags) & EXT4_INLINE_DATA_FL;
+	uint32_t blocks = in_inode ? 1 : image_file_blocks(m, ino);
 
 	for (uint32_t i = 0; i < blocks; i++) {
 		struct ext4_dir_entry_2 *e;
+		uint8_t *entries = (uint8_t *)dir->i_block + 4; /* behind the parent's number */
 
-		*ret_pblk = image_map(m, ino, i);
-		e = entry_in(m, *ret_pblk, name, &nth);
+		*ret_pblk = 0;
+		if (!in_inode) {
+			*ret_pblk = image_map(m, ino, i);
+			entries = image_block(m, *ret_pblk);
+		}
+		e = entry_in(entries, in_inode ? EXT4_N_BLOCKS_BYTES - 4 : m->block_size, name,
+			     &nth);
 		if (e)
 			return e;
 	}

@@ -43,7 +43,7 @@ uint32_t image_lookup(struct image *m, const char *path);
 /* Block @lblk of a file; dies on a hole. */
 uint64_t image_map(struct image *m, uint32_t ino, uint32_t lblk);
 uint32_t image_file_blocks(struct image *m, uint32_t ino);
-/* The entry of that name, or "@N": the Nth; *ret_pblk is its block. */
+/* The entry of that name, or "@N": the Nth; *ret_pblk is its block, 0: in the inode. */
 struct ext4_dir_entry_2 *image_entry(struct image *m, uint32_t ino, const char *name,
 				     uint64_t *ret_pblk);
 /* A tree's node: NULL path is the root in the inode; each number picks a child. */

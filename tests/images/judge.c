@@ -44,6 +44,7 @@ static void normalise(const char *line, char *text)
 {
 	size_t at = 0;
 	int depth = 0;
+	char *end;
 
 	for (const char *c = line; *c && *c != '\n' && at + 2 < KIND_LEN; c++) {
 		depth += *c == '(';
@@ -59,12 +60,17 @@ static void normalise(const char *line, char *text)
 	}
 	text[at] = '\0';
 	/* "Block bitmap differences:  +12 +(14--17)": that there are some. */
-	if (strstr(text, "bitmap differences:"))
-		strstr(text, "differences:")[12] = '\0';
-	/* "Entry 'name' in /some/dir (12) ...": names differ without meaning anything. */
-	if (!strncmp(text, "Entry '", 7) && strstr(text + 7, "' in "))
-		memmove(text + 6, strstr(text + 7, "' in ") + 4,
-			strlen(strstr(text + 7, "' in ") + 4) + 1);
+	end = strstr(text, "bitmap differences:");
+	if (end)
+		end[19] = '\0';
+	end = strstr(text, "Multiply-claimed block");
+	if (end)
+		end[22] = '\0';
+	/* "Entry 'name' in /some/dir (12) ...": where it is means nothing. */
+	end = strrchr(text, '/');
+	end = end ? strchr(end, ' ') : NULL;
+	if (!strncmp(text, "Entry '", 7) && end)
+		memmove(text + 6, end, strlen(end) + 1);
 }
 
 static void note(struct verdict *v, const char *line)
