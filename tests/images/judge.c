@@ -17,6 +17,7 @@
 /* Words after which a line says nothing of damage, or says again what another line said. */
 static const char *const silent[] = {
 	"e2fsck ",
+	"Illegal block number passed",
 	"Pass ",
 	"Fix? no",
 	"Clear? no",
@@ -29,6 +30,7 @@ static const char *const silent[] = {
 	"Relocate? no",
 	"inodes used",
 	"blocks used",
+	"MMP interval",
 };
 
 static bool is_silent(const char *line)

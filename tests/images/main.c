@@ -5,7 +5,7 @@
  *	images run -b BASES -w WORK [-r RESULTS.json] [-t WORD] [-p N/M] TABLE...
  *	images make -b BASES -o FILE -t NAME TABLE...	one damaged image as a file
  *	images list TABLE...				the names
- *	images any -w WORK IMAGE...			images from elsewhere: no crash, no hang
+ *	images any -w WORK IMAGE...			images from elsewhere: no crash, no hang, not worse
  *
  * -t: cases whose name holds WORD. -p: the Nth of M parts. Exit 0: every case ended as its
  * table says; 1: one did not; 2: usage, or a table or a tool is wrong.
@@ -102,11 +102,12 @@ static int run_any(struct run *r, int argc, char **argv)
 	r->dirs.bases = "";
 	for (int i = 0; i < argc; i++) {
 		struct a_case c = trial_anything;
-		char name[64];
+		const char *slash = strrchr(argv[i], '/');
 		bool first = true;
 
-		(void)snprintf(name, sizeof(name), "any%d", i);
-		c.name = name;
+		if (argv[i][0] != '/')
+			image_die("%s: an absolute path is wanted", argv[i]);
+		c.name = strdup(slash + 1);
 		c.base = argv[i];
 		c.file = argv[i];
 		try_one(r, &c, NULL, &first);

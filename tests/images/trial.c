@@ -131,6 +131,17 @@ static uint32_t sum(const char *path)
 	return crc;
 }
 
+/* Images from elsewhere have none yet. */
+static void add_guard(const char *path)
+{
+	static uint8_t guard[GUARD_BYTES];
+	int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+
+	memset(guard, GUARD_BYTE, sizeof(guard));
+	if (fd < 0 || write(fd, guard, sizeof(guard)) != (ssize_t)sizeof(guard) || close(fd))
+		image_die("%s: %s", path, strerror(errno));
+}
+
 void trial_make(const struct trial_dirs *dirs, const struct a_case *c, const char *path)
 {
 	char base[PATH_MAX];
@@ -139,6 +150,8 @@ void trial_make(const struct trial_dirs *dirs, const struct a_case *c, const cha
 	(void)snprintf(base, sizeof(base), "%s%s%s", dirs->bases, c->base[0] == '/' ? "" : "/",
 		       c->base);
 	copy_file(base, path);
+	if (c->base[0] == '/')
+		add_guard(path);
 	if (!c->damage[0])
 		return;
 	image_open(&m, path);
