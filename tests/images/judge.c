@@ -83,7 +83,7 @@ static void note(struct verdict *v, const char *line)
 	if (is_silent(line))
 		return;
 	normalise(line, text);
-	if (!text[0] || !strcmp(text, " ") || !strcmp(text, "N"))
+	if (strspn(text, " N-") == strlen(text))
 		return;
 	while (i < v->count && strcmp(v->kinds[i].text, text))
 		i++;
