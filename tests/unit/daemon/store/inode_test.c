@@ -595,7 +595,7 @@ TEST(test_ialloc__gives_out_every_number_and_then_none)
 }
 
 /* A bit lost from the bitmap: the file it stood for was overwritten by the next one made. */
-static void run_lost_bit(const char *options)
+static void check_lost_bit(const char *options)
 {
 	struct inode_init init = { .mode = S_IFREG | 0644 };
 	struct store_opts opts = { .errors = ERRORS_CONTINUE, .no_barrier = true };
@@ -634,9 +634,9 @@ static void run_lost_bit(const char *options)
 
 TEST(test_ialloc__leaves_a_live_inode_that_the_bitmap_lost)
 {
-	run_lost_bit("-b 1024 -N 256");
-	run_lost_bit("-b 1024 -N 256 -O ^metadata_csum,^uninit_bg");
-	run_lost_bit("-b 1024 -N 256 -O ^metadata_csum,uninit_bg -E lazy_itable_init=0");
+	check_lost_bit("-b 1024 -N 256");
+	check_lost_bit("-b 1024 -N 256 -O ^metadata_csum,^uninit_bg");
+	check_lost_bit("-b 1024 -N 256 -O ^metadata_csum,uninit_bg -E lazy_itable_init=0");
 }
 
 TEST(test_inode_create__inherits_what_suits)
