@@ -62,8 +62,6 @@ void log_close(struct log *log);
 void log_set_write_features(struct log *log, bool csum_v3, bool bit64);
 MUST_USE int log_super_write(struct log *log);
 uint64_t log_block_addr(const struct log *log, uint32_t lblk);
-/* Does block @pblk of the image belong to the log? */
-bool log_owns(const struct log *log, uint64_t pblk);
 /* Blocks from @lblk on that follow each other on the medium. */
 uint32_t log_run_left(const struct log *log, uint32_t lblk);
 /* The next block of the circle. */

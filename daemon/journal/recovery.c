@@ -17,7 +17,6 @@
  * (2) A copy is not replayed if its block was revoked by the same or a later
  *     transaction.
  * (3) A pass reads at most as many blocks as the log has.
- * (4) Replay writes no block of the log: what was verified is what is replayed.
  *
  * Old transactions left in the log by an earlier life have smaller sequence
  * numbers; where numbers repeat (a log initialised lazily over an older one),
@@ -182,12 +181,6 @@ static int collect_copy(struct recovery *r, struct walk *w, const struct tag *ta
 	    tid_geq(revoked_by, w->sequence)) {
 		r->info.revoked++;
 		return 0;
-	}
-	/* Written there, it would change what was verified and is still to be read. */
-	if (log_owns(r->log, tag->pblk)) {
-		r->what = log_say("journal block %u: holds block %llu, of the journal itself",
-				  w->lblk, (unsigned long long)tag->pblk);
-		return -EUCLEAN;
 	}
 	if (r->log->tail_bytes) {
 		err = read_block(r, w->lblk, &copy);

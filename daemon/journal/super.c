@@ -97,15 +97,6 @@ static const struct log_run *find_run(const struct log *log, uint32_t lblk)
 	return &log->runs[low];
 }
 
-bool log_owns(const struct log *log, uint64_t pblk)
-{
-	for (uint32_t i = 0; i < log->run_count; i++) {
-		if (pblk >= log->runs[i].pblk && pblk - log->runs[i].pblk < log->runs[i].count)
-			return true;
-	}
-	return false;
-}
-
 uint64_t log_block_addr(const struct log *log, uint32_t lblk)
 {
 	const struct log_run *run = find_run(log, lblk);

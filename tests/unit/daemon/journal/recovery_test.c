@@ -240,11 +240,11 @@ TEST(test_journal_recover__refuses_a_copy_of_the_log_itself)
 
 	change_word(&im, descriptor_of(0), sizeof(struct jbd2_header),
 		    (uint32_t)jmap.lookup(NULL, descriptor_of(1)));
-	check_refused(&im, -EUCLEAN, "of the journal itself");
+	check_refused(&im, -EUCLEAN, "journal's own");
 	im = image_new("none");
 	change_word(&im, descriptor_of(0), sizeof(struct jbd2_header),
 		    (uint32_t)jmap.lookup(NULL, 0));
-	check_refused(&im, -EUCLEAN, "of the journal itself");
+	check_refused(&im, -EUCLEAN, "journal's own");
 }
 
 TEST(test_journal_recover__wrong_descriptor_is_a_bad_checksum)
