@@ -74,6 +74,9 @@ struct runs {
 	size_t count, room;
 };
 
+/* format.c: the whole of it. What went wrong has been said. */
+MUST_USE int mkfs_run(const struct mkfs_options *o);
+
 /* layout.c */
 MUST_USE int layout_place(struct mkfs *m);
 
