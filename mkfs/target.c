@@ -147,6 +147,16 @@ static int image_open(const struct mkfs_options *o, struct bdev **ret_bdev)
 	return r < 0 ? fail(r, "%s", o->target) : 0;
 }
 
+/* A signal is no reason to give up. */
+static int file_set_size(int fd, uint64_t bytes)
+{
+	while (ftruncate(fd, (off_t)bytes) < 0) {
+		if (errno != EINTR)
+			return -errno;
+	}
+	return 0;
+}
+
 static int file_create(const struct mkfs_options *o, uint64_t bytes)
 {
 	_cleanup_close_ int fd = open(o->target, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0666);
@@ -154,9 +164,10 @@ static int file_create(const struct mkfs_options *o, uint64_t bytes)
 
 	if (fd < 0)
 		return fail(-errno, "%s: creating it", o->target);
-	if (ftruncate(fd, (off_t)(o->offset + bytes)) == 0)
+	r = file_set_size(fd, o->offset + bytes);
+	if (r == 0)
 		return 0;
-	r = fail(-errno, "%s: making it %llu bytes long", o->target,
+	r = fail(r, "%s: making it %llu bytes long", o->target,
 		 (unsigned long long)(o->offset + bytes));
 	if (unlink(o->target) < 0)
 		warn("%s: left behind: %s", o->target, strerror(errno));
@@ -167,13 +178,15 @@ static int file_create(const struct mkfs_options *o, uint64_t bytes)
 static int file_grow(const struct mkfs_options *o, uint64_t bytes, struct bdev **bdev)
 {
 	struct stat st;
+	int r;
 
 	if (fstat((*bdev)->fd, &st) < 0)
 		return fail(-errno, "%s", o->target);
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size >= o->offset + bytes)
 		return 0;
-	if (ftruncate((*bdev)->fd, (off_t)(o->offset + bytes)) < 0)
-		return fail(-errno, "%s: making it %llu bytes long", o->target,
+	r = file_set_size((*bdev)->fd, o->offset + bytes);
+	if (r < 0)
+		return fail(r, "%s: making it %llu bytes long", o->target,
 			    (unsigned long long)(o->offset + bytes));
 	bdev_close(*bdev);
 	*bdev = NULL;

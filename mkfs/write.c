@@ -374,6 +374,31 @@ static int copies_write(struct mkfs *m, struct ext4_super_block *s, const uint8_
 	return r;
 }
 
+/*
+ * Half of it may be on the medium, or all of it while nobody knows whether the rest is. Of a
+ * device that fails no more can be had than the try.
+ */
+static void super_withdraw(struct mkfs *m)
+{
+	static const struct ext4_super_block nothing;
+
+	if (bdev_write(m->bdev, &nothing, sizeof(nothing), EXT4_SUPER_OFFSET) < 0)
+		warn("%s: is not a filesystem, but may look like one: do not mount it",
+		     m->opts->target);
+	(void)bdev_flush(m->bdev); /* fails again after the flush that brought us here */
+}
+
+/* The primary superblock, last: after this the target is a filesystem. */
+static int super_commit(struct mkfs *m, struct ext4_super_block *s)
+{
+	int r = super_write(m, s, 0);
+
+	if (r < 0)
+		return r;
+	r = bdev_flush(m->bdev);
+	return r < 0 ? fail(r, "%s: flushing", m->opts->target) : 0;
+}
+
 int write_finish(struct mkfs *m)
 {
 	const struct geometry *g = &m->geo;
@@ -395,9 +420,8 @@ int write_finish(struct mkfs *m)
 	r = bdev_flush(m->bdev);
 	if (r < 0)
 		return fail(r, "%s: flushing", m->opts->target);
-	r = super_write(m, &s, 0);
+	r = super_commit(m, &s);
 	if (r < 0)
-		return r;
-	r = bdev_flush(m->bdev);
-	return r < 0 ? fail(r, "%s: flushing", m->opts->target) : 0;
+		super_withdraw(m);
+	return r;
 }
