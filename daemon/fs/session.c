@@ -281,7 +281,7 @@ int session_resolve(struct fs_session *s, uint64_t nodeid, uint64_t *ret_nodeid)
 
 /* ---- life of a session ---------------------------------------------------- */
 
-static struct fs_session *session_slot(struct fs *fs)
+static int session_slot(struct fs *fs, struct fs_session **ret_session)
 {
 	struct fs_session *s;
 	uint32_t i;
@@ -290,20 +290,23 @@ static struct fs_session *session_slot(struct fs *fs)
 		s = atomic_load(&fs->sessions[i]);
 		if (!s)
 			break;
-		if (!atomic_load(&s->open))
-			return s;
+		if (!atomic_load(&s->open)) {
+			*ret_session = s;
+			return 0;
+		}
 	}
 	if (i == FS_SESSIONS_MAX)
-		return NULL;
+		return -ENFILE;
 	s = aligned_alloc(64, ROUND_UP(sizeof(*s), 64));
 	if (!s)
-		return NULL;
+		return -ENOMEM;
 	memset(s, 0, sizeof(*s));
 	s->fs = fs;
 	for (uint32_t k = 0; k < NODE_SHARDS; k++)
 		mutex_init(&s->shards[k].lock, LOCK_NODES);
 	atomic_store(&fs->sessions[i], s);
-	return s;
+	*ret_session = s;
+	return 0;
 }
 
 /* The session's root is counted while it is open, so that nobody deletes it below. */
@@ -342,10 +345,10 @@ int fs_session_open(struct fs *fs, const struct fs_session_opts *opts,
 	int error;
 
 	mutex_lock(&fs->session_lock);
-	s = session_slot(fs);
-	if (!s) {
+	error = session_slot(fs, &s);
+	if (error) {
 		mutex_unlock(&fs->session_lock);
-		return -ENFILE;
+		return error;
 	}
 	(void)snprintf(s->name, sizeof(s->name), "%s", opts->name ? opts->name : "");
 	s->writeback = opts->writeback;
