@@ -76,6 +76,11 @@ static int blueprint_init(struct fs *fs, const struct fs_ctx *ctx, struct inode 
 	bp->credits = CREDITS_NEW_INODE + CREDITS_DIR_ADD + CREDITS_INODE + CREDITS_MAP + 1 +
 		      acl_credits(fs->store, bp->access) + acl_credits(fs->store, bp->defaults) +
 		      CREDITS_ORPHAN;
+	/*
+	 * The sum of all worst cases, two ACLs in inodes of their own among them, is more than the
+	 * smallest journals give one handle. They cannot all happen to one inode.
+	 */
+	bp->credits = MIN(bp->credits, journal_credits_max(fs->store->journal));
 	return 0;
 }
 
