@@ -95,10 +95,11 @@ TOOL_SRC := $(call top_c,tests/tools)
 BENCH_SRC := $(call top_c,tests/bench)
 CRASH_SRC := $(call top_c,tests/crash)
 IMAGES_SRC := $(call top_c,tests/images)
+FAULT_SRC := $(call top_c,tests/fault)
 UNIT_SRC := $(filter %_test.c,$(call find_c,tests/unit))
 UNIT_LIB_SRC := $(filter-out %_test.c,$(call find_c,tests/unit))
 ALL_SRC := $(call find_c,daemon) $(call find_c,mkfs) $(call find_c,ctl) $(TESTLIB_SRC) $(TOOL_SRC) \
-	$(BENCH_SRC) $(CRASH_SRC) $(IMAGES_SRC) $(call find_c,tests/unit)
+	$(BENCH_SRC) $(FAULT_SRC) $(CRASH_SRC) $(IMAGES_SRC) $(call find_c,tests/unit)
 
 LIBKFS := $(BUILD)/lib/libkfs.a
 # Each program without its main is an archive, so that unit tests reach all of it.
@@ -117,13 +118,14 @@ BENCHES := $(BENCH_SRC:tests/%.c=$(BUILD)/bin/tests/%)
 IMAGES := $(if $(IMAGES_SRC),$(BUILD)/bin/tests/images)
 UNITS := $(UNIT_SRC:tests/%.c=$(BUILD)/bin/tests/%)
 CRASH_PROGRAM := $(BUILD)/bin/tests/crash
+FAULTS := $(BUILD)/bin/tests/fault/sweep-fs $(BUILD)/bin/tests/fault/sweep-mkfs
 MANPAGES := $(wildcard daemon/*.8 daemon/helpers/*.8 mkfs/*.8 ctl/*.8)
 
-.PHONY: all programs tests-programs deps run test real bare crash check bench lint tidy fmt install uninstall clean FORCE
+.PHONY: all programs tests-programs deps run test real bare fault crash check bench lint tidy fmt install uninstall clean FORCE
 
 all: programs tests-programs
 programs: $(LIBKFS) $(PROGRAMS) $(LINKS)
-tests-programs: $(TOOLS) $(BENCHES) $(UNITS) $(CRASH_PROGRAM) $(IMAGES)
+tests-programs: $(TOOLS) $(BENCHES) $(UNITS) $(FAULTS) $(CRASH_PROGRAM) $(IMAGES)
 
 # ---- stamps: rebuild when flags or the set of files change ----------------------------------------
 
@@ -215,6 +217,16 @@ $(CRASH_PROGRAM): $(call obj,$(CRASH_SRC)) $(LIBTEST) $(LIBKFS)
 $(IMAGES): $(call obj,$(IMAGES_SRC)) $(LIBKFS)
 	$(link)
 
+# Calls of the project's own objects that a sweep can make fail (tests/fault/wrap.h).
+FAULT_WRAPPED := malloc calloc realloc reallocarray aligned_alloc strdup free pthread_create \
+	preadv pwritev pwritev2 fdatasync fallocate ftruncate
+$(FAULTS): KFS_LDFLAGS += $(FAULT_WRAPPED:%=-Wl,--wrap=%)
+$(FAULTS): $(call obj,$(filter-out %_loads.c %/work.c,$(FAULT_SRC)))
+$(BUILD)/bin/tests/fault/sweep-fs: $(call obj,tests/fault/fs_loads.c tests/fault/work.c) $(LIBTEST) $(LIBKFS)
+	$(link)
+$(BUILD)/bin/tests/fault/sweep-mkfs: $(call obj,tests/fault/mkfs_loads.c) $(LIBTEST) $(LIBMKFS) $(LIBKFS)
+	$(link)
+
 -include $(patsubst %.o,%.d,$(call obj,$(ALL_SRC)))
 
 # ---- what people call -----------------------------------------------------------------------------
@@ -278,6 +290,11 @@ images:
 	$(Q)$(MAKE) --no-print-directory $(PARALLEL) DEV=1 all
 	$(Q)BUILD=$(BUILD) T='$(T)' tests/images/run.sh
 	$(Q)BUILD=$(BUILD) tests/images/e2fsprogs.sh || [ $$? -eq 77 ]
+
+# Every failure point: see tests/fault/sweep.c. WORDS='--load names' and the like for less.
+fault: tests-programs
+	$(Q)$(DEPS) ensure build run test
+	$(Q)BUILD=$(BUILD) tests/fault/run.sh $(or $(WORDS),--all)
 
 check: tests-programs
 	$(Q)BUILD=$(BUILD) T='$(T)' tests/run.sh unit $(UNITS)

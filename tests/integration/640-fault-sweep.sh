@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# A bounded part of the failure sweeps (make fault does all of them): some of the allocations, reads, writes, flushes,
+# discards and threads of each workload fail, once and for good.
+# timeout: 600
+. "$(dirname "$0")/../lib/lib.sh"
+
+need e2fsck mke2fs jq
+points=3
+# Sanitizers make each point ten times as dear; their reports matter, not the number.
+case $BUILD in *san-*) points=1 ;; esac
+TMPDIR=$SCRATCH "$TOP/tests/fault/run.sh" --points "$points"
