@@ -151,6 +151,16 @@ static void drop_privileges(void)
 		log_debug("capabilities are kept: %s", strerror(errno));
 }
 
+/*
+ * errors=panic, from any thread with any lock: what the kernel does to a machine. Nothing is
+ * flushed or committed; the mount point answers ENOTCONN.
+ */
+static void on_panic(void *arg)
+{
+	(void)arg;
+	_exit(EXIT_SYSTEM);
+}
+
 static int open_store(struct daemon_ctx *c, bool bdev_readonly, int *ret_error,
 		      struct store_open_error *err)
 {
@@ -159,6 +169,7 @@ static int open_store(struct daemon_ctx *c, bool bdev_readonly, int *ret_error,
 	struct bdev *bdev;
 	char why[512];
 
+	opts.panic = on_panic;
 	*ret_error = bdev_open_file(c->o.image, &how, &bdev);
 	if (*ret_error == -EBUSY && precheck_wait_for_loop(c->o.image))
 		*ret_error = bdev_open_file(c->o.image, &how, &bdev);

@@ -54,6 +54,9 @@ static void hook_aborted(void *arg, int error)
 	log_error("journal aborted: %s: now read-only: unmount, check the device, run e2fsck -f",
 		  strerror(-error));
 	super_mark_aborted(s);
+	if (s->opts.errors == ERRORS_PANIC)
+		atomic_fetch_or(&s->error_state, STORE_ERR_PANIC);
+	store_panic(s);
 }
 
 /*

@@ -53,6 +53,13 @@ struct store_opts {
 	uint32_t cache_mb;	     /* metadata buffers; 0 = default */
 	uint64_t inodes_cached_max;  /* 0 = default */
 	uint32_t bufs_max;	     /* tests: tiny cache; 0 = from cache_mb */
+	/*
+	 * errors=panic: end everything now. Called by whoever met the error, under whatever locks it
+	 * holds, after the error was noted on the medium; it may return only if the store is to be
+	 * read-only instead. NULL = that.
+	 */
+	void (*panic)(void *arg);
+	void *panic_arg;
 };
 
 /*

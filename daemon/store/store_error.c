@@ -70,6 +70,18 @@ static void apply_policy_locked(struct store *s)
 	set_readonly_locked(s, "corruption was met (errors= policy)");
 }
 
+void store_panic(struct store *s)
+{
+	/* While mounting an error is a refusal, or what the last mount left. */
+	if (!(atomic_load(&s->error_state) & STORE_ERR_PANIC) || !s->opts.panic ||
+	    !s->super->marked)
+		return;
+	/* Nothing of the running transaction may follow: the mark goes to the medium alone. */
+	super_mark_aborted(s);
+	log_error("errors=panic: the daemon ends at once: unmount, run e2fsck -f");
+	s->opts.panic(s->opts.panic_arg);
+}
+
 int store_corrupt(struct store *s, uint32_t ino, uint64_t pblk, const char *what)
 {
 	struct super_state *st = s->super;
@@ -96,6 +108,8 @@ int store_corrupt(struct store *s, uint32_t ino, uint64_t pblk, const char *what
 		log_error("inode %" PRIu32 ": %s: unmount and run e2fsck -f", ino, what);
 	else if (first)
 		log_error("block %" PRIu64 ": %s: unmount and run e2fsck -f", pblk, what);
+	if (first)
+		store_panic(s);
 	return -EUCLEAN;
 }
 

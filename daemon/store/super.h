@@ -62,6 +62,8 @@ MUST_USE int super_mark_closed(struct store *s);
 MUST_USE int super_clear_recover(struct store *s);
 /* The journal is aborted: mark the medium's superblock as having errors, as well as can be done. */
 void super_mark_aborted(struct store *s);
+/* With errors=panic met: the end, if the store's owner has a way (store_opts.panic). */
+void store_panic(struct store *s);
 /* -EROFS when somebody else wrote the superblock on the medium. */
 MUST_USE int super_check_foreign(struct store *s);
 
