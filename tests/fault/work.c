@@ -237,6 +237,7 @@ static bool mount_failing(struct work *w, const struct point *point)
 	if (!error)
 		error = fs_open_store(store, w->f.bus, &w->f.opts, &w->f.fs);
 	if (!did(w, "mount", error)) {
+		w->aborted = journal_error(store->journal) != 0;
 		/* As main.c does: closing may fail again. */
 		(void)did(w, "close", store_close(store));
 		return false;
