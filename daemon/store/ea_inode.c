@@ -187,21 +187,36 @@ static int write_blocks(struct handle *h, struct inode *ea, const uint8_t *value
 }
 
 /* Free blocks and number. The inode is locked exclusively; lock and reference are dropped. */
-static int ea_delete(struct handle *h, struct inode *ea)
+/* Onto the orphan list: from here on a crash leaves the rest to recovery. */
+static int ea_doom(struct handle *h, struct inode *ea)
 {
 	int err;
 
 	ea->links = 0;
-	/* Freeing may need several transactions: a crash in between is for recovery to finish. */
 	err = orphan_add(h, ea);
-	if (err == 0)
-		err = inode_write(h, ea);
-	if (err == 0)
-		err = map_remove(h, ea, 0, LBLK_END - 1);
+	return err ? err : inode_write(h, ea);
+}
+
+/* Gives up the lock and the reference. Freeing may need several transactions. */
+static int ea_free(struct handle *h, struct inode *ea)
+{
+	int err = map_remove(h, ea, 0, LBLK_END - 1);
+
 	if (err == 0)
 		err = orphan_del(h, ea);
 	if (err == 0)
 		err = inode_release_number(h, ea);
+	rwlock_unwrite(&ea->lock);
+	inode_put(ea);
+	return err;
+}
+
+static int ea_delete(struct handle *h, struct inode *ea)
+{
+	int err = ea_doom(h, ea);
+
+	if (err == 0)
+		return ea_free(h, ea);
 	rwlock_unwrite(&ea->lock);
 	inode_put(ea);
 	return err;
@@ -270,14 +285,14 @@ int ea_inode_ref(struct handle *h, struct inode *parent, uint32_t inum)
 }
 
 /*
- * Deleting an EA inode: orphan list twice, one step of removing its blocks, which may lie
- * in pieces of one, and its number. Room is made before the inode is locked.
+ * Freeing an EA inode: one step of removing its blocks, which may lie in pieces of one, the
+ * orphan list, and its number. Room is made before the inode is locked.
  */
-static int ensure_delete_credits(struct handle *h, const struct store *s)
+static int ensure_free_credits(struct handle *h, const struct store *s)
 {
 	uint32_t pieces = XATTR_VALUE_LEN_MAX / s->block_size;
-	uint32_t want = 2 * CREDITS_ORPHAN + 2 * CREDITS_MAP + pieces * CREDITS_ALLOC +
-			CREDITS_INODE + CREDITS_ALLOC;
+	uint32_t want = CREDITS_ORPHAN + 2 * CREDITS_MAP + pieces * CREDITS_ALLOC + CREDITS_INODE +
+			CREDITS_ALLOC;
 	int ret;
 
 	if (h->credits >= want)
@@ -286,23 +301,58 @@ static int ensure_delete_credits(struct handle *h, const struct store *s)
 	return ret < 0 ? ret : 0;
 }
 
+/* *ret_last: no entry refers to it now, and it is on the orphan list. */
+static int drop_ref(struct handle *h, struct inode *parent, struct inode *ea, bool *ret_last)
+{
+	/* The older form (see verify()) keeps no count: its owner is the only one. */
+	bool last = ea_refs(ea) <= 1 ||
+		    ((uint32_t)ea->mtime_s == parent->ino && ea->generation == parent->generation);
+	int err;
+
+	if (last) {
+		err = ea_doom(h, ea);
+	} else {
+		ea_set_refs(ea, ea_refs(ea) - 1);
+		err = inode_write(h, ea);
+	}
+	*ret_last = last;
+	return err;
+}
+
 int ea_inode_unref(struct handle *h, struct inode *parent, uint32_t inum)
 {
-	struct inode *ea;
-	int err = ensure_delete_credits(h, parent->store);
+	struct inode *ea = NULL;
+	int err = ea_inode_drop(h, parent, inum, &ea);
 
-	if (err == 0)
-		err = ea_get(parent, inum, &ea);
+	return err || !ea ? err : ea_inode_free(h, ea);
+}
+
+int ea_inode_drop(struct handle *h, struct inode *parent, uint32_t inum, struct inode **ret_doomed)
+{
+	struct inode *ea;
+	bool last = false;
+	int err = ea_get(parent, inum, &ea);
+
 	if (err)
 		return err;
 	ea_lock(ea);
-	/* The older form (see verify()) keeps no count: its owner is the only one. */
-	if (ea_refs(ea) <= 1 ||
-	    ((uint32_t)ea->mtime_s == parent->ino && ea->generation == parent->generation))
-		return ea_delete(h, ea);
-	ea_set_refs(ea, ea_refs(ea) - 1);
-	err = inode_write(h, ea);
+	err = drop_ref(h, parent, ea, &last);
 	rwlock_unwrite(&ea->lock);
-	inode_put(ea);
+	if (err || !last)
+		inode_put(ea);
+	else
+		*ret_doomed = ea;
 	return err;
+}
+
+int ea_inode_free(struct handle *h, struct inode *ea)
+{
+	int err = ensure_free_credits(h, ea->store);
+
+	if (err) {
+		inode_put(ea);
+		return err;
+	}
+	ea_lock(ea);
+	return ea_free(h, ea);
 }

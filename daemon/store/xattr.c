@@ -681,28 +681,89 @@ uint32_t xattr_credits(const struct store *s, size_t value_len)
 	return credits;
 }
 
+/* EA inodes without a reference any more, on the orphan list and to be freed. */
+struct doomed {
+	struct inode **v;
+	uint32_t count;
+};
+
 /* Corruption must not keep an inode from being deleted; it has been reported. */
-static int unref_for_delete(struct handle *h, struct inode *i, const struct xattr_vec *v)
+static int drop_refs(struct handle *h, struct inode *i, const struct xattr_vec *v, struct doomed *d)
 {
 	for (uint32_t k = 0; k < v->count; k++) {
-		int err = v->e[k].value_inum ? ea_inode_unref(h, i, v->e[k].value_inum) : 0;
+		struct inode *ea = NULL;
+		int err = v->e[k].value_inum ? ea_inode_drop(h, i, v->e[k].value_inum, &ea) : 0;
 
+		if (ea)
+			d->v[d->count++] = ea;
 		if (err && err != -EUCLEAN && err != -EBADMSG)
 			return err;
 	}
 	return 0;
 }
 
+/* After the first error the rest is left to recovery, which finds them on the orphan list. */
+static int free_doomed(struct handle *h, const struct doomed *d, int err)
+{
+	for (uint32_t k = 0; k < d->count; k++) {
+		if (err)
+			inode_put(d->v[k]);
+		else
+			err = ea_inode_free(h, d->v[k]);
+		if (err == -EUCLEAN || err == -EBADMSG)
+			err = 0;
+	}
+	free(d->v);
+	return err;
+}
+
+/* Room for what has to happen in one transaction, before any of it. */
+static int delete_prepare(struct handle *h, const struct xattrs *x, struct doomed *d)
+{
+	uint32_t count = x->in.count + x->out.count, want = CREDITS_XATTR + CREDITS_EA_DROP * count;
+	int ret;
+
+	d->v = calloc(count + 1, sizeof(*d->v));
+	if (!d->v)
+		return -ENOMEM;
+	if (h->credits >= want)
+		return 0;
+	ret = journal_extend(h, MIN(want, journal_credits_max(h->journal)));
+	return ret < 0 ? ret : 0;
+}
+
 /*
- * The inode forgets its attributes first, then their references go: should the handle
- * be restarted and the machine stop in between, a reference is left over, never one
- * taken away twice.
+ * The inode forgets its attributes and their references go in one transaction; only then
+ * the values are freed, in others if need be. A crash in between leaves orphans, not
+ * inodes that nothing names.
  */
-int xattr_delete_all(struct handle *h, struct inode *i)
+static int delete_all(struct handle *h, struct inode *i, const struct xattrs *x, struct doomed *d)
 {
 	struct xattr_vec gone = { 0 }, stays = { 0 }, none = { 0 };
-	struct xattrs x;
 	bool kept = false;
+	int err = 0;
+
+	for (uint32_t k = 0; err == 0 && k < x->in.count; k++)
+		err = xattr_vec_add(x->in.e[k].value_inum ? &gone : &stays, &x->in.e[k]);
+	if (err == 0 && gone.count)
+		err = xattr_ibody_store(h, i, &stays);
+	if (err == 0 && i->file_acl)
+		err = xattr_block_store(h, i, &none, &kept);
+	if (err == 0 && (gone.count || (!kept && x->out.count)))
+		err = inode_write(h, i);
+	if (err == 0)
+		err = drop_refs(h, i, &gone, d);
+	if (err == 0 && !kept)
+		err = drop_refs(h, i, &x->out, d);
+	xattr_vec_free(&gone);
+	xattr_vec_free(&stays);
+	return err;
+}
+
+int xattr_delete_all(struct handle *h, struct inode *i)
+{
+	struct doomed d = { 0 };
+	struct xattrs x;
 	int err = xattrs_load(i, &x);
 
 	if (err == -EUCLEAN || err == -EBADMSG) {
@@ -711,20 +772,10 @@ int xattr_delete_all(struct handle *h, struct inode *i)
 	}
 	if (err)
 		return err;
-	for (uint32_t k = 0; err == 0 && k < x.in.count; k++)
-		err = xattr_vec_add(x.in.e[k].value_inum ? &gone : &stays, &x.in.e[k]);
-	if (err == 0 && gone.count)
-		err = xattr_ibody_store(h, i, &stays);
-	if (err == 0 && i->file_acl)
-		err = xattr_block_store(h, i, &none, &kept);
-	if (err == 0 && (gone.count || (!kept && x.out.count)))
-		err = inode_write(h, i);
+	err = delete_prepare(h, &x, &d);
 	if (err == 0)
-		err = unref_for_delete(h, i, &gone);
-	if (err == 0 && !kept)
-		err = unref_for_delete(h, i, &x.out);
-	xattr_vec_free(&gone);
-	xattr_vec_free(&stays);
+		err = delete_all(h, i, &x, &d);
+	err = free_doomed(h, &d, err);
 	xattrs_unload(&x);
 	return err;
 }

@@ -118,6 +118,15 @@ MUST_USE int ea_inode_create(struct handle *h, struct inode *parent, const uint8
 /* One reference more, or one less; the last one deletes the inode, in @h. */
 MUST_USE int ea_inode_ref(struct handle *h, struct inode *parent, uint32_t inum);
 MUST_USE int ea_inode_unref(struct handle *h, struct inode *parent, uint32_t inum);
+/*
+ * The two halves of unref. Dropping belongs into the transaction in which the entry goes (it
+ * restarts nothing); the last reference puts the inode on the orphan list and gives it,
+ * referenced, in *ret_doomed. Freeing takes it, and may restart the handle.
+ */
+#define CREDITS_EA_DROP (CREDITS_ORPHAN + CREDITS_INODE)
+MUST_USE int ea_inode_drop(struct handle *h, struct inode *parent, uint32_t inum,
+			   struct inode **ret_doomed);
+MUST_USE int ea_inode_free(struct handle *h, struct inode *ea);
 
 /* xattr.c */
 
