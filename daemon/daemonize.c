@@ -161,7 +161,8 @@ void daemonize_failed(int status, const char *line)
 	if (told)
 		return;
 	told = true;
-	if (foreground_mode)
+	/* Without a pipe (there was no descriptor for one) we are still the caller's process. */
+	if (foreground_mode || tell_fd < 0)
 		fprintf(stderr, "kfs: %s\n", line);
 	else
 		tell(status, line);
