@@ -325,6 +325,11 @@ static void parse(int argc, char **argv, struct words *w)
 		usage();
 }
 
+static double seconds(const struct timeval *t)
+{
+	return (double)t->tv_sec + (double)t->tv_usec / 1e6;
+}
+
 static void finish(const uint64_t *points)
 {
 	struct rusage self, children;
@@ -333,8 +338,8 @@ static void finish(const uint64_t *points)
 
 	getrusage(RUSAGE_SELF, &self);
 	getrusage(RUSAGE_CHILDREN, &children);
-	cpu = (double)(self.ru_utime.tv_sec + self.ru_stime.tv_sec + children.ru_utime.tv_sec +
-		       children.ru_stime.tv_sec);
+	cpu = seconds(&self.ru_utime) + seconds(&self.ru_stime) + seconds(&children.ru_utime) +
+	      seconds(&children.ru_stime);
 	printf("failure points:");
 	for (int kind = 0; kind < FAULT_KINDS; kind++) {
 		char name[32];
