@@ -162,6 +162,16 @@ void lossy_crash(struct lossy *l)
 	mutex_unlock(&l->lock);
 }
 
+bool lossy_crashed(struct lossy *l)
+{
+	bool crashed;
+
+	mutex_lock(&l->lock);
+	crashed = l->dead;
+	mutex_unlock(&l->lock);
+	return crashed;
+}
+
 void lossy_crash_after(struct lossy *l, uint64_t count)
 {
 	mutex_lock(&l->lock);

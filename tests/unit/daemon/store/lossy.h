@@ -16,6 +16,8 @@ struct lossy *lossy_new(struct bdev *below);
 struct bdev *lossy_bdev(struct lossy *l);
 /* From now on nothing reaches the medium; unflushed writes are each lost with even odds. */
 void lossy_crash(struct lossy *l);
+/* Has it? */
+bool lossy_crashed(struct lossy *l);
 /* The same by itself, instead of the @count-th write from now. */
 void lossy_crash_after(struct lossy *l, uint64_t count);
 /* The next @count writes of whole blocks that are all @value fail with -EIO. */
