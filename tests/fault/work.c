@@ -238,12 +238,12 @@ static bool mount_failing(struct work *w, const struct point *point)
 		error = fs_open_store(store, w->f.bus, &w->f.opts, &w->f.fs);
 	if (!did(w, "mount", error)) {
 		w->aborted = journal_error(store->journal) != 0;
-		/* As main.c does: closing may fail again. */
-		(void)did(w, "close", store_close(store));
+		/* As main.c does: closing may fail again, or first. */
+		w->aborted |= !did(w, "close", store_close(store));
 		return false;
 	}
 	if (!did(w, "session", fs_session_open(w->f.fs, &w->f.session_opts, &w->f.session))) {
-		(void)did(w, "close", fs_close(w->f.fs));
+		w->aborted = !did(w, "close", fs_close(w->f.fs));
 		return false;
 	}
 	w->f.ctx.session = w->f.session;
