@@ -319,6 +319,15 @@ static int drop_ref(struct handle *h, struct inode *parent, struct inode *ea, bo
 	return err;
 }
 
+int ea_inode_hold(struct inode *parent, uint32_t inum, struct inode **ret_ea)
+{
+	struct inode *ea = NULL;
+	int err = inum ? ea_get(parent, inum, &ea) : 0;
+
+	*ret_ea = ea;
+	return err == -EUCLEAN || err == -EBADMSG ? 0 : err;
+}
+
 int ea_inode_unref(struct handle *h, struct inode *parent, uint32_t inum)
 {
 	struct inode *ea = NULL;
@@ -337,6 +346,9 @@ int ea_inode_drop(struct handle *h, struct inode *parent, uint32_t inum, struct 
 		return err;
 	ea_lock(ea);
 	err = drop_ref(h, parent, ea, &last);
+	/* The entry is gone in this handle: an inode that nothing names must not be committed. */
+	if (err)
+		journal_fail(h, err);
 	rwlock_unwrite(&ea->lock);
 	if (err || !last)
 		inode_put(ea);

@@ -588,21 +588,14 @@ static int drop_old(struct handle *h, struct inode *i, const struct xattr_entry 
 	return err ? err : ea_inode_unref(h, i, old->value_inum);
 }
 
-static int change(struct handle *h, struct inode *i, struct xattrs *x,
-		  const struct xattr_set_raw *set)
+/* @old was taken out of @x, if it was there. */
+static int replace(struct handle *h, struct inode *i, struct xattrs *x,
+		   const struct xattr_set_raw *set, const struct xattr_entry *old, int64_t blocks)
 {
-	struct xattr_entry old = { 0 };
-	int64_t blocks = ea_blocks(i, x);
-	bool had = take_out(x, &set->key, &old), kept;
 	uint32_t inum = 0;
+	bool kept;
 	int err;
 
-	if (had && (set->flags & XATTR_SET_CREATE) && set->value)
-		return -EEXIST;
-	if (!had && (!set->value || (set->flags & XATTR_SET_REPLACE)))
-		return -ENODATA;
-	if (had && value_same(&old, set))
-		return 0;
 	if (set->value) {
 		err = place_value(h, i, x, set, &inum);
 		if (err)
@@ -614,13 +607,36 @@ static int change(struct handle *h, struct inode *i, struct xattrs *x,
 		}
 	}
 	err = xattrs_store(h, i, x, &kept);
-	/* No block for the entry, and nothing was changed: the value's inode has no referer. */
-	if (err == -ENOSPC && inum)
+	/* No block or no memory for it, and nothing was changed: the value's inode has no referer. */
+	if ((err == -ENOSPC || err == -ENOMEM) && inum)
 		(void)ea_inode_unref(h, i, inum); /* the first error is the one to tell */
 	if (err)
 		return err;
 	inode_add_blocks(i, ea_blocks(i, x) - blocks);
-	return had ? drop_old(h, i, &old, kept) : 0;
+	return drop_old(h, i, old, kept);
+}
+
+static int change(struct handle *h, struct inode *i, struct xattrs *x,
+		  const struct xattr_set_raw *set)
+{
+	struct xattr_entry old = { 0 };
+	int64_t blocks = ea_blocks(i, x);
+	bool had = take_out(x, &set->key, &old);
+	struct inode *ea = NULL;
+	int err;
+
+	if (had && (set->flags & XATTR_SET_CREATE) && set->value)
+		return -EEXIST;
+	if (!had && (!set->value || (set->flags & XATTR_SET_REPLACE)))
+		return -ENODATA;
+	if (had && value_same(&old, set))
+		return 0;
+	err = ea_inode_hold(i, old.value_inum, &ea);
+	if (err == 0)
+		err = replace(h, i, x, set, &old, blocks);
+	if (ea)
+		inode_put(ea);
+	return err;
 }
 
 int xattr_set_raw(struct handle *h, struct inode *i, const struct xattr_set_raw *set)
@@ -681,10 +697,10 @@ uint32_t xattr_credits(const struct store *s, size_t value_len)
 	return credits;
 }
 
-/* EA inodes without a reference any more, on the orphan list and to be freed. */
+/* EA inodes without a reference any more, on the orphan list and to be freed; and all that are held. */
 struct doomed {
-	struct inode **v;
-	uint32_t count;
+	struct inode **v, **held;
+	uint32_t count, held_count;
 };
 
 /* Corruption must not keep an inode from being deleted; it has been reported. */
@@ -713,19 +729,33 @@ static int free_doomed(struct handle *h, const struct doomed *d, int err)
 		if (err == -EUCLEAN || err == -EBADMSG)
 			err = 0;
 	}
+	for (uint32_t k = 0; k < d->held_count; k++)
+		if (d->held[k])
+			inode_put(d->held[k]);
 	free(d->v);
 	return err;
 }
 
 /* Room for what has to happen in one transaction, before any of it. */
-static int delete_prepare(struct handle *h, const struct xattrs *x, struct doomed *d)
+static int delete_prepare(struct handle *h, struct inode *i, const struct xattrs *x,
+			  struct doomed *d)
 {
 	uint32_t count = x->in.count + x->out.count, want = CREDITS_XATTR + CREDITS_EA_DROP * count;
 	int ret;
 
-	d->v = calloc(count + 1, sizeof(*d->v));
+	d->v = calloc(2 * count + 1, sizeof(*d->v));
 	if (!d->v)
 		return -ENOMEM;
+	d->held = d->v + count;
+	for (uint32_t k = 0; k < count; k++) {
+		const struct xattr_entry *e = k < x->in.count ? &x->in.e[k] :
+								&x->out.e[k - x->in.count];
+		int err = ea_inode_hold(i, e->value_inum, &d->held[k]);
+
+		if (err)
+			return err;
+		d->held_count++;
+	}
 	if (h->credits >= want)
 		return 0;
 	ret = journal_extend(h, MIN(want, journal_credits_max(h->journal)));
@@ -772,7 +802,7 @@ int xattr_delete_all(struct handle *h, struct inode *i)
 	}
 	if (err)
 		return err;
-	err = delete_prepare(h, &x, &d);
+	err = delete_prepare(h, i, &x, &d);
 	if (err == 0)
 		err = delete_all(h, i, &x, &d);
 	err = free_doomed(h, &d, err);

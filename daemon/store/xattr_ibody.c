@@ -16,6 +16,11 @@
 
 #define HEADER_LEN ((uint32_t)sizeof(struct ext4_xattr_ibody_header))
 /* Header and end mark: a tail without room for more holds no attribute. */
+/*
+ * On the stack: the block of attributes, which comes first, may be written already, so that a
+ * refusal of memory here could not be undone. Inodes larger than this are nobody's.
+ */
+#define IBODY_LEN_USUAL 1024
 #define IBODY_LEN_MIN (HEADER_LEN + (uint32_t)sizeof(le32))
 
 static const struct xattr_key data_key = {
@@ -87,12 +92,15 @@ bool xattr_ibody_fits(const struct inode *i, uint32_t vec_bytes)
 int xattr_ibody_store(struct handle *h, struct inode *i, const struct xattr_vec *v)
 {
 	uint32_t len = inode_ibody_space(i);
-	_cleanup_free_ uint8_t *raw = NULL;
+	uint8_t usual[IBODY_LEN_USUAL] = { 0 };
+	_cleanup_free_ uint8_t *large = NULL;
+	uint8_t *raw = usual;
 	struct xattr_region r;
 
 	if (len <= IBODY_LEN_MIN)
 		return v->count ? -ENOSPC : 0;
-	raw = calloc(1, len);
+	if (len > sizeof(usual))
+		raw = large = calloc(1, len);
 	if (!raw)
 		return -ENOMEM;
 	if (v->count) {

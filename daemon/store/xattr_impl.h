@@ -119,6 +119,11 @@ MUST_USE int ea_inode_create(struct handle *h, struct inode *parent, const uint8
 MUST_USE int ea_inode_ref(struct handle *h, struct inode *parent, uint32_t inum);
 MUST_USE int ea_inode_unref(struct handle *h, struct inode *parent, uint32_t inum);
 /*
+ * Before anything is changed: so that dropping the reference later needs no memory and reads
+ * nothing. NULL for no inode, or a wrong one, which is told again when it is dropped.
+ */
+MUST_USE int ea_inode_hold(struct inode *parent, uint32_t inum, struct inode **ret_ea);
+/*
  * The two halves of unref. Dropping belongs into the transaction in which the entry goes (it
  * restarts nothing); the last reference puts the inode on the orphan list and gives it,
  * referenced, in *ret_doomed. Freeing takes it, and may restart the handle.
