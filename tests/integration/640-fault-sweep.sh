@@ -8,4 +8,4 @@ need e2fsck mke2fs jq
 points=3
 # Sanitizers make each point ten times as dear; their reports matter, not the number.
 case $BUILD in *san-*) points=1 ;; esac
-TMPDIR=$SCRATCH "$TOP/tests/fault/run.sh" --points "$points"
+BUILD=$BUILD TMPDIR=$SCRATCH "$TOP/tests/fault/run.sh" --points "$points"
