@@ -6,6 +6,8 @@
 #   make run           a mount in front of your eyes     make check   unit tests only      make bench
 #   make deps          install what is missing (root)    make lint    rules of style     make fmt
 #   make crash         SEED=n CRASH='--seconds 600 ...'  power cuts, long
+
+#   make fuzz FUZZ_S=60 FUZZ=word   every harness under libFuzzer for so many seconds, or those of that name
 #   make install       DESTDIR= PREFIX=                  make clean
 #
 #   make kill          KILLS=500 SEED=n: kill -9 of the daemon under load, that many times; what was durable is there
@@ -24,6 +26,8 @@ ifneq ($(SAN),)
 BUILD ?= build/san-$(subst $(comma),-,$(SAN))
 else ifneq ($(COV),)
 BUILD ?= build/cov
+else ifneq ($(FUZZING),)
+BUILD ?= build/fuzz
 else
 BUILD ?= build
 endif
@@ -70,6 +74,13 @@ KFS_LDFLAGS += -fsanitize=$(SAN)
 else ifeq ($(COV),)
 KFS_CFLAGS += -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 endif
+# A build of its own for libFuzzer: instrumented to steer by, sanitized, with the checks that are too slow elsewhere.
+ifneq ($(FUZZING),)
+CFLAGS := -O1 -g
+KFS_CFLAGS += -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
+	-DKFS_SANITIZE -DKFS_CHECK_SLOW
+KFS_LDFLAGS += -fsanitize=address,undefined
+endif
 ifneq ($(COV),)
 KFS_CFLAGS += --coverage -O0
 KFS_LDFLAGS += --coverage
@@ -96,10 +107,11 @@ BENCH_SRC := $(call top_c,tests/bench)
 CRASH_SRC := $(call top_c,tests/crash)
 IMAGES_SRC := $(call top_c,tests/images)
 FAULT_SRC := $(call top_c,tests/fault)
+FUZZ_SRC := $(call top_c,tests/fuzz)
 UNIT_SRC := $(filter %_test.c,$(call find_c,tests/unit))
 UNIT_LIB_SRC := $(filter-out %_test.c,$(call find_c,tests/unit))
 ALL_SRC := $(call find_c,daemon) $(call find_c,mkfs) $(call find_c,ctl) $(TESTLIB_SRC) $(TOOL_SRC) \
-	$(BENCH_SRC) $(FAULT_SRC) $(CRASH_SRC) $(IMAGES_SRC) $(call find_c,tests/unit)
+	$(BENCH_SRC) $(FUZZ_SRC) $(FAULT_SRC) $(CRASH_SRC) $(IMAGES_SRC) $(call find_c,tests/unit)
 
 LIBKFS := $(BUILD)/lib/libkfs.a
 # Each program without its main is an archive, so that unit tests reach all of it.
@@ -119,13 +131,21 @@ IMAGES := $(if $(IMAGES_SRC),$(BUILD)/bin/tests/images)
 UNITS := $(UNIT_SRC:tests/%.c=$(BUILD)/bin/tests/%)
 CRASH_PROGRAM := $(BUILD)/bin/tests/crash
 FAULTS := $(BUILD)/bin/tests/fault/sweep-fs $(BUILD)/bin/tests/fault/sweep-mkfs
+# Each with the driver that needs no libFuzzer, and, under FUZZING=1, with libFuzzer.
+HARNESSES := $(patsubst tests/fuzz/%_fuzz.c,%,$(filter %_fuzz.c,$(FUZZ_SRC)))
+FUZZ_LIB_SRC := $(filter-out %_fuzz.c tests/fuzz/driver.c,$(FUZZ_SRC))
+FUZZ_DRIVERS := $(HARNESSES:%=$(BUILD)/bin/tests/fuzz/%_fuzz)
+FUZZERS := $(HARNESSES:%=$(BUILD)/bin/fuzz/%_fuzz)
 MANPAGES := $(wildcard daemon/*.8 daemon/helpers/*.8 mkfs/*.8 ctl/*.8)
 
 .PHONY: all programs tests-programs deps run test real bare fault crash check bench lint tidy fmt install uninstall clean FORCE
 
 all: programs tests-programs
 programs: $(LIBKFS) $(PROGRAMS) $(LINKS)
-tests-programs: $(TOOLS) $(BENCHES) $(UNITS) $(FAULTS) $(CRASH_PROGRAM) $(IMAGES)
+tests-programs: $(TOOLS) $(BENCHES) $(UNITS) $(FUZZ_DRIVERS) $(BUILD)/bin/tests/fuzz/bases.stamp $(FAULTS) $(CRASH_PROGRAM) $(IMAGES)
+
+.PHONY: fuzz fuzzers
+fuzzers: $(FUZZERS) $(BUILD)/bin/fuzz/bases.stamp
 
 # ---- stamps: rebuild when flags or the set of files change ----------------------------------------
 
@@ -140,7 +160,7 @@ $(BUILD)/version.stamp: FORCE
 $(BUILD)/libkfs.stamp: FORCE
 	$(call stamp,$(LIBKFS_SRC))
 $(BUILD)/programs.stamp: FORCE
-	$(call stamp,$(DAEMON_SRC) $(MKFS_SRC) $(CTL_SRC) $(TESTLIB_SRC) $(UNIT_LIB_SRC))
+	$(call stamp,$(DAEMON_SRC) $(MKFS_SRC) $(CTL_SRC) $(TESTLIB_SRC) $(UNIT_LIB_SRC) $(FUZZ_LIB_SRC))
 
 # A missing library is named once, with the remedy, instead of a screen of compiler errors.
 $(BUILD)/libs.stamp:
@@ -227,6 +247,30 @@ $(BUILD)/bin/tests/fault/sweep-fs: $(call obj,tests/fault/fs_loads.c tests/fault
 $(BUILD)/bin/tests/fault/sweep-mkfs: $(call obj,tests/fault/mkfs_loads.c) $(LIBTEST) $(LIBMKFS) $(LIBKFS)
 	$(link)
 
+# mkfs and the daemon both have an options.o: the program under test decides which is seen first.
+LIBFUZZ := $(BUILD)/lib/fuzz.a
+$(LIBFUZZ): $(call obj,$(FUZZ_LIB_SRC)) $(BUILD)/programs.stamp
+	$(archive)
+MKFS_DRIVER := $(BUILD)/bin/tests/fuzz/mkfs_fuzz
+MKFS_FUZZER := $(BUILD)/bin/fuzz/mkfs_fuzz
+FUZZ_DRIVER := $(BUILD)/obj/tests/fuzz/driver.o
+$(filter-out $(MKFS_DRIVER) $(MKFS_FUZZER),$(FUZZ_DRIVERS) $(FUZZERS)): $(LIBDAEMON)
+$(FUZZERS): LDFLAGS += -fsanitize=fuzzer
+$(filter-out $(MKFS_DRIVER),$(FUZZ_DRIVERS)): $(BUILD)/bin/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(FUZZ_DRIVER) $(LIBFUZZ) $(LIBKFS)
+	$(link)
+$(filter-out $(MKFS_FUZZER),$(FUZZERS)): $(BUILD)/bin/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(LIBFUZZ) $(LIBKFS)
+	$(link)
+$(filter $(MKFS_DRIVER),$(FUZZ_DRIVERS)): $(BUILD)/obj/tests/fuzz/mkfs_fuzz.o $(FUZZ_DRIVER) $(LIBFUZZ) $(LIBMKFS) $(LIBKFS)
+	$(link)
+$(filter $(MKFS_FUZZER),$(FUZZERS)): $(BUILD)/obj/tests/fuzz/mkfs_fuzz.o $(LIBFUZZ) $(LIBMKFS) $(LIBKFS)
+	$(link)
+# Without e2fsprogs there are no images to edit: the tests of them skip.
+$(BUILD)/bin/tests/fuzz/bases.stamp $(BUILD)/bin/fuzz/bases.stamp: tests/fuzz/bases.sh
+	$(call msg,BASES,$(@D)/bases)
+	$(Q)mkdir -p $(@D)
+	$(Q)PATH=$$PATH:/usr/sbin:/sbin; if command -v mke2fs debugfs e2fsck >/dev/null; then tests/fuzz/bases.sh $(@D)/bases; fi
+	$(Q)touch $@
+
 -include $(patsubst %.o,%.d,$(call obj,$(ALL_SRC)))
 
 # ---- what people call -----------------------------------------------------------------------------
@@ -299,6 +343,13 @@ fault: tests-programs
 check: tests-programs
 	$(Q)BUILD=$(BUILD) T='$(T)' tests/run.sh unit $(UNITS)
 	$(if $(COV),$(Q)tests/lib/coverage.sh $(BUILD))
+
+# Coverage-guided, as long as one likes. clang whatever CC is: libFuzzer is its own.
+FUZZ_CC ?= clang
+fuzz:
+	$(Q)$(DEPS) ensure build run fuzz
+	$(Q)$(MAKE) --no-print-directory $(PARALLEL) FUZZING=1 BUILD=build/fuzz CC='$(FUZZ_CC)' fuzzers
+	$(Q)FUZZ='$(FUZZ)' FUZZ_S='$(or $(FUZZ_S),60)' FUZZ_CORPUS='$(FUZZ_CORPUS)' JOBS='$(or $(J),2)' tests/fuzz/run.sh build/fuzz
 
 # Each comparison is a script of its own; timings of different runs are not compared.
 bench:

@@ -8,7 +8,7 @@
 #
 # PACKAGE:COMMAND in the list: not wanted where that command is there from elsewhere (another vendor's package may conflict).
 #
-# Sets: build (compile and install), run (make run), test (make test), real (make real).
+# Sets: build (compile and install), run (make run), test (make test), real (make real), fuzz (make fuzz).
 
 set -euo pipefail
 
@@ -43,6 +43,8 @@ packages() {
 		test   stress-ng         file and directory stressors
 		test   jq                reads kfsctl --json
 		test   procps            ps, pgrep
+		fuzz   clang             libFuzzer is its own
+		fuzz   libclang-rt-14-dev  libFuzzer and the sanitizers' run-time
 		real   linux-source-6.1  a whole source tree to unpack, build and keep in git
 		real   bc                the kernel's build
 		real   flex              the kernel's build
