@@ -35,7 +35,7 @@ fuzz_one() { # NAME
 	mkdir -p "$CORPUS/$name" "$LOGS/$name"
 	if [ -e "tests/fuzz/$name.dict" ]; then dictionary=("-dict=tests/fuzz/$name.dict"); fi
 	"$BUILD/bin/fuzz/${name}_fuzz" "-max_total_time=$FUZZ_S" "-timeout=$FUZZ_TIMEOUT_S" "-rss_limit_mb=$RSS_MB_MAX" \
-		"-max_len=$INPUT_BYTES_MAX" "-artifact_prefix=$LOGS/$name/" -print_final_stats=1 -use_value_profile=1 \
+		"-max_len=$INPUT_BYTES_MAX" "-artifact_prefix=$LOGS/$name/" -print_final_stats=1 \
 		"${dictionary[@]}" "$CORPUS/$name" "tests/fuzz/corpus/$name" >"$LOGS/$name.log" 2>&1 </dev/null || status=$?
 	echo "$status" >"$LOGS/$name.status"
 }
