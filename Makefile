@@ -299,7 +299,7 @@ test:
 
 .PHONY: run-tests
 run-tests:
-	$(Q)BUILD=$(BUILD) T='$(T)' J='$(J)' tests/run.sh $(if $(SAN)$(COV),,lint) unit $(UNITS) integration
+	$(Q)BUILD=$(BUILD) T='$(T)' J='$(J)' tests/run.sh $(if $(SAN)$(COV),,lint) unit $(UNITS) $(FUZZ_DRIVERS) integration
 
 # Applications at work for minutes each, beside kernel ext4: too long for every change, not for every release.
 real:
@@ -345,8 +345,8 @@ fault: tests-programs
 	$(Q)BUILD=$(BUILD) tests/fault/run.sh $(or $(WORDS),--all)
 
 check: tests-programs
-	$(Q)BUILD=$(BUILD) T='$(T)' tests/run.sh unit $(UNITS)
-	$(if $(COV),$(Q)tests/lib/coverage.sh $(BUILD))
+	$(Q)BUILD=$(BUILD) T='$(T)' tests/run.sh unit $(UNITS) $(FUZZ_DRIVERS)
+	$(if $(COV),$(Q)tests/lib/coverage.py $(BUILD))
 
 # Coverage-guided, as long as one likes. clang whatever CC is: libFuzzer is its own.
 FUZZ_CC ?= clang

@@ -143,7 +143,7 @@ done
 
 rm -rf --one-file-system "$TMP"
 mkdir -p "$TMP" "$BUILD/results"
-mapfile -t quick < <(select_names lint; select_names unit)
+mapfile -t quick < <(select_names lint; select_names unit; select_names fuzz)
 mapfile -t slow < <(select_names integration; select_names real)
 if [ "${#quick[@]}" -gt 0 ]; then run_all 2 "${quick[@]}"; fi
 if [ "${#slow[@]}" -gt 0 ]; then run_all "${J:-1}" "${slow[@]}"; fi

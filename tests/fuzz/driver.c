@@ -2,26 +2,36 @@
 /*
  * Runs a harness without libFuzzer, under any compiler:
  *
- *	NAME_fuzz [-n CHANGES] [-s SEED] [-w FILE] FILE|FOLDER...
+ *	NAME_fuzz [-n CHANGES] [-s SEED] [-w FILE] [FILE|FOLDER...]
  *
- * each input as it is, then CHANGES blind changes of inputs drawn in turn; the same seed runs the same inputs. -w keeps
- * the input that is running in FILE, for who wants to look at one that crashed. Without coverage to steer by it finds
- * less than libFuzzer; it needs no instrumented build, so it is what "make test" runs.
+ * each input as it is, silent and again with everything logged, then CHANGES blind changes of inputs drawn in turn; the
+ * same seed runs the same inputs. Without words: the committed inputs of this harness and CHANGES_DEFAULT, as "make test"
+ * has it. -w keeps the input that is running in FILE, for who wants to look at one that crashed. Without coverage to
+ * steer by it finds less than libFuzzer; it needs no instrumented build.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/base/log.h"
 #include "daemon/base/util.h"
 #include "tests/fuzz/fuzz.h"
 
 /* One input may take so long; the machine may be loaded. */
 #define INPUT_SECONDS_MAX 60
 #define INPUTS_MAX 4096
+
+/* A few seconds of each harness, well below half a minute of them all; sanitizers take ten times that. */
+#ifdef KFS_SANITIZE
+#define CHANGES_DEFAULT 400
+#else
+#define CHANGES_DEFAULT 8000
+#endif
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -36,6 +46,7 @@ static struct saved inputs[INPUTS_MAX];
 static uint32_t input_count;
 static uint64_t random_state = 1;
 static const char *keep_path;
+static char running[4096 + 64] = "nothing"; /* for who asks why it ended */
 
 static uint32_t next_random(void)
 {
@@ -123,6 +134,21 @@ static void add(const char *path)
 	qsort(inputs, input_count, sizeof(inputs[0]), by_path);
 }
 
+/* Which input it was, before the signal has its way. */
+static void on_end(int signal)
+{
+	(void)dprintf(STDERR_FILENO, "driver: %s while running %s\n",
+		      signal == SIGALRM ? "no end" : "abort", running);
+	raise(signal); /* the handler is gone */
+}
+
+static void watch(int signal)
+{
+	struct sigaction action = { .sa_handler = on_end, .sa_flags = SA_RESETHAND | SA_NODEFER };
+
+	FUZZ_CHECK(sigaction(signal, &action, NULL) == 0);
+}
+
 static void run_one(const uint8_t *data, size_t size)
 {
 	/* Of its exact size: a sanitizer sees a read behind it. */
@@ -142,6 +168,19 @@ static void run_one(const uint8_t *data, size_t size)
 	free(copy);
 }
 
+static void run_saved(void)
+{
+	for (uint32_t i = 0; i < input_count; i++) {
+		(void)snprintf(running, sizeof(running), "%s", inputs[i].path);
+		log_set_level(LOG_LEVEL_OFF);
+		run_one(inputs[i].data, inputs[i].size);
+		/* What is said of hostile things is made from hostile words. */
+		log_set_level(LOG_LEVEL_TRACE);
+		run_one(inputs[i].data, inputs[i].size);
+		log_set_level(LOG_LEVEL_OFF);
+	}
+}
+
 static void run_changes(uint64_t changes)
 {
 	static uint8_t data[FUZZ_INPUT_MAX];
@@ -154,13 +193,24 @@ static void run_changes(uint64_t changes)
 			memcpy(data, in->data, size);
 		for (uint32_t n = 1 + random_below(4); n; n--)
 			size = fuzz_mutate(data, size, sizeof(data), next_random());
+		(void)snprintf(running, sizeof(running), "change %llu", (unsigned long long)i + 1);
 		run_one(data, size);
 	}
 }
 
+static void add_committed(const char *program)
+{
+	const char *slash = strrchr(program, '/'), *name = slash ? slash + 1 : program;
+	char path[4096];
+
+	(void)snprintf(path, sizeof(path), "tests/fuzz/corpus/%.*s",
+		       (int)(strlen(name) - strlen("_fuzz")), name);
+	add(path);
+}
+
 int main(int argc, char **argv)
 {
-	uint64_t changes = 0;
+	uint64_t changes = argc > 1 ? 0 : CHANGES_DEFAULT;
 	int opt;
 
 	while ((opt = getopt(argc, argv, "n:s:w:")) != -1) {
@@ -171,13 +221,24 @@ int main(int argc, char **argv)
 		default: return 2;
 		}
 	}
+	if (fuzz_harness.kinds && access(fuzz_bases_dir(), R_OK)) {
+		(void)printf(
+			"skip: no base images: e2fsprogs was not installed when this was built\n");
+		return 77;
+	}
 	LLVMFuzzerInitialize(&argc, &argv);
+	if (log_set_sink(LOG_SINK_FILE, "/dev/null"))
+		return 2;
+	watch(SIGABRT);
+	watch(SIGALRM);
 	for (int i = optind; i < argc; i++)
 		add(argv[i]);
-	for (uint32_t i = 0; i < input_count; i++)
-		run_one(inputs[i].data, inputs[i].size);
+	if (argc == 1)
+		add_committed(argv[0]);
+	run_saved();
 	run_changes(changes);
-	(void)printf("%u inputs, %llu changed ones\n", input_count, (unsigned long long)changes);
+	(void)dprintf(STDOUT_FILENO, "%u inputs, %llu changed ones\n", input_count,
+		      (unsigned long long)changes);
 	for (uint32_t i = 0; i < input_count; i++) {
 		free(inputs[i].data);
 		free(inputs[i].path);

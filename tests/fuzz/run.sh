@@ -3,8 +3,8 @@
 # holds it. Inputs found are kept in FUZZ_CORPUS (BUILD/corpus), so that the next run goes on from there. Prints and writes
 # to build/results/fuzz.json what ran; a crash leaves its input beside the log and fails the run.
 #
-#   run.sh BUILD merge    instead: cut what was found down to the inputs that add coverage, at most CORPUS_FILES_MAX of
-#                         the smallest per harness, and put them into tests/fuzz/corpus
+#   run.sh BUILD merge    instead: cut what was found down to the inputs that add coverage, and put CORPUS_FILES_MAX of
+#                         each harness, small and large, into tests/fuzz/corpus
 
 set -euo pipefail
 BUILD=${1:?usage: run.sh BUILD [merge]}
@@ -17,7 +17,7 @@ FUZZ_TIMEOUT_S=10
 RSS_MB_MAX=2048
 INPUT_BYTES_MAX=1024
 CORPUS_FILES_MAX=40
-CORPUS_BYTES_MAX=6144
+CORPUS_INPUT_MAX=400
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 
 harnesses() {
@@ -74,20 +74,24 @@ report() {
 	return "$worst"
 }
 
-# The smallest first, until either limit: blind changes of them cover most of what all of them do.
+# Every so-manieth by size: the small ones alone would be the shallow ones.
 merge_one() { # NAME
-	local name=$1 target=tests/fuzz/corpus/$1 found files=0 bytes=0 size file
+	local name=$1 target=tests/fuzz/corpus/$1 found files=0 bytes=0 size file number=0 step
+	local -a sizes
 	found=$(mktemp -d)
 	mkdir -p "$target"
 	"$BUILD/bin/fuzz/${name}_fuzz" -merge=1 "-timeout=$FUZZ_TIMEOUT_S" "-max_len=$INPUT_BYTES_MAX" \
 		"$found" "$target" "$CORPUS/$name" >"$LOGS/$name.merge.log" 2>&1 </dev/null
 	# Those that keep a hash for a name are replaced; past crashes stay.
 	find "$target" -type f -regextype posix-extended -regex '.*/[0-9a-f]{40}' -delete
+	mapfile -t sizes < <(find "$found" -type f -size "-${CORPUS_INPUT_MAX}c" -printf '%s %p\n' | sort -n)
+	step=$(((${#sizes[@]} + CORPUS_FILES_MAX - 1) / CORPUS_FILES_MAX))
 	while read -r size file; do
-		if [ "$files" -ge "$CORPUS_FILES_MAX" ] || [ $((bytes + size)) -gt "$CORPUS_BYTES_MAX" ]; then break; fi
+		number=$((number + 1))
+		[ $((number % step)) -eq 0 ] || continue
 		cp "$file" "$target/"
 		files=$((files + 1)) bytes=$((bytes + size))
-	done < <(find "$found" -type f -printf '%s %p\n' | sort -n)
+	done < <(printf '%s\n' "${sizes[@]}")
 	rm -rf "$found"
 	echo "$name: $files inputs, $bytes bytes"
 }

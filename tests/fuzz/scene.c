@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -116,10 +117,11 @@ static const uint64_t special[] = {
 	0xea020000, 0xdeu,	0xc03b3998, 0xffffffffffffffff,
 };
 
+/* Relaxed: scene_end() reads the marks when every thread that set one was joined. */
 void scene_touch(struct scene *sc, uint64_t off, uint64_t len)
 {
 	for (uint64_t b = off / sc->block_size; len && b <= (off + len - 1) / sc->block_size; b++)
-		sc->dirty[b] = 1;
+		atomic_store_explicit(&sc->dirty[b], 1, memory_order_relaxed);
 }
 
 static bool is_big_endian(uint32_t kind)
@@ -277,10 +279,11 @@ void scene_end(struct scene *sc)
 	uint32_t bs = sc->block_size;
 
 	for (uint64_t b = 0; b < sc->size / bs; b++) {
-		if (sc->dirty[b])
-			memcpy(sc->bytes + b * bs, sc->base + b * bs, bs);
+		if (!atomic_load_explicit(&sc->dirty[b], memory_order_relaxed))
+			continue;
+		memcpy(sc->bytes + b * bs, sc->base + b * bs, bs);
+		atomic_store_explicit(&sc->dirty[b], 0, memory_order_relaxed);
 	}
-	memset(sc->dirty, 0, sc->size / bs);
 }
 
 /* ---- the device ----------------------------------------------------------- */

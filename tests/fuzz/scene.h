@@ -56,9 +56,9 @@ struct place {
 struct scene {
 	char name[32];
 	uint64_t size;
-	uint8_t *base;	/* the image as made */
-	uint8_t *bytes; /* the image now */
-	uint8_t *dirty; /* a byte per block: differs from the base, perhaps */
+	uint8_t *base;		/* the image as made */
+	uint8_t *bytes;		/* the image now */
+	_Atomic uint8_t *dirty; /* [atomic] a byte per block: differs from the base, perhaps */
 	uint32_t block_size, blocks_per_group, inodes_per_group, inode_size, desc_size;
 	uint32_t group_count, first_data_block;
 	struct place places[PLACES_MAX];	  /* by kind */
