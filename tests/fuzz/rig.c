@@ -64,35 +64,47 @@ int rig_open(struct rig *r, struct scene *sc)
 /* Data written here begins so; no metadata ever does. */
 static const uint8_t mark[16] = "kfs fuzz data.\n";
 
-static void check_no_data(const struct rig *r, uint64_t pblk, uint64_t count)
+static void note_metadata(struct rig *r, uint64_t pblk, uint64_t count)
 {
-	const struct scene *sc = r->sc;
-	uint32_t bs = fs_store(r->fs)->block_size;
-
-	for (; count && (pblk + 1) * bs <= sc->size; pblk++, count--)
-		FUZZ_CHECK(memcmp(sc->bytes + pblk * bs, mark, sizeof(mark)) != 0);
+	if (r->range_count < RIG_RANGES_MAX)
+		r->ranges[r->range_count++] = (struct rig_range){ pblk, count };
 }
 
-/* Bitmaps, tables and descriptors are where the opened filesystem says, not where the base had them. */
-static void check_metadata(const struct rig *r)
+/* Bitmaps, tables and log are where the opened filesystem says, not where the base had them. */
+static void note_all_metadata(struct rig *r)
 {
 	const struct store *s = fs_store(r->fs);
 
-	check_no_data(r, s->sb_buf->pblk, 1);
+	note_metadata(r, s->sb_buf->pblk, 1);
 	for (uint32_t g = 0; g < s->group_count; g++) {
-		check_no_data(r, s->groups[g].block_bitmap, 1);
-		check_no_data(r, s->groups[g].inode_bitmap, 1);
-		check_no_data(r, s->groups[g].inode_table, s->itable_blocks);
+		note_metadata(r, s->groups[g].block_bitmap, 1);
+		note_metadata(r, s->groups[g].inode_bitmap, 1);
+		note_metadata(r, s->groups[g].inode_table, s->itable_blocks);
 	}
 	for (uint32_t i = 0; i < s->journal_run_count; i++)
-		check_no_data(r, s->journal_runs[i].pblk, s->journal_runs[i].count);
+		note_metadata(r, s->journal_runs[i].pblk, s->journal_runs[i].count);
+	r->noted_block_size = s->block_size;
+}
+
+/* Only when no thread of the filesystem is left: the commit thread writes there. */
+static void check_metadata(const struct rig *r)
+{
+	const struct scene *sc = r->sc;
+	uint32_t bs = r->noted_block_size;
+
+	for (uint32_t i = 0; i < r->range_count; i++) {
+		uint64_t pblk = r->ranges[i].pblk, count = r->ranges[i].count;
+
+		for (; count && (pblk + 1) * bs <= sc->size; pblk++, count--)
+			FUZZ_CHECK(memcmp(sc->bytes + pblk * bs, mark, sizeof(mark)) != 0);
+	}
 }
 
 void rig_close(struct rig *r, bool crash)
 {
 	for (uint32_t i = 0; i < r->node_count; i++)
 		fs_forget(r->fs, r->session, r->nodes[i], 1);
-	check_metadata(r);
+	note_all_metadata(r);
 	if (crash) {
 		fs_destroy(r->fs);
 	} else {
@@ -100,6 +112,7 @@ void rig_close(struct rig *r, bool crash)
 		(void)fs_close(r->fs); /* what a broken image makes of it is its business */
 	}
 	inval_free(r->bus);
+	check_metadata(r);
 }
 
 /* ---- looking -------------------------------------------------------------- */

@@ -21,6 +21,12 @@ struct rig_name {
 	char text[255];
 };
 
+/* Blocks that no data may be written to. */
+#define RIG_RANGES_MAX 64
+struct rig_range {
+	uint64_t pblk, count;
+};
+
 struct rig {
 	struct scene *sc;
 	struct inval_bus *bus;
@@ -32,6 +38,8 @@ struct rig {
 	uint32_t node_count;
 	struct rig_name names[RIG_NAMES_MAX];
 	uint32_t name_count;
+	struct rig_range ranges[RIG_RANGES_MAX];
+	uint32_t range_count, noted_block_size;
 	uint8_t buf[RIG_BUF_SIZE];
 };
 
