@@ -3,6 +3,7 @@
 #include "tests/fuzz/scene.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -18,6 +19,8 @@
 static struct scene scenes[SCENES_MAX];
 static uint32_t scene_first, scene_count, allowed;
 static uint8_t current_flags;
+/* [atomic] calls of the device until it fails, and how many fail then */
+static _Atomic int64_t calls_left, faults_left;
 
 /* ---- loading -------------------------------------------------------------- */
 
@@ -271,6 +274,14 @@ struct scene *scene_begin(struct input *in)
 	}
 	if (!(current_flags & SCENE_KEEP_CHECKSUMS))
 		scene_seal(sc);
+	atomic_store(&faults_left, 0);
+	if (current_flags & SCENE_FAULTS) {
+		uint16_t when = in_u16(in);
+
+		atomic_store(&calls_left, when & 0x3ff);
+		/* A few that pass, or a medium that is gone. */
+		atomic_store(&faults_left, when & 0x8000 ? INT64_MAX : 1 + (when >> 12));
+	}
 	return sc;
 }
 
@@ -298,10 +309,21 @@ static struct scene *scene_of(struct bdev *b)
 	return container_of(b, struct scene_dev, bdev)->sc;
 }
 
+/* Threads may race for the last call that works: which of them fails is any of them. */
+static bool fails(void)
+{
+	if (!atomic_load(&faults_left) || atomic_fetch_sub(&calls_left, 1) > 0)
+		return false;
+	atomic_fetch_sub(&faults_left, 1);
+	return true;
+}
+
 static int dev_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off)
 {
 	const uint8_t *from = scene_of(b)->bytes + off;
 
+	if (fails())
+		return -EIO;
 	for (int i = 0; i < iovcnt; i++) {
 		memcpy(iov[i].iov_base, from, iov[i].iov_len);
 		from += iov[i].iov_len;
@@ -313,6 +335,8 @@ static int dev_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint6
 {
 	struct scene *sc = scene_of(b);
 
+	if (fails())
+		return -EIO;
 	for (int i = 0; i < iovcnt; i++) {
 		scene_touch(sc, off, iov[i].iov_len);
 		memcpy(sc->bytes + off, iov[i].iov_base, iov[i].iov_len);
@@ -323,7 +347,7 @@ static int dev_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint6
 
 static int dev_flush(struct bdev *b UNUSED)
 {
-	return 0;
+	return fails() ? -EIO : 0;
 }
 
 static int dev_zero(struct bdev *b, uint64_t off, uint64_t len)

@@ -74,6 +74,8 @@ enum {
 	SCENE_SHARED = 1u << 4, /* profile share=on, where it matters */
 	SCENE_CRASH = 1u << 5,	/* end as by a crash, then open again */
 	SCENE_ERRORS_RO = 1u << 6,
+	SCENE_FAULTS =
+		1u << 7, /* the medium fails: two bytes behind the edits say when, and how often */
 };
 
 enum edit_op {

@@ -65,7 +65,7 @@ static void operate(struct inode *i, struct input *in)
 		error = inode_write(&h, i);
 	(void)journal_stop(&h);
 	if (!error && !(op & 0x80) && op % 8 != 5 && op % 8 != 6 && x.value &&
-	    !(scene_flags() & SCENE_TINY_CACHE))
+	    !(scene_flags() & SCENE_FAULTS))
 		FUZZ_CHECK(xattr_get(i, x.name, NULL, 0) == (ssize_t)x.len);
 }
 

@@ -15,7 +15,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/inval/inval.h"
-#include "daemon/proto/proto.h"
+#include "daemon/proto/session.h"
 #include "daemon/proto/wire.h"
 #include "tests/lib/test.h"
 #include "tests/unit/daemon/proto/fake_fs.h"
@@ -204,6 +204,31 @@ static void expect_reply(int error)
 	send();
 	CHECK_EQ(got.replies + got.dones, before + 1);
 	CHECK_EQ(got.error, error);
+}
+
+/* Each opcode once with nothing but zeros for arguments and names, everything logged. */
+TEST(test_dispatch__traces_any_request)
+{
+	static const char names[] = "a\0b";
+
+	start(true);
+	CHECK_OK(log_set_sink(LOG_SINK_FILE, "/dev/null"));
+	log_set_level(LOG_LEVEL_TRACE);
+	for (uint32_t opcode = 1; opcode < PROTO_OPCODES; opcode++) {
+		static const uint8_t zeros[128];
+		const struct op_def *def = op_def_of(opcode);
+		unsigned before = got.replies + got.dones;
+
+		if (!def || opcode == FUSE_INIT || opcode == FUSE_DESTROY)
+			continue;
+		begin(opcode, 1);
+		add(zeros, def->arg_size);
+		add(names, def->names == 2 ? 4 : def->names * 2u);
+		send();
+		CHECK_EQ(got.replies + got.dones, before + 1);
+	}
+	log_set_level(LOG_LEVEL_OFF);
+	stop();
 }
 
 TEST(test_init__agrees_on_the_writeback_profile)
