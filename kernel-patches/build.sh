@@ -1,0 +1,176 @@
+#!/usr/bin/env bash
+# Builds the patched FUSE as the module fusebpf, for stock kernels that have FUSE built in.
+#
+#   build.sh sources DIR [SERIES]   the patched, renamed sources and their Makefile in DIR; needs no compiler
+#   build.sh module DIR [SERIES]    fusebpf.ko for Debian's newest kernel of the series, in DIR (for the virtual machine)
+#   build.sh install [KERNEL]       for this machine's kernel (or KERNEL, as in uname -r): by DKMS if it is installed
+#   build.sh uninstall
+#
+# SERIES is a folder beside this script, 6.12 unless said otherwise.
+
+set -euo pipefail
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+NAME=fusebpf
+OBJECTS="dev dir file inode control xattr acl readdir ioctl iomode dax passthrough bpf"
+
+say() { echo "build: $*" >&2; }
+die() {
+	say "$*"
+	exit 1
+}
+
+# edit FILE EXPRESSION…: each sed expression has to change something, so that a newer kernel cannot slip through.
+edit() {
+	local file=$1 expression
+	shift
+	for expression; do
+		sed -E "$expression" "$file" >"$file.new"
+		! cmp -s "$file" "$file.new" || die "${file##*/}: nothing to rename by $expression"
+		mv "$file.new" "$file"
+	done
+}
+
+# Everything of which a kernel can have only one.
+rename_sources() {
+	local dir=$1
+	edit "$dir/fuse_i.h" "s/pr_fmt\(fmt\) \"fuse: \"/pr_fmt(fmt) \"$NAME: \"/"
+	edit "$dir/fuse_trace.h" "s/TRACE_SYSTEM fuse$/TRACE_SYSTEM $NAME/"
+	edit "$dir/dev.c" \
+		"s/\.minor = FUSE_MINOR/.minor = MISC_DYNAMIC_MINOR/" \
+		"s/(\.name  = )\"fuse\"/\1\"$NAME\"/" \
+		"/MODULE_ALIAS_MISCDEV\(FUSE_MINOR\)/d" \
+		"s/devname:fuse/devname:$NAME/" \
+		"s/\"fuse_request\"/\"${NAME}_request\"/"
+	edit "$dir/control.c" "s/\"fusectl\"/\"${NAME}ctl\"/"
+	edit "$dir/inode.c" \
+		"s/\"fuseblk\"/\"${NAME}blk\"/" \
+		"s/(\.name[[:space:]]*= )\"fuse\"/\1\"$NAME\"/" \
+		"s/MODULE_ALIAS_FS\(\"fuse\"\)/MODULE_ALIAS_FS(\"$NAME\")/" \
+		"s/kobject_create_and_add\(\"fuse\"/kobject_create_and_add(\"$NAME\"/" \
+		"s/\"fuse_inode\"/\"${NAME}_inode\"/" \
+		"s/Filesystem in Userspace\"/Filesystem in Userspace, answered by BPF programs\"/"
+}
+
+write_makefile() {
+	local dir=$1 object
+	{
+		echo "# Written by kernel-patches/build.sh."
+		echo "obj-m := $NAME.o"
+		printf '%s-y :=' "$NAME"
+		for object in $OBJECTS; do printf ' %s.o' "$object"; done
+		echo
+		echo "ccflags-y := -I\$(src) -D__DISABLE_EXPORTS -DCONFIG_FUSE_BPF=1"
+	} >"$dir/Makefile"
+}
+
+sources() {
+	local dir=$1 series=$2 source patch object
+	[ -d "$HERE/$series" ] || die "no series for $series"
+	source=$("$HERE/fetch.sh" source "$series")
+	rm -rf "$dir.new" && mkdir -p "$dir.new/tree"
+	cp -r "$source/fs" "$source/Documentation" "$dir.new/tree"
+	for patch in "$HERE/$series"/*.patch; do
+		patch -d "$dir.new/tree" -p1 -s -f --no-backup-if-mismatch <"$patch" || die "${patch##*/} does not apply"
+	done
+	for object in $OBJECTS; do cp "$dir.new/tree/fs/fuse/$object.c" "$dir.new"; done
+	cp "$dir.new/tree/fs/fuse"/*.h "$dir.new"
+	rm -rf "$dir.new/tree"
+	rename_sources "$dir.new"
+	write_makefile "$dir.new"
+	rm -rf "$dir" && mv "$dir.new" "$dir"
+}
+
+# compile SOURCES HEADERS: resolve_btfids and pahole give the module its BTF from the kernel's.
+compile() {
+	local log=$1/build.log
+	command -v pahole >/dev/null || die "pahole is not installed, and a module without BTF takes no programs"
+	make -C "$2" M="$1" modules >"$log" 2>&1 || {
+		grep -E 'error|Error' "$log" >&2 || tail -n 20 "$log" >&2
+		die "compiling failed, see $log"
+	}
+	readelf -S "$1/$NAME.ko" | grep -q '\.BTF' || die "$NAME.ko has no BTF: see $log"
+	if grep -E 'warning:' "$log" >&2; then die "warnings, see $log"; fi
+}
+
+# What a module is made from: if that is the same, so is the module.
+fingerprint() {
+	cat "$HERE/build.sh" "$HERE/$1"/*.patch "$2/release" | sha256sum
+}
+
+module() {
+	local dir=$1 series=$2 kernel release
+	mkdir -p "$dir"
+	dir=$(cd "$dir" && pwd)
+	kernel=$("$HERE/fetch.sh" kernel "$series")
+	release=$(cat "$kernel/release")
+	if [ -e "$dir/$NAME.ko" ] && fingerprint "$series" "$kernel" | cmp -s - "$dir/fingerprint"; then return; fi
+	sources "$dir/src" "$series"
+	compile "$dir/src" "$kernel/usr/src/linux-headers-$release"
+	cp "$dir/src/$NAME.ko" "$dir/$NAME.ko"
+	fingerprint "$series" "$kernel" >"$dir/fingerprint"
+}
+
+need_root() {
+	[ "$(id -u)" -eq 0 ] || die "needs root"
+}
+
+version() {
+	cat "$HERE/build.sh" "$HERE/$1"/*.patch | sha256sum | cut -c 1-12
+}
+
+write_dkms_conf() {
+	local series=$2
+	cat >"$1/dkms.conf" <<-CONF
+		PACKAGE_NAME=$NAME
+		PACKAGE_VERSION=$3
+		BUILT_MODULE_NAME[0]=$NAME
+		DEST_MODULE_LOCATION[0]=/updates/dkms
+		MAKE[0]="make -C \${kernel_source_dir} M=\${dkms_tree}/\${PACKAGE_NAME}/\${PACKAGE_VERSION}/build modules"
+		CLEAN="make -C \${kernel_source_dir} M=\${dkms_tree}/\${PACKAGE_NAME}/\${PACKAGE_VERSION}/build clean"
+		BUILD_EXCLUSIVE_KERNEL="^${series//./\\.}\."
+		AUTOINSTALL=yes
+	CONF
+}
+
+install_module() {
+	local kernel=$1 series version dir
+	need_root
+	series=$(sed -E 's/^([0-9]+\.[0-9]+).*/\1/' <<<"$kernel")
+	[ -d "$HERE/$series" ] || die "no series for kernel $kernel"
+	[ -e "/lib/modules/$kernel/build" ] || die "headers of $kernel are missing: apt-get install linux-headers-$kernel pahole"
+	version=$(version "$series")
+	dir=/usr/src/$NAME-$version
+	sources "$dir" "$series"
+	write_dkms_conf "$dir" "$series" "$version"
+	if command -v dkms >/dev/null; then
+		dkms install --force -m "$NAME" -v "$version" -k "$kernel"
+	else
+		say "dkms is not installed: a newer kernel will need this again"
+		compile "$dir" "/lib/modules/$kernel/build"
+		install -D -m 644 "$dir/$NAME.ko" "/lib/modules/$kernel/updates/$NAME.ko"
+		depmod "$kernel"
+	fi
+	say "installed for $kernel; load it with: modprobe $NAME"
+}
+
+uninstall_module() {
+	local dir
+	need_root
+	if grep -qw "^$NAME" /proc/modules; then rmmod "$NAME" || die "the module is in use: unmount first"; fi
+	for dir in /usr/src/$NAME-*; do
+		[ -d "$dir" ] || continue
+		if command -v dkms >/dev/null; then dkms remove -m "$NAME" -v "${dir##*-}" --all || say "dkms does not know ${dir##*/}"; fi
+		rm -rf "$dir"
+	done
+	find /lib/modules -name "$NAME.ko*" -path '*/updates/*' -delete
+	depmod
+}
+
+case ${1:-} in
+sources) sources "${2:?usage: build.sh sources DIR [SERIES]}" "${3:-6.12}" ;;
+module) module "${2:?usage: build.sh module DIR [SERIES]}" "${3:-6.12}" ;;
+install) install_module "${2:-$(uname -r)}" ;;
+uninstall) uninstall_module ;;
+*) die "usage: build.sh sources DIR [SERIES] | module DIR [SERIES] | install [KERNEL] | uninstall" ;;
+esac
