@@ -89,7 +89,7 @@ compile() {
 		grep -E 'error|Error' "$log" >&2 || tail -n 20 "$log" >&2
 		die "compiling failed, see $log"
 	}
-	readelf -S "$1/$NAME.ko" | grep -q '\.BTF' || die "$NAME.ko has no BTF: see $log"
+	[ "$(readelf -S "$1/$NAME.ko" | grep -c '\.BTF')" -gt 0 ] || die "$NAME.ko has no BTF: see $log"
 	if grep -E 'warning:' "$log" >&2; then die "warnings, see $log"; fi
 }
 
@@ -107,7 +107,8 @@ module() {
 	if [ -e "$dir/$NAME.ko" ] && fingerprint "$series" "$kernel" | cmp -s - "$dir/fingerprint"; then return; fi
 	sources "$dir/src" "$series"
 	compile "$dir/src" "$kernel/usr/src/linux-headers-$release"
-	cp "$dir/src/$NAME.ko" "$dir/$NAME.ko"
+	# Without debug information; BTF stays.
+	strip -g -o "$dir/$NAME.ko" "$dir/src/$NAME.ko"
 	fingerprint "$series" "$kernel" >"$dir/fingerprint"
 }
 

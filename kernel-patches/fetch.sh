@@ -151,6 +151,7 @@ fetch_kernel() {
 		touch "$new/.complete"
 		install_dir "$new" "$dir"
 		relocate_headers "$dir" "$release"
+		PATH=$PATH:/sbin:/usr/sbin depmod -b "$dir" "$release"
 	fi
 	echo "$dir"
 }

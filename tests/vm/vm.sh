@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# Runs a command inside a virtual machine with a stock Debian kernel, no KVM needed:
+#
+#   vm.sh [OPTION…] COMMAND [WORD…]
+#
+#   --kernel SERIES   6.12 (default)
+#   --memory SIZE     2G
+#   --cpus N          2
+#   --icount          count instructions: the guest's clock is 1 ns an instruction, all processors together; repeatable
+#   --timeout SECONDS 300
+#
+# The guest's root is this machine's, read-only by 9p, under an overlay in memory: programs, libraries and this tree are
+# where they are here, writes are lost at the end. Modules of the guest's kernel load by modprobe, fusebpf (built first if it
+# is not there) by "insmod $VM_FUSEBPF". Standard output and error of the command are printed; the exit status is
+# the command's, 124 after the time limit, 125 if the guest died or its kernel complained (its console is then shown).
+#
+# Environment: BUILD (folder of the build), KFS_CACHE (see kernel-patches/fetch.sh).
+
+set -euo pipefail
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+TOP=$(cd "$HERE/../.." && pwd)
+BUILD=${BUILD:-$TOP/build}
+case $BUILD in /*) ;; *) BUILD=$TOP/$BUILD ;; esac
+
+KERNEL=6.12 MEMORY=2G CPUS=2 TIMEOUT=300
+ACCEL=(-accel "tcg,thread=multi")
+while [ $# -gt 0 ]; do
+	case $1 in
+	--kernel) KERNEL=$2 && shift 2 ;;
+	--memory) MEMORY=$2 && shift 2 ;;
+	--cpus) CPUS=$2 && shift 2 ;;
+	--timeout) TIMEOUT=$2 && shift 2 ;;
+	--icount)
+		ACCEL=(-accel "tcg,thread=single" -icount "shift=0,sleep=off")
+		shift
+		;;
+	--) shift && break ;;
+	-*)
+		echo "vm: unknown option: $1" >&2
+		exit 2
+		;;
+	*) break ;;
+	esac
+done
+[ $# -gt 0 ] || {
+	echo "usage: vm.sh [--kernel SERIES] [--memory SIZE] [--cpus N] [--icount] [--timeout SECONDS] COMMAND [WORD…]" >&2
+	exit 2
+}
+
+die() {
+	echo "vm: $*" >&2
+	exit 125
+}
+
+command -v qemu-system-x86_64 >/dev/null || die "qemu-system-x86_64 is not installed: tests/lib/deps.sh install vm"
+command -v busybox >/dev/null || die "busybox is not installed: tests/lib/deps.sh install vm"
+
+KERNEL_DIR=$("$TOP/kernel-patches/fetch.sh" kernel "$KERNEL")
+RELEASE=$(cat "$KERNEL_DIR/release")
+MODULE_DIR=$BUILD/vm/$KERNEL
+"$TOP/kernel-patches/build.sh" module "$MODULE_DIR" "$KERNEL"
+
+# What has to be there before the root is: 9p over virtio, overlayfs.
+early_modules() {
+	modprobe -d "$KERNEL_DIR" -S "$RELEASE" --show-depends -a 9p 9pnet_virtio overlay |
+		awk '$1 == "insmod" && !seen[$2]++ { print $2 }'
+}
+
+# The initramfs holds busybox, those modules and guest-init.sh; it is made again when one of them changes.
+make_initramfs() {
+	local image=$1 root=$1.root module name
+	rm -rf "$root" && mkdir -p "$root"/{bin,modules,proc,sys,dev,lower,rw,new}
+	cp "$(command -v busybox)" "$root/bin/busybox"
+	cp "$HERE/guest-init.sh" "$root/init"
+	chmod 755 "$root/init"
+	: >"$root/modules/order"
+	early_modules >"$image.modules"
+	while read -r module; do
+		name=$(basename "${module%.xz}")
+		xz -dc "$module" >"$root/modules/$name"
+		echo "$name" >>"$root/modules/order"
+	done <"$image.modules"
+	(cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet | gzip -1) >"$image.new"
+	mv "$image.new" "$image"
+	rm -rf "$root"
+}
+
+INITRAMFS=$MODULE_DIR/initramfs
+if [ ! -e "$INITRAMFS" ] || [ "$HERE/guest-init.sh" -nt "$INITRAMFS" ] || [ "$KERNEL_DIR/release" -nt "$INITRAMFS" ]; then
+	make_initramfs "$INITRAMFS"
+fi
+
+JOB=$(mktemp -d "$MODULE_DIR/job.XXXXXX")
+cleanup() {
+	rm -rf "$JOB"
+}
+trap cleanup EXIT
+{
+	printf 'cd %q\n' "$PWD"
+	printf 'export BUILD=%q VM_KERNEL=%q VM_ICOUNT=%q PATH=%q\n' "$BUILD" "$RELEASE" "${ACCEL[2]:+1}" "$PATH"
+	printf 'export VM_MODULES=%q VM_FUSEBPF=%q\n' "$KERNEL_DIR/lib/modules" "$MODULE_DIR/fusebpf.ko"
+	printf 'run() {\n'
+	printf '%q ' "$@"
+	printf '\n}\n'
+} >"$JOB/job"
+
+status=0
+timeout -k 5 "$TIMEOUT" qemu-system-x86_64 "${ACCEL[@]}" -cpu max -smp "$CPUS" -m "$MEMORY" \
+	-nodefaults -no-user-config -nographic -no-reboot \
+	-kernel "$KERNEL_DIR/boot/vmlinuz-$RELEASE" -initrd "$INITRAMFS" \
+	-append "console=ttyS0 quiet loglevel=5 panic=-1 oops=panic nowatchdog rcupdate.rcu_cpu_stall_suppress=1 kfs.job=$JOB/job" \
+	-fsdev "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap" \
+	-device virtio-9p-pci,fsdev=root,mount_tag=root \
+	-chardev "file,id=console,path=$JOB/console" -serial chardev:console \
+	-chardev "file,id=out,path=$JOB/out" -device virtio-serial-pci -device virtconsole,chardev=out \
+	</dev/null >"$JOB/qemu" 2>&1 &
+QEMU=$!
+trap 'kill "$QEMU" 2>/dev/null || :; cleanup' EXIT
+trap 'exit 130' INT TERM
+# What the guest says is passed on while it says it, but for the last line, which is for us.
+: >>"$JOB/out"
+tail -n +1 -f --pid="$QEMU" "$JOB/out" 2>/dev/null | tr -d '\r' | sed -u '/^@vm-exit /d'
+wait "$QEMU" || status=$?
+trap cleanup EXIT
+
+if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+	tail -n 20 "$JOB/console" >&2
+	echo "vm: no end after $TIMEOUT s" >&2
+	exit 124
+fi
+cat "$JOB/qemu" >&2
+complaint='BUG:|WARNING:|Oops|general protection|refcount_t|UBSAN|KASAN|possible circular|suspicious RCU|Kernel panic'
+if grep -Eq "$complaint" "$JOB/console" || ! grep -q '^@vm-exit [0-9]*' "$JOB/out"; then
+	tail -n 80 "$JOB/console" >&2
+	die "the guest's kernel complained, or the guest died (qemu: $status)"
+fi
+exit "$(tr -d '\r' <"$JOB/out" | sed -n 's/^@vm-exit \([0-9]*\)$/\1/p' | tail -n 1)"
