@@ -60,7 +60,7 @@ struct fuse_bpf_ops {
 extern int fuse_bpf_name_copy(struct fuse_bpf_lookup *lookup, uint8_t *buf,
 			      uint32_t buf__sz) __ksym;
 /*
- * SipHash-2-4 with 128 bits of output (two little-endian words) of the name alone, keyed with k0, k1. hash__sz is 16.
+ * The name alone, hashed: hash[0] is SipHash-2-4 with the key (k0, k1), hash[1] with the key (k1, k0). hash__sz is 16.
  */
 extern int fuse_bpf_name_hash(struct fuse_bpf_lookup *lookup, uint64_t k0, uint64_t k1,
 			      uint64_t *hash, uint32_t hash__sz) __ksym;

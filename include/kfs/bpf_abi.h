@@ -11,7 +11,6 @@
 #ifndef KFS_BPF_ABI_H
 #define KFS_BPF_ABI_H
 
-#include <assert.h>
 #include <stdint.h>
 
 /* What a program returns. Anything but FUSE_BPF_ANSWERED sends the request to the daemon as if there were no program. */
@@ -50,11 +49,12 @@ struct fuse_bpf_entry {
 	/* 0x18 */ uint32_t valid_nsec;
 	/* 0x1c */ uint32_t reserved;
 };
-static_assert(sizeof(struct fuse_bpf_entry) == 0x20, "struct fuse_bpf_entry");
+_Static_assert(sizeof(struct fuse_bpf_entry) == 0x20, "struct fuse_bpf_entry");
 
 /* flags of struct fuse_bpf_attr. */
 enum {
-	FUSE_BPF_ATTR_BTIME = 1u << 0, /* btime_sec and btime_nsec are set; "no birth time known" is set and 0 */
+	FUSE_BPF_ATTR_BTIME = 1u << 0,	  /* btime_sec and btime_nsec hold the birth time */
+	FUSE_BPF_ATTR_NO_BTIME = 1u << 1, /* the node has none; with neither flag statx asks the daemon */
 };
 
 /* The attributes of a node: from ino to attr_flags it is struct fuse_attr of the FUSE protocol. */
@@ -82,6 +82,6 @@ struct fuse_bpf_attr {
 	/* 0x70 */ uint32_t btime_nsec;
 	/* 0x74 */ uint32_t reserved;
 };
-static_assert(sizeof(struct fuse_bpf_attr) == 0x78, "struct fuse_bpf_attr");
+_Static_assert(sizeof(struct fuse_bpf_attr) == 0x78, "struct fuse_bpf_attr");
 
 #endif

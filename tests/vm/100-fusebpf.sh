@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# The kernel's side of BPF answers, with a server and a program of the test's own.
+# timeout: 600
+
+set -eu
+insmod "$VM_FUSEBPF"
+"$BUILD/bin/tests/vm/fusebpf_test" "$@"
+rmmod fusebpf

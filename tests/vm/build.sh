@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Builds the programs that run in the guest and are no part of "make all", because they need libbpf >= 1.4 and clang's BPF
+# target:  tests/vm/build.sh   (BUILD: folder of the build, its libkfs.a and test.a are used)
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+BUILD=${BUILD:-build}
+TOOLS=$(kernel-patches/fetch.sh tools)
+OBJ=$BUILD/vm/obj
+LIB=$(echo "$TOOLS"/usr/lib/*/libbpf.a)
+FLAGS=(-std=gnu17 -D_GNU_SOURCE -I. -Iinclude -I"$OBJ" -isystem "$TOOLS/usr/include" -include daemon/base/banned.h
+	-Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wno-unused-result -O2 -g -pthread)
+
+mkdir -p "$OBJ" "$BUILD/bin/tests/vm"
+clang -g -O2 -target bpf -mcpu=v3 -ffreestanding -Wall -Werror -I. -isystem "$TOOLS/usr/include" \
+	-isystem "/usr/include/$(gcc -print-multiarch)" -c tests/vm/fusebpf.bpf.c -o "$OBJ/fusebpf.bpf.o"
+# bpftool writes for a newer libbpf: the links are ours to keep.
+"$TOOLS/usr/sbin/bpftool" gen skeleton "$OBJ/fusebpf.bpf.o" name probe | sed '/->link = \|\]\.link = /d' >"$OBJ/fusebpf.skel.h"
+${CC:-gcc} "${FLAGS[@]}" -o "$BUILD/bin/tests/vm/fusebpf_test" tests/vm/fusebpf_test.c tests/vm/fuse_server.c tests/vm/tables.c \
+	"$BUILD/lib/test.a" "$BUILD/lib/libkfs.a" "$LIB" -lelf -lz
