@@ -1,6 +1,9 @@
 #!/bin/busybox sh
-# The first program of the guest, in its initramfs: loads what reaches the root, and goes on there with guest.sh's part
-# below. Never returns: the guest is switched off.
+# The first program of the guest, in its initramfs: lays out the root, and goes on there. Never returns: the guest is
+# switched off.
+#
+# The root is a file system in memory, with the machine's folders bound into it. They come by 9p under an overlay, which no
+# path walk passes under RCU; the tests' mounts, below /mnt, are reached without touching them.
 
 /bin/busybox mkdir -p /bin && /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -19,15 +22,24 @@ done </modules/order
 mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose,msize=262144 root /lower || off "no root"
 mount -t tmpfs -o mode=755,size=70% rw /rw
 mkdir /rw/upper /rw/work
-mount -t overlay -o lowerdir=/lower,upperdir=/rw/upper,workdir=/rw/work root /new || off "no overlay"
+mount -t overlay -o lowerdir=/lower,upperdir=/rw/upper,workdir=/rw/work root /overlay || off "no overlay"
+mount -t tmpfs -o mode=755 root /new
+for entry in /overlay/*; do
+	name=${entry##*/}
+	case $name in proc | sys | dev | tmp | run | mnt | lost+found) continue ;; esac
+	if [ -h "$entry" ]; then
+		cp -P "$entry" "/new/$name"
+	elif [ -d "$entry" ]; then
+		mkdir "/new/$name"
+		mount --bind "$entry" "/new/$name"
+	fi
+done
 for dir in proc sys dev; do
-	mkdir -p "/new/$dir"
+	mkdir "/new/$dir"
 	mount --move "/$dir" "/new/$dir"
 done
-mkdir -p /new/tmp /new/run /new/mnt /new/lib/modules /new/dev/pts /new/dev/shm
-mount -t tmpfs -o mode=1777 tmp /new/tmp
-mount -t tmpfs -o mode=755 run /new/run
-mount -t tmpfs -o mode=755 mnt /new/mnt
+mkdir -p /new/tmp /new/run /new/mnt /new/dev/pts /new/dev/shm
+chmod 1777 /new/tmp
 mount -t tmpfs -o mode=1777 shm /new/dev/shm
 mount -t devpts pts /new/dev/pts
 mount -t bpf bpf /new/sys/fs/bpf
@@ -36,7 +48,8 @@ ip link set lo up
 hostname guest
 
 job=$(sed -n 's/.*kfs\.job=\([^ ]*\).*/\1/p' /new/proc/cmdline)
-cat >/rw/main.sh <<'MAIN'
+mkdir -p /new/run/vm
+cat >/new/run/vm/main.sh <<'MAIN'
 stty -F /dev/hvc0 raw -echo
 exec </dev/null >/dev/hvc0 2>&1
 . "$1"
@@ -49,6 +62,4 @@ sleep 0.1
 echo o >/proc/sysrq-trigger
 sleep 10
 MAIN
-mkdir -p /new/run/vm
-cp /rw/main.sh /new/run/vm/main.sh
 exec switch_root /new /bin/bash /run/vm/main.sh "$job"

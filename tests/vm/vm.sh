@@ -70,7 +70,7 @@ early_modules() {
 # The initramfs holds busybox, those modules and guest-init.sh; it is made again when one of them changes.
 make_initramfs() {
 	local image=$1 root=$1.root module name
-	rm -rf "$root" && mkdir -p "$root"/{bin,modules,proc,sys,dev,lower,rw,new}
+	rm -rf "$root" && mkdir -p "$root"/{bin,modules,proc,sys,dev,lower,rw,overlay,new}
 	cp "$(command -v busybox)" "$root/bin/busybox"
 	cp "$HERE/guest-init.sh" "$root/init"
 	chmod 755 "$root/init"
