@@ -8,6 +8,7 @@
 #   make crash         SEED=n CRASH='--seconds 600 ...'  power cuts, long
 
 #   make fuzz FUZZ_S=60 FUZZ=word   every harness under libFuzzer for so many seconds, or those of that name
+#   make vm            tests in a virtual machine with a stock kernel and our module: KERNEL=6.12
 #   make install       DESTDIR= PREFIX=                  make clean
 #
 #   make kill          KILLS=500 SEED=n: kill -9 of the daemon under load, that many times; what was durable is there
@@ -343,6 +344,15 @@ images:
 fault: tests-programs
 	$(Q)$(DEPS) ensure build run test
 	$(Q)BUILD=$(BUILD) tests/fault/run.sh $(or $(WORDS),--all)
+
+# In a virtual machine with Debian's kernel and the module of kernel-patches/; what it needs is fetched into KFS_CACHE.
+KERNEL ?= 6.12
+.PHONY: vm
+vm:
+	$(Q)$(DEPS) ensure build run vm
+	$(Q)$(MAKE) --no-print-directory $(PARALLEL) DEV=1 all
+	$(Q)BUILD=$(BUILD) tests/vm/build.sh
+	$(Q)BUILD=$(BUILD) VM_SERIES=$(KERNEL) T='$(T)' tests/run.sh vm
 
 check: tests-programs
 	$(Q)BUILD=$(BUILD) T='$(T)' tests/run.sh unit $(UNITS) $(FUZZ_DRIVERS)

@@ -159,7 +159,7 @@ uninstall_module() {
 	local dir
 	need_root
 	if grep -qw "^$NAME" /proc/modules; then rmmod "$NAME" || die "the module is in use: unmount first"; fi
-	for dir in /usr/src/$NAME-*; do
+	for dir in "/usr/src/$NAME"-*; do
 		[ -d "$dir" ] || continue
 		if command -v dkms >/dev/null; then dkms remove -m "$NAME" -v "${dir##*-}" --all || say "dkms does not know ${dir##*/}"; fi
 		rm -rf "$dir"

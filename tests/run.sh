@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Runs tests and says how they went.
 #
-#   tests/run.sh [lint] [unit PROGRAM…] [integration] [real]
+#   tests/run.sh [lint] [unit PROGRAM…] [integration] [real] [vm]
 #
 # Environment: BUILD (folder of the build), T (only tests whose name holds this), J (integration scripts at a time,
-# default 1), KFS_OPTS and KFS_MKFS_OPTS (forced odd settings, see lib/lib.sh).
+# default 1), KFS_OPTS and KFS_MKFS_OPTS (forced odd settings, see lib/lib.sh), VM_SERIES (the kernel of vm's guest).
 #
 # A test exits 0 (passed), 77 (skipped, a line "skip: REASON" says why) or anything else (failed: its last lines are shown,
 # the whole log stays in BUILD/tmp/<name>.log). The rows go to BUILD/results/test.json. The last line is
@@ -48,12 +48,13 @@ add_unit() {
 	add "$name" "$TIMEOUT_UNIT" "$1"
 }
 
-add_scripts() { # FOLDER
-	local script limit
-	for script in tests/"$1"/[0-9]*.sh; do
+add_scripts() { # FOLDER COMMAND…
+	local script limit folder=$1
+	shift
+	for script in tests/"$folder"/[0-9]*.sh; do
 		[ -e "$script" ] || continue
 		limit=$(sed -n 's/^# timeout: *\([0-9][0-9]*\) *$/\1/p' "$script" | head -n 1)
-		add "$1/$(basename "$script" .sh)" "${limit:-$TIMEOUT_DEFAULT}" "bash $script"
+		add "$folder/$(basename "$script" .sh)" "${limit:-$TIMEOUT_DEFAULT}" "$* $script"
 	done
 }
 
@@ -133,7 +134,8 @@ for word; do
 	lint | unit) what=$word ;;&
 	lint) add_lint ;;
 	unit) ;;
-	integration | real) add_scripts "$word" ;;
+	integration | real) add_scripts "$word" bash ;;
+	vm) add_scripts vm tests/vm/vm.sh --kernel "${VM_SERIES:-6.12}" --timeout 3600 bash ;;
 	*)
 		[ "$what" = unit ] || { echo "run.sh: unknown word: $word" >&2; exit 2; }
 		add_unit "$word"
@@ -144,7 +146,7 @@ done
 rm -rf --one-file-system "$TMP"
 mkdir -p "$TMP" "$BUILD/results"
 mapfile -t quick < <(select_names lint; select_names unit; select_names fuzz)
-mapfile -t slow < <(select_names integration; select_names real)
+mapfile -t slow < <(select_names integration; select_names real; select_names vm)
 if [ "${#quick[@]}" -gt 0 ]; then run_all 2 "${quick[@]}"; fi
 if [ "${#slow[@]}" -gt 0 ]; then run_all "${J:-1}" "${slow[@]}"; fi
 

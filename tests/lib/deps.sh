@@ -8,7 +8,7 @@
 #
 # PACKAGE:COMMAND in the list: not wanted where that command is there from elsewhere (another vendor's package may conflict).
 #
-# Sets: build (compile and install), run (make run), test (make test), real (make real), fuzz (make fuzz).
+# Sets: build (compile and install), run (make run), test (make test), real (make real), fuzz (make fuzz), vm (make vm).
 
 set -euo pipefail
 
@@ -56,6 +56,17 @@ packages() {
 		real   npm:npm           the same
 		real   postgresql        a database with its own recovery
 		test   kmod              modprobe ext4, loop
+		vm     qemu-system-x86   boots a stock kernel without KVM
+		vm     busybox-static    the first program of the guest
+		vm     cpio              its initramfs
+		vm     pahole            type information of the module, without which it takes no BPF programs
+		vm     clang             the BPF target
+		vm     libelf-dev        libbpf's
+		vm     zlib1g-dev        libbpf's
+		vm     kmod              the guest's modules
+		vm     xz-utils          Debian's kernel packages and modules
+		vm     patch             applies the series
+		vm     binutils          readelf, strip
 	LIST
 }
 

@@ -5,4 +5,7 @@
 set -eu
 insmod "$VM_FUSEBPF"
 "$BUILD/bin/tests/vm/fusebpf_test" "$@"
+
+# Whatever was attached, pinned or killed meanwhile, nothing is left that holds the module.
 rmmod fusebpf
+[ ! -e /sys/module/fusebpf ]

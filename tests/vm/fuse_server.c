@@ -612,6 +612,7 @@ static int carry_out(const struct message *message)
 {
 	switch ((enum server_command)message->command) {
 	case SERVER_ATTACH: return attach();
+	case SERVER_ATTACH_SECOND: return tables_attach(&tables);
 	case SERVER_DETACH: tables_detach(&tables); return 0;
 	case SERVER_PIN: return tables_pin(&tables, "/sys/fs/bpf/probe");
 	case SERVER_INIT:

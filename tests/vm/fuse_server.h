@@ -50,7 +50,8 @@ struct server_options {
 };
 
 enum server_command {
-	SERVER_ATTACH, /* loads the program first if need be */
+	SERVER_ATTACH,	      /* loads the program first if need be */
+	SERVER_ATTACH_SECOND, /* the same program once more */
 	SERVER_DETACH,
 	SERVER_PIN, /* pins the link at /sys/fs/bpf/probe */
 	SERVER_INIT,

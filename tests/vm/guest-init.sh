@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # The first program of the guest, in its initramfs: lays out the root, and goes on there. Never returns: the guest is
 # switched off.
 #

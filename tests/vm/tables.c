@@ -110,6 +110,8 @@ void tables_close(struct tables *tables)
 		munmap(tables->entries, PROBE_SLOTS * sizeof(*tables->entries));
 	if (tables->attrs)
 		munmap(tables->attrs, PROBE_SLOTS * sizeof(*tables->attrs));
+	if (tables->program)
+		tables_detach(tables);
 	probe__destroy(tables->program);
 	*tables = (struct tables){ 0 };
 }
