@@ -6,7 +6,7 @@
 #   build.sh install [KERNEL]       for this machine's kernel (or KERNEL, as in uname -r): by DKMS if it is installed
 #   build.sh uninstall
 #
-# SERIES is a folder beside this script, 6.12 unless said otherwise.
+# SERIES is a folder beside this script, 6.12 unless said otherwise. MODULE_CC is the compiler, if not the kernel's own.
 
 set -euo pipefail
 
@@ -85,7 +85,7 @@ sources() {
 compile() {
 	local log=$1/build.log
 	command -v pahole >/dev/null || die "pahole is not installed, and a module without BTF takes no programs"
-	make -C "$2" M="$1" modules >"$log" 2>&1 || {
+	make -C "$2" M="$1" ${MODULE_CC:+CC="$MODULE_CC"} modules >"$log" 2>&1 || {
 		grep -E 'error|Error' "$log" >&2 || tail -n 20 "$log" >&2
 		die "compiling failed, see $log"
 	}

@@ -7,14 +7,21 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 BUILD=${BUILD:-build}
 TOOLS=$(kernel-patches/fetch.sh tools)
 OBJ=$BUILD/vm/obj
-LIB=$(echo "$TOOLS"/usr/lib/*/libbpf.a)
+BIN=$BUILD/bin/tests/vm
 FLAGS=(-std=gnu17 -D_GNU_SOURCE -I. -Iinclude -I"$OBJ" -isystem "$TOOLS/usr/include" -include daemon/base/banned.h
 	-Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wno-unused-result -O2 -g -pthread)
 
-mkdir -p "$OBJ" "$BUILD/bin/tests/vm"
+# program NAME: of NAME.c, the server and its tables.
+program() {
+	# shellcheck disable=SC2086 # a compiler may come with words
+	${CC:-gcc} "${FLAGS[@]}" -o "$BIN/$1" "tests/vm/$1.c" tests/vm/fuse_server.c tests/vm/tables.c \
+		"$BUILD/lib/test.a" "$BUILD/lib/libkfs.a" "$TOOLS"/usr/lib/*/libbpf.a -lelf -lz
+}
+
+mkdir -p "$OBJ" "$BIN"
 clang -g -O2 -target bpf -mcpu=v3 -ffreestanding -Wall -Werror -I. -isystem "$TOOLS/usr/include" \
 	-isystem "/usr/include/$(gcc -print-multiarch)" -c tests/vm/fusebpf.bpf.c -o "$OBJ/fusebpf.bpf.o"
 # bpftool may be newer than libbpf, whose skeletons have no links of maps; those of programs stay.
 "$TOOLS/usr/sbin/bpftool" gen skeleton "$OBJ/fusebpf.bpf.o" name probe | sed '/map->link = /d' >"$OBJ/fusebpf.skel.h"
-${CC:-gcc} "${FLAGS[@]}" -o "$BUILD/bin/tests/vm/fusebpf_test" tests/vm/fusebpf_test.c tests/vm/fuse_server.c tests/vm/tables.c \
-	"$BUILD/lib/test.a" "$BUILD/lib/libkfs.a" "$LIB" -lelf -lz
+program fusebpf_test
+program fusebpf_bench

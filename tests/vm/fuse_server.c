@@ -43,6 +43,7 @@ struct node {
 	uint64_t change; /* grows with each change; also the times */
 	uint32_t mode, uid, gid;
 	uint32_t no_xattrs; /* PROBE_NO_* */
+	bool moved;	    /* its extent is another's now */
 };
 
 struct name {
@@ -66,6 +67,7 @@ static struct server_options options;
 static struct tables tables;
 static int device = -1;
 static int attach_fd = -1;
+static int image = -1;
 static uint64_t changes;
 static char *held_init;
 static bool initialised; /* INIT has come, and been answered unless it is held */
@@ -137,7 +139,11 @@ static void publish_node(uint32_t index)
 		return;
 	fill_attr(index, &attr);
 	memcpy(&value.ino, &attr, sizeof(attr));
-	tables_set_attr(&tables, nodeid_of(index), nodes[index].no_xattrs, &value);
+	tables_set_attr(&tables, nodeid_of(index),
+			nodes[index].no_xattrs | (image >= 0 ? PROBE_HOLE : 0), &value);
+	if (image >= 0 && S_ISREG(nodes[index].mode) && !nodes[index].moved)
+		tables_set_extent(&tables, nodeid_of(index),
+				  (uint64_t)(NODES_MAX - index) * SERVER_EXTENT, SERVER_EXTENT);
 }
 
 static void publish_name(uint64_t parent, const char *text, uint32_t index)
@@ -231,6 +237,31 @@ static void name_remove(uint32_t at)
 	node_drop_if_unused(index);
 }
 
+/* Extents lie in the image the other way round, so that nothing is right by chance. */
+static int fill_extent(uint32_t index)
+{
+	static char data[SERVER_EXTENT];
+
+	for (uint32_t i = 0; i < SERVER_EXTENT; i++)
+		data[i] = nodes[index].moved ? 0 : server_byte(index, i, true);
+	return pwrite(image, data, sizeof(data), (off_t)(NODES_MAX - index) * SERVER_EXTENT) ==
+			       sizeof(data) ?
+		       0 :
+		       -EIO;
+}
+
+static int open_image(void)
+{
+	image = open(options.image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (image < 0)
+		return -errno;
+	for (uint32_t i = 1; i < NODES_MAX; i++) {
+		if (nodes[i].used && S_ISREG(nodes[i].mode) && fill_extent(i))
+			return -EIO;
+	}
+	return 0;
+}
+
 static void plant_tree(void)
 {
 	char text[32];
@@ -245,7 +276,7 @@ static void plant_tree(void)
 		for (unsigned f = 0; f < options.files_each; f++) {
 			uint32_t file = node_new(S_IFREG | 0644);
 
-			nodes[file].size = 1000 + f;
+			nodes[file].size = options.image ? 3 * SERVER_EXTENT + 1000 + f : 1000 + f;
 			snprintf(text, sizeof(text), "f%u", f);
 			name_add(nodeid_of(dir), text, file);
 		}
@@ -491,7 +522,7 @@ static void op_read(const struct fuse_in_header *in, const void *arg)
 	if (read_in->offset + len > nodes[index].size)
 		len = nodes[index].size - read_in->offset;
 	for (size_t i = 0; i < len; i++)
-		data[i] = (char)((read_in->offset + i) * 31 + index);
+		data[i] = server_byte(index, read_in->offset + i, image >= 0);
 	reply(in, 0, data, len);
 }
 
@@ -545,7 +576,7 @@ static void serve_names(const struct fuse_in_header *in, const void *arg)
 
 static void serve(const struct fuse_in_header *in, const void *arg)
 {
-	static const struct fuse_open_out open_out;
+	struct fuse_open_out open_out = { .open_flags = options.direct_io ? FOPEN_DIRECT_IO : 0 };
 	static const struct fuse_statfs_out statfs_out = { .st.bsize = 4096, .st.namelen = 255 };
 
 	if (in->opcode < SERVER_OPCODES)
@@ -598,9 +629,23 @@ static void storm(int64_t count)
 	}
 }
 
+static int move(uint32_t index)
+{
+	struct fuse_notify_inval_inode_out inval = { .ino = nodeid_of(index), .off = 0, .len = -1 };
+	struct fuse_out_header out = { .len = sizeof(out) + sizeof(inval),
+				       .error = FUSE_NOTIFY_INVAL_INODE };
+	struct iovec iov[] = { { &out, sizeof(out) }, { &inval, sizeof(inval) } };
+
+	tables_set_extent(&tables, nodeid_of(index), 0, 0);
+	nodes[index].moved = true;
+	if (writev(device, iov, 2) < 0 && errno != ENOENT)
+		return -errno;
+	return fill_extent(index);
+}
+
 static int attach(void)
 {
-	int ret = tables_load(&tables, attach_fd >= 0 ? attach_fd : device);
+	int ret = tables_load(&tables, attach_fd >= 0 ? attach_fd : device, image);
 
 	if (ret)
 		return ret;
@@ -622,6 +667,7 @@ static int carry_out(const struct message *message)
 		return 0;
 	case SERVER_STORM: storm(message->arg); return 0;
 	case SERVER_DEV_FD: attach_fd = (int)message->arg; return 0;
+	case SERVER_MOVE: return move((uint32_t)message->arg);
 	case SERVER_STATS: return tables_stats(&tables, &shared->stats);
 	}
 	return -EINVAL;
@@ -692,7 +738,9 @@ static _Noreturn void child(int commands)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	plant_tree();
-	ret = mount_it();
+	ret = options.image ? open_image() : 0;
+	if (ret == 0)
+		ret = mount_it();
 	/* INIT is the first request: with it answered the caller may attach. */
 	while (ret == 0 && !initialised)
 		ret = read_request();

@@ -23,6 +23,15 @@
 #include "tests/vm/fusebpf_abi.h"
 
 #define SERVER_OPCODES 64
+#define SERVER_EXTENT 65536u
+
+/* What is in a file: bytes that tell where they are. */
+static inline char server_byte(uint64_t ino, uint64_t pos, bool with_hole)
+{
+	if (with_hole && pos >= SERVER_EXTENT && pos < 2 * SERVER_EXTENT)
+		return 0;
+	return (char)(pos * 31 + (pos >> 12) + ino);
+}
 
 /* What the test and its server share while both run. */
 struct server_shared {
@@ -46,7 +55,10 @@ struct server_options {
 	const char *mount_options; /* default "default_permissions,allow_other,trusted" */
 	unsigned dirs, files_each; /* default 2, 10 */
 	uint32_t uid;		   /* owner of the files */
-	bool hold_init;		   /* INIT is answered at SERVER_INIT only */
+	const char *
+		image; /* files' first SERVER_EXTENT bytes lie in it, the same number after them is a hole */
+	bool direct_io; /* files are opened with FOPEN_DIRECT_IO */
+	bool hold_init; /* INIT is answered at SERVER_INIT only */
 };
 
 enum server_command {
@@ -57,7 +69,8 @@ enum server_command {
 	SERVER_INIT,
 	SERVER_STORM, /* publishes the first file's attributes ARG times, size and times all equal */
 	SERVER_DEV_FD, /* ARG is the descriptor that the next ATTACH names */
-	SERVER_STATS,  /* sums the program's counters up into the shared part */
+	SERVER_MOVE, /* gives file ARG's blocks to another: unpublish, notify, overwrite with zeroes */
+	SERVER_STATS, /* sums the program's counters up into the shared part */
 };
 
 struct server {

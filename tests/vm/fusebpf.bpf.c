@@ -167,9 +167,35 @@ int BPF_PROG(probe_xattr, struct fuse_bpf_xattr *xattr)
 	return FUSE_BPF_ANSWERED;
 }
 
+SEC("struct_ops/probe_extent")
+int BPF_PROG(probe_extent, struct fuse_bpf_extent *extent)
+{
+	uint32_t seq = 0;
+	struct probe_attr_slot *slot = find_attr(extent->nodeid, &seq);
+	uint64_t pos = extent->pos;
+
+	if (!slot)
+		return FUSE_BPF_UPCALL;
+	uint64_t len = slot->extent_len;
+	uint64_t phys = slot->extent_phys;
+	uint32_t flags = slot->flags;
+	barrier();
+	if (*(volatile uint32_t *)&slot->seq != seq)
+		return FUSE_BPF_UPCALL;
+	if (pos < len)
+		fuse_bpf_set_extent(extent, phys + pos, len - pos, FUSE_BPF_EXTENT_DATA);
+	else if ((flags & PROBE_HOLE) && pos < 2 * len)
+		fuse_bpf_set_extent(extent, 0, 2 * len - pos, FUSE_BPF_EXTENT_ZERO);
+	else
+		return FUSE_BPF_UPCALL;
+	COUNT(extent_hit);
+	return FUSE_BPF_ANSWERED;
+}
+
 SEC(".struct_ops.link")
 struct fuse_bpf_ops probe = {
 	.lookup = (void *)probe_lookup,
 	.getattr = (void *)probe_getattr,
 	.xattr = (void *)probe_xattr,
+	.extent = (void *)probe_extent,
 };

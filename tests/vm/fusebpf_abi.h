@@ -17,6 +17,7 @@
 enum {
 	PROBE_NO_CAPABILITY = 1u << 0,
 	PROBE_NO_ACL = 1u << 1,
+	PROBE_HOLE = 1u << 2, /* after extent_len comes a hole of the same length */
 };
 
 struct probe_entry_slot {

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -32,6 +33,8 @@
 #define TEST_SECONDS 900
 
 static struct server server;
+static _Atomic bool stop_load;
+static _Atomic uint64_t rounds;
 
 static void start_with(const struct server_options *options)
 {
@@ -451,10 +454,145 @@ TEST(test_permissions__are_those_of_this_moment)
 	server_stop(&server);
 }
 
-/* ---- under load ---------------------------------------------------------------------------------------------------- */
+/* ---- extents ------------------------------------------------------------------------------------------------------- */
 
-static _Atomic bool stop_load;
-static _Atomic uint64_t rounds;
+#define IMAGE "/tmp/image"
+
+static void start_with_image(bool direct_io)
+{
+	start_with(
+		&(struct server_options){ .dir = DIR_A, .image = IMAGE, .direct_io = direct_io });
+	CHECK_OK(server_command(&server, SERVER_ATTACH, 0));
+	server_reset_counts(&server);
+}
+
+static void check_bytes(const char *data, uint64_t ino, uint64_t pos, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (data[i] != server_byte(ino, pos + i, true))
+			FAIL("byte %llu of inode %llu", (unsigned long long)(pos + i),
+			     (unsigned long long)ino);
+	}
+}
+
+static void check_file(unsigned d, unsigned f, int flags, size_t step)
+{
+	char *data = aligned_alloc(4096, 1 << 20);
+	int fd = open_file(DIR_A, d, f, O_RDONLY | flags);
+	struct stat st;
+	off_t pos = 0;
+	ssize_t got;
+
+	CHECK(data != NULL);
+	CHECK_GE(fd, 0);
+	CHECK_EQ(fstat(fd, &st), 0);
+	while ((got = pread(fd, data, step, pos)) > 0) {
+		check_bytes(data, st.st_ino, (uint64_t)pos, (size_t)got);
+		pos += got;
+	}
+	CHECK_EQ(got, 0);
+	CHECK_EQ(pos, st.st_size);
+	close(fd);
+	free(data);
+}
+
+TEST(test_direct_read__comes_from_the_image)
+{
+	char data[4096];
+	int fd;
+
+	start_with_image(true);
+	fd = open_file(DIR_A, 0, 0, O_RDONLY);
+	CHECK_GE(fd, 0);
+	for (off_t pos = 0; pos < 2 * SERVER_EXTENT; pos += 8192)
+		CHECK_EQ(pread(fd, data, sizeof(data), pos), sizeof(data));
+	CHECK_EQ(server_requests(&server, FUSE_READ), 0);
+	close(fd);
+	check_file(0, 1, 0, 4096);
+	check_file(0, 2, 0, 10000);
+	check_file(0, 3, O_DIRECT, 4096);
+	check_file(0, 4, 0, 1 << 20);
+	CHECK_GT(server_requests(&server, FUSE_READ), 0);
+	server_stop(&server);
+}
+
+TEST(test_cached_read__comes_from_the_image)
+{
+	struct stat st;
+	char *map;
+	int fd;
+
+	start_with_image(false);
+	check_file(0, 0, 0, 4096);
+	check_file(0, 1, 0, 1 << 20);
+	check_file(0, 2, O_DIRECT, 65536);
+	fd = open_file(DIR_A, 0, 3, O_RDONLY);
+	CHECK_GE(fd, 0);
+	server_reset_counts(&server);
+	map = mmap(NULL, 2 * SERVER_EXTENT, PROT_READ, MAP_SHARED, fd, 0);
+	CHECK(map != MAP_FAILED);
+	CHECK_EQ(madvise(map, 2 * SERVER_EXTENT, MADV_RANDOM), 0);
+	CHECK_EQ(fstat(fd, &st), 0);
+	CHECK_EQ(map[4096 * 5], server_byte(st.st_ino, 4096 * 5, true));
+	CHECK_EQ(map[SERVER_EXTENT + 4096], 0);
+	CHECK_EQ(server_requests(&server, FUSE_READ), 0);
+	munmap(map, 2 * SERVER_EXTENT);
+	close(fd);
+	server_stop(&server);
+}
+
+static void *read_without_end(void *arg)
+{
+	uint64_t ino = (uint64_t)(uintptr_t)arg;
+	char *data = aligned_alloc(4096, SERVER_EXTENT);
+	int fd = open_file(DIR_A, 0, 5, O_RDONLY);
+
+	CHECK(data != NULL);
+	CHECK_GE(fd, 0);
+	while (!stop_load) {
+		CHECK_EQ(pread(fd, data, SERVER_EXTENT, 0), SERVER_EXTENT);
+		check_bytes(data, ino, 0, SERVER_EXTENT);
+		rounds++;
+	}
+	close(fd);
+	free(data);
+	return NULL;
+}
+
+/* Blocks are given away while they are read: no reader may see what is written to them afterwards. */
+static void move_under_readers(bool direct_io)
+{
+	pthread_t threads[2];
+	struct stat st;
+
+	start_with_image(direct_io);
+	CHECK_OK(stat_file(DIR_A, 0, 5, &st));
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(pthread_create(&threads[i], NULL, read_without_end,
+					(void *)(uintptr_t)st.st_ino),
+			 0);
+	WAIT_FOR(rounds > 20);
+	CHECK_OK(server_command(&server, SERVER_MOVE, (int64_t)st.st_ino));
+	rounds = 0;
+	WAIT_FOR(rounds > 20);
+	stop_load = true;
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(pthread_join(threads[i], NULL), 0);
+	CHECK_GT(server_requests(&server, FUSE_READ), 0);
+	server_stop(&server);
+}
+
+TEST(test_moved_blocks__are_not_read_directly)
+{
+	move_under_readers(true);
+}
+
+TEST(test_moved_blocks__are_not_read_into_the_cache)
+{
+	move_under_readers(false);
+}
+
+/* ---- under load ---------------------------------------------------------------------------------------------------- */
 
 static void *stat_without_end(void *arg)
 {

@@ -50,7 +50,7 @@ static int map_tables(struct tables *tables)
 	return 0;
 }
 
-int tables_load(struct tables *tables, int dev_fd)
+int tables_load(struct tables *tables, int dev_fd, int image_fd)
 {
 	int ret;
 
@@ -60,6 +60,11 @@ int tables_load(struct tables *tables, int dev_fd)
 	if (!tables->program)
 		return -errno;
 	tables->program->struct_ops.probe->dev_fd = dev_fd;
+	tables->program->struct_ops.probe->image_fd = image_fd;
+	if (image_fd < 0) {
+		tables->program->struct_ops.probe->extent = NULL;
+		bpf_program__set_autoload(tables->program->progs.probe_extent, false);
+	}
 	ret = probe__load(tables->program);
 	return ret ? ret : map_tables(tables);
 }
@@ -176,7 +181,20 @@ void tables_set_attr(struct tables *tables, uint64_t nodeid, uint32_t flags,
 	slot->used = 1;
 	slot->nodeid = nodeid;
 	slot->flags = flags;
+	slot->extent_len = 0;
 	slot->attr = *value;
+	write_end(&slot->seq);
+}
+
+void tables_set_extent(struct tables *tables, uint64_t nodeid, uint64_t phys, uint32_t len)
+{
+	struct probe_attr_slot *slot = attr_slot(tables, nodeid, false);
+
+	if (!slot)
+		return;
+	write_begin(&slot->seq);
+	slot->extent_phys = phys;
+	slot->extent_len = len;
 	write_end(&slot->seq);
 }
 

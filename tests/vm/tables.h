@@ -16,8 +16,11 @@ struct tables {
 	struct probe_attr_slot *attrs;
 };
 
-/* Loads a program for the connection of this device descriptor, in place of one that was loaded before. */
-int tables_load(struct tables *tables, int dev_fd);
+/*
+ * Loads a program for the connection of this device descriptor, in place of one that was loaded before. Without an image
+ * (-1) it maps no extents.
+ */
+int tables_load(struct tables *tables, int dev_fd, int image_fd);
 int tables_attach(struct tables *tables);
 void tables_detach(struct tables *tables);
 int tables_pin(struct tables *tables, const char *path);
@@ -29,6 +32,8 @@ void tables_set_entry(struct tables *tables, uint64_t parent, const char *name,
 		      const struct fuse_bpf_entry *value);
 void tables_set_attr(struct tables *tables, uint64_t nodeid, uint32_t flags,
 		     const struct fuse_bpf_attr *value);
+/* The node's first len bytes are at phys of the image. The attributes have been set. */
+void tables_set_extent(struct tables *tables, uint64_t nodeid, uint64_t phys, uint32_t len);
 void tables_drop_attr(struct tables *tables, uint64_t nodeid);
 
 #endif
