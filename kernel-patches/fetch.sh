@@ -113,7 +113,8 @@ fetch_source() {
 		tar -xJf "$tarball" -C "$new" --strip-components=1 --wildcards "linux-source-$series/fs/fuse" \
 			"linux-source-$series/include/uapi/linux/fuse.h" "linux-source-$series/scripts/checkpatch.pl" \
 			"linux-source-$series/scripts/spelling.txt" "linux-source-$series/scripts/const_structs.checkpatch" \
-			"linux-source-$series/Documentation/filesystems/fuse*" "linux-source-$series/MAINTAINERS"
+			"linux-source-$series/Documentation/filesystems/fuse*" \
+			"linux-source-$series/Documentation/filesystems/index.rst" "linux-source-$series/MAINTAINERS"
 		source_version "$series" >"$new/version"
 		rm -rf "${new:?}/usr"
 		touch "$new/.complete"
