@@ -104,12 +104,14 @@ module() {
 	dir=$(cd "$dir" && pwd)
 	kernel=$("$HERE/fetch.sh" kernel "$series")
 	release=$(cat "$kernel/release")
-	if [ -e "$dir/$NAME.ko" ] && fingerprint "$series" "$kernel" | cmp -s - "$dir/fingerprint"; then return; fi
+	# Taken first: what changes while this builds must not pass for what was built.
+	fingerprint "$series" "$kernel" >"$dir/fingerprint.new"
+	if [ -e "$dir/$NAME.ko" ] && cmp -s "$dir/fingerprint.new" "$dir/fingerprint"; then return; fi
 	sources "$dir/src" "$series"
 	compile "$dir/src" "$kernel/usr/src/linux-headers-$release"
 	# Without debug information; BTF stays.
 	strip -g -o "$dir/$NAME.ko" "$dir/src/$NAME.ko"
-	fingerprint "$series" "$kernel" >"$dir/fingerprint"
+	mv "$dir/fingerprint.new" "$dir/fingerprint"
 }
 
 need_root() {
