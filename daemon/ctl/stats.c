@@ -247,6 +247,10 @@ static json_t *invalidations(struct inval_bus *bus)
 		[INVAL_ALL] = "all",
 		[INVAL_FILL_ENTRY] = "fill_entry",
 		[INVAL_FILL_ATTR] = "fill_attr",
+		[INVAL_LIST_BEGIN] = "list_begin",
+		[INVAL_LIST_END] = "list_end",
+		[INVAL_HOLD] = "hold",
+		[INVAL_RELEASE] = "release",
 	};
 	struct inval_stats stats;
 	json_t *o = json_object();

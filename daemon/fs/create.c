@@ -224,9 +224,17 @@ static int make_inode(struct fs *fs, const struct fs_ctx *ctx, struct inode *dir
 static void publish_created(struct fs *fs, const struct fs_ctx *ctx, struct inode *dir,
 			    struct fs_name name, const struct inode *i)
 {
+	struct list_part none = { .to = UINT64_MAX, .last = true };
+
 	publish_name(fs, ctx, INVAL_ENTRY, dir, name, i);
-	publish_inode(fs, ctx, INVAL_ATTR, dir);
+	publish_changed(fs, ctx, dir);
 	publish_name(fs, ctx, INVAL_FILL_ENTRY, dir, name, i);
+	if (!inode_is_dir(i))
+		return;
+	/* It has no names, and that is all of them. */
+	publish_list(fs, ctx, i, &none);
+	none.ended = true;
+	publish_list(fs, ctx, i, &none);
 }
 
 /* The reply of a creation that is counted already. */

@@ -40,12 +40,16 @@ struct fs_time {
 	uint32_t ns;
 };
 
+/* Extended attributes that are known not to be there. */
+enum { FS_ABSENT_CAPABILITY = 1u << 0, FS_ABSENT_ACL = 1u << 1 };
+
 struct fs_attr {
 	uint64_t ino;	       /* what stat shows: the inode number */
 	uint64_t size, blocks; /* bytes; 512-byte units */
 	struct fs_time atime, mtime, ctime, btime;
 	uint32_t mode, nlink, uid, gid, rdev, blksize;
-	uint32_t flags; /* EXT4_*_FL, for statx attributes */
+	uint32_t flags;	 /* EXT4_*_FL, for statx attributes */
+	uint32_t absent; /* FS_ABSENT_*; a bit that is missing says nothing */
 	uint64_t version;
 };
 

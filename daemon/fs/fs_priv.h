@@ -233,6 +233,18 @@ MUST_USE int entry_fill(struct fs *fs, const struct fs_ctx *ctx, struct inode *i
 void inode_bump(struct inode *i);
 void publish_inode(struct fs *fs, const struct fs_ctx *ctx, enum inval_kind kind,
 		   const struct inode *i);
+/* The attributes of @i, which is locked exclusively, have changed and are now what they are. */
+void publish_changed(struct fs *fs, const struct fs_ctx *ctx, const struct inode *i);
+/*
+ * A batch of a listing of @dir is about to be published, then (ended) was: all names after cookie
+ * @from up to @to, and the @last of the directory if so.
+ */
+struct list_part {
+	uint64_t from, to;
+	bool ended, last;
+};
+void publish_list(struct fs *fs, const struct fs_ctx *ctx, const struct inode *dir,
+		  const struct list_part *part);
 void publish_data(struct fs *fs, const struct fs_ctx *ctx, const struct inode *i, uint64_t off,
 		  uint64_t len);
 /* @child: what the name meant or means; NULL = nothing. */

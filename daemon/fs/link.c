@@ -86,9 +86,12 @@ static int link_apply(struct fs *fs, const struct fs_ctx *ctx, struct inode *i, 
 	stop_error = journal_stop(&h);
 	publish_name(fs, ctx, INVAL_ENTRY, dir, name, i);
 	publish_inode(fs, ctx, INVAL_ATTR, i);
-	publish_inode(fs, ctx, INVAL_ATTR, dir);
-	if (!error && !stop_error)
+	if (error || stop_error) {
+		publish_inode(fs, ctx, INVAL_ATTR, dir);
+	} else {
+		publish_changed(fs, ctx, dir);
 		publish_name(fs, ctx, INVAL_FILL_ENTRY, dir, name, i);
+	}
 	return error ? error : stop_error;
 }
 

@@ -319,6 +319,20 @@ void dir_links_dec(struct inode *dir)
 
 /* ---- answers -------------------------------------------------------------- */
 
+/* Only of files and directories: others are asked for, and refused, differently. */
+static uint32_t absent_xattrs(const struct inode *i)
+{
+	uint32_t state = atomic_load(&i->state), absent = 0;
+
+	if (!inode_is_reg(i) && !inode_is_dir(i))
+		return 0;
+	if (state & (INODE_NOCAP | INODE_NOXATTR))
+		absent |= FS_ABSENT_CAPABILITY;
+	if ((state & (INODE_NOACL | INODE_NOXATTR)) && !i->store->opts.noacl)
+		absent |= FS_ABSENT_ACL;
+	return absent;
+}
+
 void attr_fill(const struct inode *i, struct fs_attr *ret_attr)
 {
 	*ret_attr = (struct fs_attr){
@@ -336,6 +350,7 @@ void attr_fill(const struct inode *i, struct fs_attr *ret_attr)
 		.rdev = i->rdev,
 		.blksize = i->store->block_size,
 		.flags = i->flags,
+		.absent = absent_xattrs(i),
 		.version = atomic_load(&i->version),
 	};
 }
@@ -381,6 +396,39 @@ void publish_inode(struct fs *fs, const struct fs_ctx *ctx, enum inval_kind kind
 	ev.nodeid = inode_nodeid(i);
 	ev.version = atomic_load(&i->version);
 	ev.origin = ctx ? ctx_origin(ctx) : NULL;
+	inval_publish(fs->bus, &ev);
+}
+
+void publish_changed(struct fs *fs, const struct fs_ctx *ctx, const struct inode *i)
+{
+	struct inval_event ev = { .kind = INVAL_FILL_ATTR };
+	struct fs_attr attr;
+
+	publish_inode(fs, ctx, INVAL_ATTR, i);
+	if (likely(!inval_wanted(fs->bus, INVAL_FILL_ATTR)))
+		return;
+	attr_fill(i, &attr);
+	ev.nodeid = inode_nodeid(i);
+	ev.version = attr.version;
+	ev.attr = &attr;
+	ev.origin = ctx_origin(ctx);
+	inval_publish(fs->bus, &ev);
+}
+
+void publish_list(struct fs *fs, const struct fs_ctx *ctx, const struct inode *dir,
+		  const struct list_part *part)
+{
+	struct inval_event ev = { .kind = part->ended ? INVAL_LIST_END : INVAL_LIST_BEGIN,
+				  .off = part->from,
+				  .len = part->to,
+				  .nodeid_child = part->last };
+
+	/* In other spellings a name may be there although its own is not. */
+	if (likely(!inval_wanted(fs->bus, ev.kind)) || (dir->flags & EXT4_CASEFOLD_FL))
+		return;
+	ev.nodeid = inode_nodeid(dir);
+	ev.version = atomic_load(&dir->version);
+	ev.origin = ctx_origin(ctx);
 	inval_publish(fs->bus, &ev);
 }
 

@@ -27,6 +27,7 @@ struct batch_entry {
 struct batch {
 	uint32_t count, bytes;
 	bool full;
+	bool unread; /* a child could not be had */
 	struct batch_entry e[BATCH_ENTRIES];
 	char names[BATCH_NAME_BYTES];
 };
@@ -68,11 +69,29 @@ static void batch_get_children(struct fs *fs, const struct fs_ctx *ctx, struct i
 
 		if (is_dots(name))
 			continue;
-		if (child_get(dir, b->e[k].ino, &b->e[k].child))
+		if (child_get(dir, b->e[k].ino, &b->e[k].child)) {
 			b->e[k].child = NULL; /* reported; the listing goes on */
-		else
+			b->unread = true;
+		} else {
 			publish_name(fs, ctx, INVAL_FILL_ENTRY, dir, name, b->e[k].child);
+		}
 	}
+}
+
+/* With their inodes, and announced as a part of the whole. @error: of reading the names. */
+static void batch_complete(struct fs *fs, const struct fs_ctx *ctx, struct inode *dir,
+			   uint64_t cookie, struct batch *b, int error)
+{
+	struct list_part part = { .from = cookie, .to = cookie, .last = !b->full };
+
+	publish_list(fs, ctx, dir, &part);
+	batch_get_children(fs, ctx, dir, b);
+	if (error || b->unread)
+		return;
+	if (b->count)
+		part.to = b->e[b->count - 1].cookie;
+	part.ended = true;
+	publish_list(fs, ctx, dir, &part);
 }
 
 /* The next names after @cookie; a partial batch counts even if an error ended it. */
@@ -82,7 +101,7 @@ static int batch_fill(struct fs *fs, const struct fs_ctx *ctx, struct inode *dir
 	int error;
 
 	b->count = b->bytes = 0;
-	b->full = false;
+	b->full = b->unread = false;
 	rwlock_read(&dir->lock);
 	error = inode_alive(dir);
 	if (!error && !inode_is_dir(dir))
@@ -96,7 +115,7 @@ static int batch_fill(struct fs *fs, const struct fs_ctx *ctx, struct inode *dir
 	if (error > 0)
 		error = 0;
 	if (plus)
-		batch_get_children(fs, ctx, dir, b);
+		batch_complete(fs, ctx, dir, cookie, b, error);
 	rwlock_unread(&dir->lock);
 	return b->count ? 0 : error;
 }

@@ -458,6 +458,22 @@ static int apply_move(struct fs *fs, struct renaming *r, struct handle *h,
 	return finish(r, h);
 }
 
+/* It succeeded: what everything is now. */
+static void publish_result(struct fs *fs, const struct fs_ctx *ctx, const struct renaming *r,
+			   const struct inode *whiteout)
+{
+	const struct fs_rename *req = r->req;
+
+	publish_name(fs, ctx, INVAL_FILL_ENTRY, r->dir, req->name, r->exchange ? r->dst : whiteout);
+	publish_name(fs, ctx, INVAL_FILL_ENTRY, r->newdir, req->newname, r->src);
+	publish_changed(fs, ctx, r->dir);
+	if (r->cross)
+		publish_changed(fs, ctx, r->newdir);
+	publish_changed(fs, ctx, r->src);
+	if (r->dst)
+		publish_changed(fs, ctx, r->dst);
+}
+
 static void publish_renamed(struct fs *fs, const struct fs_ctx *ctx, const struct renaming *r,
 			    const struct inode *whiteout)
 {
@@ -500,6 +516,8 @@ static int apply(struct fs *fs, const struct fs_ctx *ctx, struct renaming *r)
 		create_orphan(&h, whiteout);
 	stop_error = journal_stop(&h);
 	publish_renamed(fs, ctx, r, whiteout);
+	if (!error && !stop_error)
+		publish_result(fs, ctx, r, whiteout);
 	if (whiteout && error)
 		create_discard(fs, whiteout);
 	else if (whiteout)

@@ -158,8 +158,14 @@ static int removal_apply(struct fs *fs, const struct fs_ctx *ctx, struct removal
 	stop_error = journal_stop(&h);
 	/* Also after a failure: caches must not keep what may have changed. */
 	publish_name(fs, ctx, INVAL_DELETE, r->dir, r->name, r->child);
-	publish_inode(fs, ctx, INVAL_ATTR, r->child);
-	publish_inode(fs, ctx, INVAL_ATTR, r->dir);
+	if (error || stop_error) {
+		publish_inode(fs, ctx, INVAL_ATTR, r->child);
+		publish_inode(fs, ctx, INVAL_ATTR, r->dir);
+	} else {
+		publish_name(fs, ctx, INVAL_FILL_ENTRY, r->dir, r->name, NULL);
+		publish_changed(fs, ctx, r->child);
+		publish_changed(fs, ctx, r->dir);
+	}
 	return error ? error : stop_error;
 }
 

@@ -36,6 +36,10 @@ enum inval_kind {
 	INVAL_ALL,	  /* restore, recovery: nothing known holds */
 	INVAL_FILL_ENTRY, /* name in nodeid means nodeid_child (0: absent) */
 	INVAL_FILL_ATTR,  /* attributes of nodeid are now known (attr) */
+	INVAL_LIST_BEGIN, /* fills follow, on this thread: the names of nodeid after cookie off */
+	INVAL_LIST_END,	  /* they were all up to cookie len; nodeid_child: no more names follow */
+	INVAL_HOLD,	  /* whoever asks for the attributes of nodeid has to be told something */
+	INVAL_RELEASE,	  /* he was told */
 	INVAL_KINDS
 };
 

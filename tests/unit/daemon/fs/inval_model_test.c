@@ -153,6 +153,8 @@ static void hear(struct inval_subscriber *sub UNUSED, const struct inval_event *
 	case INVAL_INODE_GONE: forget_node(ev->nodeid, ev->version); break;
 	case INVAL_FILL_ENTRY: fill_entry(ev); break;
 	case INVAL_FILL_ATTR: fill_attr(ev); break;
+	case INVAL_LIST_BEGIN:
+	case INVAL_LIST_END: break;
 	default: FAIL("event of kind %d", (int)ev->kind);
 	}
 	mutex_unlock(&model.lock);
