@@ -46,6 +46,22 @@ int dev_notify(void *transport, const struct iovec *iov, int count)
 	return writev(mount_fd(d->mount), iov, count) < 0 ? -errno : 0;
 }
 
+/*
+ * The kernel sends it to trusted servers only, and umount(2) waits for its end: left alone, it
+ * ends when the last descriptor is closed, which main() does when the image is. An unmount of our
+ * own must not wait for itself.
+ */
+bool dev_destroyed(void *transport)
+{
+	struct dev *d = transport;
+
+	if (atomic_load(&d->stopping))
+		return false;
+	atomic_store(&d->umount_waits, true);
+	dev_stop(d);
+	return true;
+}
+
 int dev_thread_start(pthread_t *thread, void *(*run)(void *arg), void *arg)
 {
 	sigset_t all, old;
@@ -147,12 +163,14 @@ int dev_mount(struct fs *fs, struct inval_bus *bus, const struct dev_opts *opts,
 	struct proto_opts proto = *opts->proto;
 	struct mount_opts mount = { .mountpoint = opts->mountpoint,
 				    .source = opts->source,
+				    .device = opts->device,
 				    .options = opts->mount_options };
 	struct dev *d = calloc(1, sizeof(*d));
 	int error = -ENOMEM;
 
 	if (!d)
 		goto out;
+	d->device = opts->device ? opts->device : "/dev/fuse";
 	d->on_ready = opts->on_ready;
 	d->on_ready_arg = opts->on_ready_arg;
 	(void)snprintf(d->mountpoint, sizeof(d->mountpoint), "%s", opts->mountpoint);
@@ -221,6 +239,12 @@ static int settle_transport(struct dev *d)
 static void stop(struct dev *d, bool again)
 {
 	readers_keep_all(d);
+	if (atomic_load(&d->umount_waits)) {
+		atomic_store(&d->unmounted, true);
+		quit(d);
+		return;
+	}
+	atomic_store(&d->stopping, true);
 	if (again)
 		stop_now(d);
 	else
@@ -314,6 +338,19 @@ void dev_free(struct dev *d)
 	if (d->busy_event > 0)
 		(void)close(d->busy_event);
 	free(d);
+}
+
+int dev_fd(const struct dev *d)
+{
+	return mount_fd(d->mount);
+}
+
+int dev_take_umount(struct dev *d)
+{
+	if (!d || !atomic_exchange(&d->umount_waits, false))
+		return -1;
+	/* Without a descriptor to spare, umount(2) returns a moment early. */
+	return fcntl(mount_fd(d->mount), F_DUPFD_CLOEXEC, 3);
 }
 
 struct proto_session *dev_session(struct dev *d)

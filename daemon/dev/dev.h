@@ -31,6 +31,7 @@ struct dev_opts {
 	uint32_t threads_max;	/* 0 = default */
 	bool clone_fd;
 	enum dev_uring uring;
+	const char *device; /* of the kernel's module, else NULL: /dev/fuse */
 	const struct proto_opts *proto;
 	/* Called once by dev_run(): the mount answers (0), or why it never will. */
 	void (*on_ready)(void *arg, int error);
@@ -51,6 +52,13 @@ void dev_stop(struct dev *d);
 /* Unmount if still mounted; free. */
 void dev_free(struct dev *d);
 struct proto_session *dev_session(struct dev *d);
+/* The device's descriptor; the mount's. */
+int dev_fd(const struct dev *d);
+/*
+ * After dev_run(): if umount(2) waits for the image to be closed, a descriptor that ends its
+ * wait by being closed, the caller's. Else -1.
+ */
+int dev_take_umount(struct dev *d);
 struct dev_stats {
 	uint32_t threads, threads_max;
 	bool uring;	 /* requests come through rings */

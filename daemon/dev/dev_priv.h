@@ -51,12 +51,15 @@ struct dev {
 	/* eventfds: dev_stop() was called; the last reader has ended; a pool is busy */
 	int stop_event, end_event, busy_event;
 	struct readers readers;
-	struct uring *uring;	/* [written once] NULL: /dev/fuse alone */
-	bool uring_needed;	/* [written once] by uring=on */
-	char uring_why[256];	/* [written before ready] that there is one, or none */
-	_Atomic bool unmounted; /* [atomic] the device has said so */
-	_Atomic bool quit;	/* [atomic] leave without waiting for the unmount */
-	_Atomic int error;	/* [atomic] first reason other than the unmount */
+	struct uring *uring;	   /* [written once] NULL: /dev/fuse alone */
+	bool uring_needed;	   /* [written once] by uring=on */
+	char uring_why[256];	   /* [written before ready] that there is one, or none */
+	const char *device;	   /* [written once] path; what clones open */
+	_Atomic bool stopping;	   /* [atomic] the unmount is our own */
+	_Atomic bool umount_waits; /* [atomic] DESTROY was left without an answer */
+	_Atomic bool unmounted;	   /* [atomic] the device has said so */
+	_Atomic bool quit;	   /* [atomic] leave without waiting for the unmount */
+	_Atomic int error;	   /* [atomic] first reason other than the unmount */
 };
 
 static inline bool dev_is_over(struct dev *d)
@@ -69,6 +72,7 @@ MUST_USE int dev_thread_start(pthread_t *thread, void *(*run)(void *arg), void *
 /* Memory of our own for payload; NULL when there is none. */
 uint8_t *dev_map_pages(size_t size);
 int dev_notify(void *transport, const struct iovec *iov, int count);
+bool dev_destroyed(void *transport);
 
 extern const struct transport_ops reader_ops;
 

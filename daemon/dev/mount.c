@@ -27,9 +27,10 @@
 #include "daemon/base/mountinfo.h"
 
 struct mount {
-	struct fuse_session *se;
+	struct fuse_session *se; /* NULL: the module's device */
+	int fd;			 /* the module's device, else -1 */
 	char *mountpoint;
-	bool mounted;	     /* libfuse has something to undo */
+	bool mounted;	     /* libfuse, if it mounted, has something to undo */
 	bool attached;	     /* and it is still there, as far as we know */
 	unsigned connection; /* the kernel's number of it, for fusectl */
 };
@@ -135,6 +136,84 @@ static int new_session(struct mount *m, const struct mount_opts *opts)
 	return err;
 }
 
+static int attach_session(struct mount *m, const struct mount_opts *opts)
+{
+	int err;
+
+	fuse_set_log_func(catch_log);
+	err = check_device();
+	if (!err)
+		err = new_session(m, opts);
+	if (!err)
+		err = session_mount(m->se, m->mountpoint);
+	fuse_set_log_func(NULL);
+	return err;
+}
+
+/* Words of mount(8) that are flags of mount(2); the rest is for the file system. */
+static unsigned long take_flag(const char *word, size_t len)
+{
+	static const struct {
+		const char *word;
+		unsigned long flag;
+	} flags[] = {
+		{ "ro", MS_RDONLY },	   { "nosuid", MS_NOSUID },    { "nodev", MS_NODEV },
+		{ "noexec", MS_NOEXEC },   { "sync", MS_SYNCHRONOUS }, { "dirsync", MS_DIRSYNC },
+		{ "noatime", MS_NOATIME },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
+		if (strlen(flags[i].word) == len && !strncmp(flags[i].word, word, len))
+			return flags[i].flag;
+	return 0;
+}
+
+static bool is_default(const char *word, size_t len)
+{
+	return (len == 2 && !strncmp(word, "rw", 2)) || (len == 4 && !strncmp(word, "suid", 4)) ||
+	       (len == 3 && !strncmp(word, "dev", 3));
+}
+
+/*
+ * The kernel takes no fusermount3 for this type, and none is needed: only root may. A comma
+ * inside a value is escaped for libfuse, and refused here.
+ */
+static int mount_device(struct mount *m, const struct mount_opts *opts)
+{
+	unsigned long flags = 0;
+	char data[4096];
+	int at = snprintf(data, sizeof(data), "fd=%d,rootmode=40000,user_id=%u,group_id=%u,trusted",
+			  m->fd, geteuid(), getegid());
+
+	for (const char *word = opts->options; word && *word;) {
+		size_t len = strcspn(word, ",");
+		unsigned long flag = take_flag(word, len);
+
+		if (memchr(word, '\\', len))
+			return -EINVAL;
+		flags |= flag;
+		if (len && !flag && !is_default(word, len))
+			at += snprintf(data + at, sizeof(data) - (size_t)at, ",%.*s", (int)len,
+				       word);
+		if (at >= (int)sizeof(data))
+			return -E2BIG;
+		word += len + (word[len] == ',');
+	}
+	return mount(opts->source, m->mountpoint, "fusebpf.kfs", flags, data) ? -errno : 0;
+}
+
+static int attach_device(struct mount *m, const struct mount_opts *opts)
+{
+	int err;
+
+	m->fd = open(opts->device, O_RDWR | O_CLOEXEC);
+	err = m->fd < 0 ? -errno : mount_device(m, opts);
+	if (err)
+		(void)snprintf(caught, sizeof(caught), "%s: %s: load the module: modprobe fusebpf",
+			       opts->device, strerror(-err));
+	return err;
+}
+
 /* Is what stands on the mount point this mount? It may have been unmounted, and another be there. */
 static bool still_there(const struct mount *m)
 {
@@ -154,16 +233,11 @@ int mount_attach(const struct mount_opts *opts, struct mount **ret_mount, char *
 	caught[0] = 0;
 	if (!m)
 		goto out;
+	m->fd = -1;
 	m->mountpoint = strdup(opts->mountpoint);
 	if (!m->mountpoint)
 		goto out;
-	fuse_set_log_func(catch_log);
-	error = check_device();
-	if (!error)
-		error = new_session(m, opts);
-	if (!error)
-		error = session_mount(m->se, m->mountpoint);
-	fuse_set_log_func(NULL);
+	error = opts->device ? attach_device(m, opts) : attach_session(m, opts);
 	if (error)
 		goto out;
 	m->mounted = true;
@@ -181,7 +255,7 @@ out:
 
 int mount_fd(const struct mount *m)
 {
-	return fuse_session_fd(m->se);
+	return m->se ? fuse_session_fd(m->se) : m->fd;
 }
 
 /* ---- detaching ---- */
@@ -230,7 +304,8 @@ void mount_abort(struct mount *m)
 		return;
 	if (!m->connection || !m->attached)
 		return;
-	(void)snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort", m->connection);
+	(void)snprintf(path, sizeof(path), "/sys/fs/%s/connections/%u/abort",
+		       m->se ? "fuse" : "fusebpf", m->connection);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd >= 0 && write(fd, "1", 1) != 1)
 		log_debug("%s: %s", path, strerror(errno));
@@ -250,6 +325,12 @@ void mount_free(struct mount *m)
 		if (m->mounted)
 			fuse_session_unmount(m->se);
 		fuse_session_destroy(m->se);
+	}
+	if (m->fd >= 0) {
+		if (still_there(m))
+			(void)umount2(m->mountpoint,
+				      UMOUNT_NOFOLLOW | MNT_DETACH); /* or it is gone */
+		(void)close(m->fd); /* the kernel ends what it still has */
 	}
 	free(m->mountpoint);
 	free(m);

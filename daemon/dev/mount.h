@@ -18,6 +18,7 @@ struct mount;
 struct mount_opts {
 	const char *mountpoint; /* absolute */
 	const char *source;
+	const char *device;  /* of the module: mounted by mount(2); NULL: libfuse's way */
 	const char *options; /* comma list, escaped where a value holds a comma */
 };
 

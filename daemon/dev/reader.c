@@ -159,6 +159,7 @@ const struct transport_ops reader_ops = {
 	.reply = dev_reply,
 	.done = dev_done,
 	.answer_early = dev_answer_early,
+	.destroyed = dev_destroyed,
 	.notify = dev_notify,
 };
 
@@ -175,9 +176,9 @@ static struct dev_req *req_new(struct worker *w)
 	return r;
 }
 
-static int clone_device(int fd)
+static int clone_device(const char *device, int fd)
 {
-	int clone = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	int clone = open(device, O_RDWR | O_CLOEXEC);
 	uint32_t master = (uint32_t)fd;
 
 	if (clone < 0)
@@ -211,7 +212,7 @@ static struct worker *worker_new(struct dev *d)
 	w->dev = d;
 	list_init(&w->sleeper);
 	cond_init(&w->wake);
-	w->fd = d->readers.clone_fd ? clone_device(mount_fd(d->mount)) : -1;
+	w->fd = d->readers.clone_fd ? clone_device(d->device, mount_fd(d->mount)) : -1;
 	if (w->fd < 0)
 		w->fd = mount_fd(d->mount);
 	w->in_size = ROUND_UP(DEV_PAGE + proto_max_request(d->session), DEV_PAGE);

@@ -145,6 +145,7 @@ static const struct transport_ops uring_ops = {
 	.channel = PROTO_CHANNEL_URING,
 	.reply = uring_reply,
 	.done = uring_done,
+	.destroyed = dev_destroyed,
 	.notify = dev_notify,
 };
 

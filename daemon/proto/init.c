@@ -180,9 +180,17 @@ void op_init(struct op *op)
 	req_reply(op->req, err, &out, sizeof(out));
 }
 
-/* The last request of a mount whose kernel sends it; plain mounts just close the device. */
+/*
+ * The last request of a mount whose kernel sends it; plain mounts just close the device. The
+ * transport may leave it without an answer: then umount(2) waits until the device is closed.
+ */
 void op_destroy(struct op *op)
 {
+	const struct transport_ops *ops = op->s->ops;
+
 	atomic_store(&op->s->ready, false);
-	req_reply(op->req, 0, NULL, 0);
+	if (ops->destroyed && ops->destroyed(op->s->transport))
+		req_done(op->req);
+	else
+		req_reply(op->req, 0, NULL, 0);
 }

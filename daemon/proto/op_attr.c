@@ -66,6 +66,8 @@ void op_getattr(struct op *op)
 	/* A request that names an open file comes from a write, or looks for the end. */
 	if (op->arg.getattr.getattr_flags & FUSE_GETATTR_FH)
 		err = lost_take(&op->s->lost, op->nodeid);
+	if (unlikely(err))
+		lost_publish(op->s, op->nodeid, false);
 	if (!err)
 		err = fs_getattr(op->s->fs, &op->ctx, op->nodeid, &attr);
 	if (err)

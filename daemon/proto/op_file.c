@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/inval/inval.h"
+
 /* O_TRUNC reaches OPEN only with FUSE_ATOMIC_O_TRUNC, which only share=on agrees to. */
 static int open_truncate(struct op *op)
 {
@@ -123,6 +125,14 @@ static void reply_notified(struct op *op, const void *data, size_t len)
 	notifier_reply(op->s->notifier, op->req, op->nodeid, data, len);
 }
 
+void lost_publish(struct proto_session *s, uint64_t nodeid, bool waits)
+{
+	struct inval_event ev = { .kind = waits ? INVAL_HOLD : INVAL_RELEASE, .nodeid = nodeid };
+
+	if (s->bus)
+		inval_publish(s->bus, &ev);
+}
+
 /*
  * The reply comes first: it ends the writeback that a notification about this very inode
  * might have to wait for.
@@ -134,8 +144,10 @@ static void write_failed(struct op *op, uint32_t flags, int error)
 	struct proto_session *s = op->s;
 	uint64_t nodeid = op->nodeid;
 
-	if (lost)
+	if (lost) {
 		lost_note(&s->lost, nodeid, error);
+		lost_publish(s, nodeid, true);
+	}
 	op_error(op, error);
 	if (lost)
 		notifier_forget_attr(s->notifier, nodeid);

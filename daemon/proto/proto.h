@@ -50,6 +50,8 @@ struct transport_ops {
 	 * because their buffers belong to somebody else once they are answered (a guest).
 	 */
 	void (*answer_early)(struct proto_req *req, int error);
+	/* DESTROY came. True: it is not to be answered. NULL: it is. */
+	bool (*destroyed)(void *transport);
 	/* Unsolicited message to the kernel (header included). NULL where there is no such channel. */
 	int (*notify)(void *transport, const struct iovec *iov, int iovcnt);
 };

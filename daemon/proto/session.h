@@ -217,6 +217,9 @@ void wire_entry(const struct proto_session *s, const struct fs_entry *entry,
 struct wire_timeout wire_timeout(double seconds);
 void op_reply_attr(struct op *op, const struct fs_attr *attr);
 
+/* A lost write waits to be told, so nobody else may answer for the file's attributes; or it was told. */
+void lost_publish(struct proto_session *s, uint64_t nodeid, bool waits);
+
 /* notify.c: the kernel's caches are told by a thread of their own. */
 MUST_USE int notifier_new(struct proto_session *s, struct notifier **ret_notifier);
 /* Stops the thread; what is queued is dropped, parked seeks are answered with EINTR. */
