@@ -59,6 +59,21 @@ URING_USERS := $(shell grep -rls '<liburing.h>' daemon vhost 2>/dev/null)
 PKGS += $(if $(URING_USERS),liburing)
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
 
+# libbpf >= 1.4: the system's, or that of newer Debian packages which deps.sh unpacked into the cache. Without it, or without
+# clang, kfs is built all the same, and "-o bpf=on" says what is missing.
+BPF_CACHE := $(shell kernel-patches/fetch.sh cache 2>/dev/null)/tools
+ifeq ($(shell command -v clang 2>/dev/null),)
+else ifneq ($(shell $(PKG_CONFIG) --atleast-version=1.4 libbpf 2>/dev/null && echo yes),)
+BPF := system
+BPF_CFLAGS := $(shell $(PKG_CONFIG) --cflags libbpf)
+BPF_LIBS := $(shell $(PKG_CONFIG) --libs libbpf)
+else ifneq ($(and $(wildcard $(BPF_CACHE)/.complete),$(shell $(PKG_CONFIG) --exists libelf zlib 2>/dev/null && echo yes)),)
+BPF := cache
+BPF_CFLAGS := -isystem $(BPF_CACHE)/usr/include
+BPF_LIBS := $(wildcard $(BPF_CACHE)/usr/lib/*/libbpf.a) -lelf -lz
+endif
+BPF_OBJECT := $(BUILD)/bpf/kfs.bpf.o
+
 WARN := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wvla
 # gcc reports an ignored result even behind a (void) cast, which is how kfs says "ignored on purpose";
 # lint holds the rule with clang, which honours the cast.
@@ -101,7 +116,7 @@ top_c = $(sort $(filter-out $(SKIP),$(wildcard $(1)/*.c)))
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
 DAEMON_MAIN := $(filter-out $(SKIP),$(wildcard daemon/main.c))
-LIBKFS_SRC := $(filter-out daemon/helpers/%,$(filter-out $(call top_c,daemon),$(call find_c,daemon)))
+LIBKFS_SRC := $(filter-out daemon/helpers/% $(if $(BPF),daemon/bpf/none.c,daemon/bpf/loader.c daemon/bpf/object.c),$(filter-out $(call top_c,daemon),$(call find_c,daemon)))
 DAEMON_SRC := $(filter-out daemon/main.c,$(call top_c,daemon))
 HELPER_SRC := $(call top_c,daemon/helpers)
 MKFS_SRC := $(filter-out mkfs/main.c,$(call top_c,mkfs))
@@ -182,6 +197,16 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/flags.stamp | $(BUILD)/libs.stamp
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(KFS_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+$(BUILD)/obj/daemon/bpf/loader.o: KFS_CFLAGS += $(BPF_CFLAGS)
+$(BUILD)/obj/daemon/bpf/object.o: KFS_CFLAGS += -DKFS_BPF_OBJECT='"$(abspath $(BPF_OBJECT))"'
+$(BUILD)/obj/daemon/bpf/object.o: $(BPF_OBJECT)
+
+$(BPF_OBJECT): $(wildcard bpf/*.[ch]) include/kfs/bpf_abi.h
+	$(call msg,BPF,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)clang -g -O2 -target bpf -mcpu=v3 -ffreestanding -Wall -Werror -I. $(BPF_CFLAGS) \
+		-isystem /usr/include/$$($(CC) -print-multiarch) -c bpf/kfs.bpf.c -o $@
+
 # Only what prints the version knows it: the rest is not rebuilt for a new commit.
 VERSIONED := $(call obj,$(shell grep -rlsw KFS_VERSION --include='*.c' daemon mkfs ctl vhost tests))
 $(VERSIONED): $(BUILD)/version.stamp
@@ -210,7 +235,7 @@ define link
 	$(call msg,LINK,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(KFS_LDFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) \
-		$(filter $(LIBDAEMON) $(LIBCTL),$^) $(filter-out $(LIBDAEMON) $(LIBCTL),$(filter %.a,$^)) $(PKG_LIBS) $(LDLIBS)
+		$(filter $(LIBDAEMON) $(LIBCTL),$^) $(filter-out $(LIBDAEMON) $(LIBCTL),$(filter %.a,$^)) $(BPF_LIBS) $(PKG_LIBS) $(LDLIBS)
 endef
 
 $(BUILD)/bin/kfs: $(BUILD)/obj/daemon/main.o $(LIBDAEMON) $(LIBKFS)

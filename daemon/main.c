@@ -22,6 +22,7 @@
 #include "daemon/base/log.h"
 #include "daemon/base/rundir.h"
 #include "daemon/block/bdev.h"
+#include "daemon/bpf/bpf.h"
 #include "daemon/ctl/ctl.h"
 #include "daemon/daemonize.h"
 #include "daemon/dev/dev.h"
@@ -38,11 +39,15 @@
 struct daemon_ctx {
 	struct options o;
 	bool readonly; /* as effective */
+	bool refused;  /* mounted, but not to stay */
 	char *description, *kernel_words;
 	struct store *store; /* NULL once fs has it */
 	struct inval_bus *bus;
 	struct fs *fs;
 	struct dev *dev;
+	struct bpf *bpf;   /* NULL: the stock tier */
+	char bpf_why[512]; /* why it is that; or why it would be */
+	int umount_fd;	   /* what umount(2) waits for, or -1 */
 	struct rundir_entry *entry;
 	struct ctl_server *ctl;
 	sigset_t signals;
@@ -242,6 +247,76 @@ static int open_fs(struct daemon_ctx *c)
 	return EXIT_OK;
 }
 
+/* ---- answers inside the kernel ---- */
+
+static struct bpf_timeout bpf_timeout(double seconds)
+{
+	double s = seconds < 0 ? TIMEOUT_SHOWN_S : seconds;
+	uint64_t whole = (uint64_t)s; /* options allow 0 to 1e9 */
+
+	return (struct bpf_timeout){ .s = whole, .ns = (uint32_t)((s - (double)whole) * 1e9) };
+}
+
+/* False: the mount fails, for BPF was demanded. */
+static bool bpf_may_fail(struct daemon_ctx *c)
+{
+	if (c->o.bpf == ON)
+		return false;
+	log_info("%s: BPF is not used: %s", c->o.mountpoint, c->bpf_why);
+	return true;
+}
+
+/* Whether the mount goes through the module's device. */
+static int choose_tier(struct daemon_ctx *c, const char **ret_device)
+{
+	const char *missing = bpf_missing();
+
+	*ret_device = NULL;
+	if (c->o.bpf == OFF) {
+		(void)snprintf(c->bpf_why, sizeof(c->bpf_why), "bpf=off");
+		return EXIT_OK;
+	}
+	if (!missing) {
+		*ret_device = BPF_DEVICE;
+		return EXIT_OK;
+	}
+	(void)snprintf(c->bpf_why, sizeof(c->bpf_why), "%s", missing);
+	return bpf_may_fail(c) ? EXIT_OK : fail(EXIT_MOUNT, "bpf=on", missing);
+}
+
+static int load_bpf(struct daemon_ctx *c)
+{
+	struct bpf_opts opts = {
+		.dev_fd = dev_fd(c->dev),
+		.mib = c->o.bpf_mb ? c->o.bpf_mb : BPF_MB_DEFAULT,
+		.entry = bpf_timeout(c->o.entry_timeout),
+		.negative = bpf_timeout(c->o.negative_timeout),
+		.attr = bpf_timeout(c->o.attr_timeout),
+		.bus = c->bus,
+	};
+
+	if (!bpf_load(&opts, &c->bpf, c->bpf_why, sizeof(c->bpf_why)) || bpf_may_fail(c))
+		return EXIT_OK;
+	return fail(EXIT_MOUNT, "bpf=on", c->bpf_why);
+}
+
+/* False: the mount is not to stay. */
+static bool attach_bpf(struct daemon_ctx *c)
+{
+	char pid[16];
+
+	if (!c->bpf)
+		return true;
+	(void)snprintf(pid, sizeof(pid), "pid-%d", (int)getpid());
+	if (!bpf_attach(c->bpf, c->entry ? rundir_id(c->entry) : pid, c->bpf_why,
+			sizeof(c->bpf_why)))
+		return true;
+	if (bpf_may_fail(c))
+		return true;
+	(void)fail(EXIT_MOUNT, "bpf=on", c->bpf_why);
+	return false;
+}
+
 /* The mount answers (on dev_run()'s thread): tell everybody who waits for it. */
 static void on_ready(void *arg, int error)
 {
@@ -259,6 +334,11 @@ static void on_ready(void *arg, int error)
 		return;
 	}
 	err = rundir_register(&what, &c->entry);
+	if (!attach_bpf(c)) {
+		c->refused = true;
+		dev_stop(c->dev);
+		return;
+	}
 	if (err) {
 		log_warn("no runtime directory: %s: kfsctl will not find this mount",
 			 strerror(-err));
@@ -267,6 +347,8 @@ static void on_ready(void *arg, int error)
 			.fs = c->fs,
 			.bus = c->bus,
 			.dev = c->dev,
+			.bpf = c->bpf,
+			.bpf_why = c->bpf_why,
 			.id = rundir_id(c->entry),
 			.image = c->o.image,
 			.mountpoint = c->o.mountpoint,
@@ -326,17 +408,26 @@ static int mount_it(struct daemon_ctx *c)
 		.on_ready_arg = c,
 	};
 	char why[512];
-	int err;
+	int err, status;
 
+	status = choose_tier(c, &dev.device);
+	if (status)
+		return status;
 	c->kernel_words = options_kernel_words(&c->o, c->readonly);
 	c->description = options_describe(&c->o, c->readonly);
 	if (!c->kernel_words || !c->description)
 		return fail(EXIT_SYSTEM, c->o.mountpoint, "out of memory");
 	dev.mount_options = c->kernel_words;
 	err = dev_mount(c->fs, c->bus, &dev, &c->dev, why, sizeof(why));
+	if (err && dev.device && c->o.bpf != ON) {
+		(void)snprintf(c->bpf_why, sizeof(c->bpf_why), "%s", why);
+		log_info("%s: BPF is not used: %s", c->o.mountpoint, why);
+		dev.device = NULL;
+		err = dev_mount(c->fs, c->bus, &dev, &c->dev, why, sizeof(why));
+	}
 	if (err)
 		return fail(EXIT_MOUNT, c->o.mountpoint, why);
-	return EXIT_OK;
+	return dev.device ? load_bpf(c) : EXIT_OK;
 }
 
 static int bring_up(struct daemon_ctx *c)
@@ -367,7 +458,9 @@ static int take_down(struct daemon_ctx *c)
 
 	ctl_server_stop(c->ctl);
 	stop_signals(c);
+	c->umount_fd = dev_take_umount(c->dev);
 	dev_free(c->dev);
+	bpf_free(c->bpf);
 	if (c->fs)
 		err = fs_close(c->fs);
 	else if (c->store)
@@ -380,6 +473,8 @@ static int take_down(struct daemon_ctx *c)
 		log_info("%s: closed", c->o.image);
 	/* The last thing: umount.fuse.kfs waits for it. */
 	rundir_unregister(c->entry);
+	if (c->umount_fd >= 0)
+		(void)close(c->umount_fd); /* umount(2) returns */
 	return err;
 }
 
@@ -401,6 +496,8 @@ static int run(struct daemon_ctx *c)
 			log_error("%s: the mount ended: %s", c->o.mountpoint, strerror(-err));
 			status = EXIT_MOUNT;
 		}
+		if (c->refused)
+			status = EXIT_MOUNT;
 	}
 	if (take_down(c) && !status)
 		status = EXIT_SYSTEM;

@@ -81,8 +81,6 @@ struct word {
 /* Far longer than a busy disk takes, shorter than people wait before they look. */
 #define REQUEST_TIMEOUT_DEFAULT_S 60
 
-#define NOT_BUILT "not in this build: leave it out or say auto"
-
 static const struct word words[] = {
 	FLAG("ro", readonly, ON, "read-only; a journal is still replayed"),
 	FLAG("rw", readonly, OFF, "read and write (default)"),
@@ -155,9 +153,11 @@ static const struct word words[] = {
 	FLAG("uring=auto", uring, UNSET, "requests over io_uring where possible"),
 	FLAG("uring=off", uring, OFF, "through /dev/fuse only"),
 	FLAG("uring=on", uring, ON, "over io_uring, or no mount"),
-	FLAG("bpf=auto", bpf, UNSET, "answers from inside the kernel where possible"),
-	FLAG("bpf=off", bpf, OFF, NULL),
-	REFUSED("bpf=on", "bpf is " NOT_BUILT),
+	FLAG("bpf=auto", bpf, UNSET, "answers from inside the kernel where possible (default)"),
+	FLAG("bpf=on", bpf, ON, "the same, or no mount; needs root and the module fusebpf"),
+	FLAG("bpf", bpf, ON, NULL),
+	FLAG("bpf=off", bpf, OFF, "never"),
+	NUMBER("bpf_mb", bpf_mb, 1, 65536, "MiB of memory for these answers (64)"),
 	IGNORED("recover=off"),
 	REFUSED("recover", "recovery of a crashed daemon is not in this build: say recover=off"),
 	REFUSED("vhost", "serving guests is not in this build: leave it out"),

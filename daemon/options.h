@@ -45,9 +45,9 @@ struct options {
 	int atime; /* enum fs_atime */
 	int diratime, lazytime, sync, dirsync, dev, suid, exec;
 	int share, allow_other, readdirplus, writeback, clone_fd, nonempty;
-	int uring, bpf; /* OFF, ON (bpf: refused), UNSET = auto */
+	int uring, bpf; /* OFF, ON, UNSET = auto */
 	uint64_t offset, commit_s, cache_mb, threads_max, max_write, max_readahead, max_background,
-		inodes_max, request_timeout_s;
+		inodes_max, request_timeout_s, bpf_mb;
 	double entry_timeout, attr_timeout, negative_timeout; /* < 0: default */
 	char *log_path, *fsname, *contexts; /* NULL: not given; contexts: "context=...,..." */
 	int log_level;			    /* enum log_level */

@@ -24,6 +24,7 @@
 
 #include "daemon/base/util.h"
 
+struct bpf;
 struct ctl_server;
 struct dev;
 struct fs;
@@ -34,6 +35,8 @@ struct ctl_env {
 	struct fs *fs;
 	struct inval_bus *bus;
 	struct dev *dev;	/* the host mount; NULL without one */
+	struct bpf *bpf;	/* its programs; NULL: the stock tier */
+	const char *bpf_why;	/* why there are none, or they are not attached */
 	const char *id;		/* the mount's name among those of this host */
 	const char *image;	/* absolute path */
 	const char *mountpoint; /* absolute path; NULL without a host mount */

@@ -6,6 +6,10 @@
  * moments close together, not to one moment.
  */
 #include "daemon/ctl/server.h"
+
+#include <stdio.h>
+
+#include "daemon/bpf/bpf.h"
 #include "daemon/dev/dev.h"
 #include "daemon/fs/fs.h"
 #include "daemon/store/store.h"
@@ -130,14 +134,27 @@ static void put_tier(json_t *o, const struct ctl_env *env)
 {
 	json_t *timeouts = json_object();
 
-	ctl_put(o, "tier", json_string("stock"));
-	ctl_put(o, "tier_reason",
-		json_string(
-			env->share ?
-				"no kernel hook; share=on: others may write, so short timeouts "
-				"and write-through, with exact invalidation" :
-				"no kernel hook; share=off: the host is the only writer, so long "
-				"timeouts and the writeback cache"));
+	const char *profile = env->share ? "share=on: others may write, so short timeouts "
+					   "and write-through, with exact invalidation" :
+					   "share=off: the host is the only writer, so long "
+					   "timeouts and the writeback cache";
+	struct bpf_state state = { 0 };
+	char reason[1024];
+
+	if (env->bpf)
+		bpf_get_state(env->bpf, &state);
+	if (state.attached)
+		(void)snprintf(reason, sizeof(reason), "BPF programs answer from tables; %s",
+			       profile);
+	else
+		(void)snprintf(reason, sizeof(reason), "no BPF: %s; %s",
+			       *state.detached_why ? state.detached_why :
+			       env->bpf_why	   ? env->bpf_why :
+						     "not looked for",
+			       profile);
+	ctl_put(o, "tier", json_string(state.attached ? "bpf" : "stock"));
+	ctl_put(o, "tier_reason", ctl_text(reason));
+	ctl_put(o, "bpf_pins", *state.pins ? ctl_text(state.pins) : json_null());
 	ctl_put(timeouts, "entry_seconds", json_real(env->entry_timeout_s));
 	ctl_put(timeouts, "attr_seconds", json_real(env->attr_timeout_s));
 	ctl_put(timeouts, "negative_seconds", json_real(env->negative_timeout_s));

@@ -84,4 +84,120 @@ struct fuse_bpf_attr {
 };
 _Static_assert(sizeof(struct fuse_bpf_attr) == 0x78, "struct fuse_bpf_attr");
 
+/*
+ * The second part is kfs's own: the tables that the daemon writes (daemon/bpf/tables.h) and the programs read
+ * (bpf/answer.bpf.h). They are mmapable arrays whose elements are sets of KFS_WAYS slots.
+ *
+ * A set is guarded by its sequence count: odd while the daemon changes it. A reader looks at the count before and after
+ * everything it took from the set, "it is not here" included, and starts again if it moved. A free slot has no key
+ * (parent or nodeid 0), so a reader compares keys alone. "used" is written by readers, and cleared by the daemon when it
+ * looks for room.
+ */
+#define KFS_WAYS 8u
+
+enum {
+	KFS_SLOT_FREE = 0,
+	KFS_SLOT_UNKNOWN = 1, /* the key is here, its value is not known: ask the daemon */
+	KFS_SLOT_KNOWN = 2,
+	KFS_SLOT_ABSENT = 3, /* entries: there is no such name */
+	KFS_SLOT_HELD = 4,   /* attributes: known, but the daemon wants to be asked */
+};
+
+/* A name in a directory; hash as by fuse_bpf_name_hash() with the mount's secret key. */
+struct kfs_entry_slot {
+	/* 0x00 */ uint64_t parent;
+	/* 0x08 */ uint64_t hash[2];
+	/* 0x18 */ uint64_t nodeid;
+	/* 0x20 */ uint64_t version; /* of the directory: older fills are late */
+};
+
+struct kfs_entry_set {
+	/* 0x00 */ uint32_t seq;
+	/* 0x04 */ uint32_t reserved;
+	/* 0x08 */ uint8_t state[KFS_WAYS];
+	/* 0x10 */ uint8_t used[KFS_WAYS];
+	/* 0x18 */ struct kfs_entry_slot slot[KFS_WAYS];
+};
+_Static_assert(sizeof(struct kfs_entry_set) == 0x158, "struct kfs_entry_set");
+
+/* flags of an attribute slot; right whether the attributes are known or not. */
+enum {
+	KFS_NO_CAPABILITY = 1u << 0, /* no security.capability */
+	KFS_NO_ACL = 1u << 1,	     /* no POSIX ACL, access or default */
+	KFS_DIR_COMPLETE = 1u << 2,  /* every name of the directory is in the table of names */
+	KFS_DIR_LISTING = 1u << 3,   /* those before the cookie "listed" are */
+};
+
+struct kfs_attr_slot {
+	/* 0x00 */ uint64_t nodeid;
+	/* 0x08 */ uint64_t version;
+	/* 0x10 */ uint64_t listed;
+	/* 0x18 */ uint32_t flags;
+	/* 0x1c */ uint32_t reserved;
+	/* 0x20 */ struct fuse_bpf_attr attr;
+};
+
+struct kfs_attr_set {
+	/* 0x00 */ uint32_t seq;
+	/* 0x04 */ uint32_t reserved;
+	/* 0x08 */ uint8_t state[KFS_WAYS];
+	/* 0x10 */ uint8_t used[KFS_WAYS];
+	/* 0x18 */ struct kfs_attr_slot slot[KFS_WAYS];
+};
+_Static_assert(sizeof(struct kfs_attr_set) == 0x4d8, "struct kfs_attr_set");
+
+/* Which set a key belongs to: the upper half of a well mixed word, scaled. */
+#define KFS_MIX 0x9e3779b97f4a7c15ull
+static inline uint32_t kfs_scale(uint64_t mixed, uint32_t sets)
+{
+	return (uint32_t)((mixed >> 32) * sets >> 32);
+}
+static inline uint32_t kfs_entry_set_of(uint64_t parent, uint64_t hash, uint32_t sets)
+{
+	return kfs_scale(hash ^ parent * KFS_MIX, sets);
+}
+static inline uint32_t kfs_attr_set_of(uint64_t nodeid, uint32_t sets)
+{
+	return kfs_scale(nodeid * KFS_MIX, sets);
+}
+
+/* What the programs are told before they are loaded. */
+struct kfs_config {
+	uint64_t key[2];
+	uint64_t dots[2]; /* hash[0] of "." and "..", which are never looked up in tables */
+	uint32_t entry_sets, attr_sets;
+	uint64_t entry_valid, negative_valid; /* seconds that answers may be kept */
+	uint32_t entry_valid_nsec, negative_valid_nsec;
+};
+
+/* Counters of the programs, one set for each processor. Each answer is a request that was not sent. */
+struct kfs_answers {
+	uint64_t lookup_hits;	  /* answered: the name is this node */
+	uint64_t lookup_negative; /* there is no such name: it was asked before */
+	uint64_t lookup_complete; /* the same: the directory is known whole */
+	uint64_t lookup_misses;
+	uint64_t lookup_rcu; /* of those answered, in RCU walk */
+	uint64_t getattr_hits;
+	uint64_t getattr_misses;
+	uint64_t getattr_rcu;
+	uint64_t xattr_absent;
+	uint64_t xattr_misses;
+	uint64_t torn_retries; /* a set changed while it was read: read again */
+	uint64_t torn_upcalls; /* and again: the daemon was asked */
+};
+
+/* Counters of the daemon, one for the mount. */
+struct kfs_table_stats {
+	uint64_t entry_slots, attr_slots; /* sizes */
+	uint64_t entries_used, attrs_used;
+	uint64_t entry_fills, attr_fills;
+	uint64_t entry_invalidations, attr_invalidations, xattr_invalidations;
+	uint64_t stale_refusals;	/* fills older than an invalidation */
+	uint64_t full_refusals;		/* fills without a place: every slot of the set is in use */
+	uint64_t entry_evictions, attr_evictions;
+	uint64_t directories_completed;
+	uint64_t directories_lost; /* were complete or being listed, and are not any more */
+	uint64_t bytes;
+};
+
 #endif

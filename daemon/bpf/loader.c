@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Loading, attaching, pinning: libbpf does it. The object is opened once; sizes, keys and time-outs are set before it is
+ * loaded, and the device's descriptor in the struct_ops, which the kernel reads when it is attached.
+ *
+ * Pins are for people and for kfsctl, which reads counters through them while we hang. The link is not pinned: when we
+ * die, the programs go with us. Folders of daemons that were killed are removed by the next mount.
+ */
+#include "daemon/bpf/bpf.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include "daemon/base/log.h"
+#include "daemon/base/rundir.h"
+#include "daemon/bpf/object.h"
+#include "daemon/bpf/tables.h"
+#include "daemon/inval/inval.h"
+
+#define PROCESSORS_MAX 4096
+/* So many folders of dead daemons are looked at. */
+#define PINS_MAX 1024
+
+static const char *const map_names[] = { "kfs_entries", "kfs_attrs", "kfs_stats", "kfs_tables" };
+static const char *const program_names[] = { "kfs_lookup", "kfs_getattr", "kfs_xattr" };
+
+struct bpf {
+	struct inval_subscriber sub;
+	struct inval_bus *bus;
+	struct bpf_object *object;
+	struct bpf_link *link;
+	struct tables tables;
+	void *entries, *attrs, *stats; /* mapped; NULL until then */
+	size_t entries_size, attrs_size;
+	char pins[64];
+};
+
+/* As bpf/kernel_types.h has it; libbpf puts programs' pointers where the kernel has functions. */
+struct ops_values {
+	void *programs[4];
+	int32_t dev_fd, image_fd;
+	uint32_t flags;
+};
+
+/* ---- what libbpf says ---- */
+
+static _Thread_local char said[256];
+
+static int keep_words(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	char line[1024];
+	int len = vsnprintf(line, sizeof(line), fmt, ap);
+
+	if (level == LIBBPF_DEBUG)
+		return len;
+	line[strcspn(line, "\n")] = 0;
+	log_debug("%s", line);
+	/* The first complaint is the cause, the rest follows from it. */
+	if (level == LIBBPF_WARN && !said[0])
+		(void)snprintf(said, sizeof(said), "%.255s", line);
+	return len;
+}
+
+static void explain(char *why, size_t why_len, const char *what, int err)
+{
+	const char *text = strncmp(said, "libbpf: ", 8) ? said : said + 8;
+
+	(void)snprintf(why, why_len, "%s: %s%s%s", what, strerror(-err), *text ? ": " : "", text);
+}
+
+const char *bpf_missing(void)
+{
+	if (access(BPF_DEVICE, F_OK))
+		return BPF_DEVICE
+			" is not there: load the kernel module (modprobe fusebpf), or build "
+			"and install it first (kernel-patches/build.sh install)";
+	if (access(BPF_DEVICE, R_OK | W_OK))
+		return BPF_DEVICE " cannot be opened: only root may mount with BPF";
+	return NULL;
+}
+
+/* ---- loading ---- */
+
+static void on_event(struct inval_subscriber *sub, const struct inval_event *ev)
+{
+	tables_event(&container_of(sub, struct bpf, sub)->tables, ev);
+}
+
+static struct bpf_map *find_map(struct bpf *b, const char *name)
+{
+	return bpf_object__find_map_by_name(b->object, name);
+}
+
+static int set_config(struct bpf *b, const struct kfs_config *config)
+{
+	struct bpf_map *rodata = NULL, *map, *ops = find_map(b, "kfs_ops");
+	size_t size = 0;
+	void *value;
+
+	bpf_object__for_each_map(map, b->object)
+	{
+		if (strstr(bpf_map__name(map), ".rodata"))
+			rodata = map;
+	}
+	value = rodata ? bpf_map__initial_value(rodata, &size) : NULL;
+	if (!value || size < sizeof(*config) || !ops)
+		return -EINVAL;
+	memcpy(value, config, sizeof(*config));
+	if (bpf_map__set_max_entries(find_map(b, "kfs_entries"), config->entry_sets) ||
+	    bpf_map__set_max_entries(find_map(b, "kfs_attrs"), config->attr_sets))
+		return -EINVAL;
+	return 0;
+}
+
+static int set_device(struct bpf *b, int dev_fd)
+{
+	size_t size = 0;
+	struct ops_values *ops = bpf_map__initial_value(find_map(b, "kfs_ops"), &size);
+
+	if (!ops || size < sizeof(*ops))
+		return -EINVAL;
+	ops->dev_fd = dev_fd;
+	return 0;
+}
+
+static int map_memory(struct bpf *b, const char *name, size_t size, void **ret_memory)
+{
+	int fd = bpf_map__fd(find_map(b, name));
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	*ret_memory = p;
+	return 0;
+}
+
+static size_t whole_pages(size_t size)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return ROUND_UP(size, page);
+}
+
+static int map_all(struct bpf *b, const struct kfs_config *config)
+{
+	int err;
+
+	b->entries_size = whole_pages(config->entry_sets * sizeof(struct kfs_entry_set));
+	b->attrs_size = whole_pages(config->attr_sets * sizeof(struct kfs_attr_set));
+	err = map_memory(b, "kfs_entries", b->entries_size, &b->entries);
+	if (!err)
+		err = map_memory(b, "kfs_attrs", b->attrs_size, &b->attrs);
+	if (!err)
+		err = map_memory(b, "kfs_tables", whole_pages(sizeof(struct kfs_table_stats)),
+				 &b->stats);
+	return err;
+}
+
+static int load_object(struct bpf *b, const struct bpf_opts *opts, const struct kfs_config *config)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, open_opts, .object_name = "kfs");
+	int err;
+
+	b->object = bpf_object__open_mem(bpf_object_begin,
+					 (size_t)(bpf_object_end - bpf_object_begin), &open_opts);
+	if (!b->object)
+		return -errno;
+	err = set_config(b, config);
+	if (!err)
+		err = set_device(b, opts->dev_fd);
+	if (!err)
+		err = bpf_object__load(b->object);
+	if (!err)
+		err = map_all(b, config);
+	return err;
+}
+
+static int make_config(const struct bpf_opts *opts, struct kfs_config *config)
+{
+	*config = (struct kfs_config){
+		.entry_valid = opts->entry.s,
+		.entry_valid_nsec = opts->entry.ns,
+		.negative_valid = opts->negative.s,
+		.negative_valid_nsec = opts->negative.ns,
+	};
+	if (getrandom(config->key, sizeof(config->key), 0) != sizeof(config->key))
+		return -EIO;
+	tables_sizes(opts->mib << 20, &config->entry_sets, &config->attr_sets);
+	tables_config_dots(config);
+	return 0;
+}
+
+int bpf_load(const struct bpf_opts *opts, struct bpf **ret_bpf, char *why, size_t why_len)
+{
+	struct bpf *b = calloc(1, sizeof(*b));
+	struct tables_opts tables;
+	int err;
+
+	said[0] = 0;
+	if (!b) {
+		(void)snprintf(why, why_len, "out of memory");
+		return -ENOMEM;
+	}
+	(void)libbpf_set_print(keep_words); /* what was there before is of no interest */
+	tables = (struct tables_opts){ .attr_valid = opts->attr.s,
+				       .attr_valid_nsec = opts->attr.ns };
+	err = make_config(opts, &tables.config);
+	if (!err)
+		err = load_object(b, opts, &tables.config);
+	if (err) {
+		explain(why, why_len, "loading the BPF programs", err);
+		bpf_free(b);
+		return err;
+	}
+	tables.entries = b->entries;
+	tables.attrs = b->attrs;
+	tables.stats = b->stats;
+	tables_init(&b->tables, &tables);
+	b->bus = opts->bus;
+	b->sub = (struct inval_subscriber){ .name = "bpf",
+					    .kinds = TABLES_KINDS,
+					    .notify = on_event };
+	inval_subscribe(b->bus, &b->sub);
+	*ret_bpf = b;
+	return 0;
+}
+
+/* ---- pins ---- */
+
+static void unpin(const char *dir)
+{
+	char path[256];
+
+	for (size_t i = 0; i < ARRAY_SIZE(map_names); i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", dir, map_names[i]);
+		(void)unlink(path); /* not there is what is wanted */
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(program_names); i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", dir, program_names[i]);
+		(void)unlink(path);
+	}
+	if (rmdir(dir) && errno != ENOENT)
+		log_debug("%s: %s", dir, strerror(errno));
+}
+
+static bool is_served(const struct rundir_list *list, const char *id)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (list->entries[i].alive && !strcmp(list->entries[i].id, id))
+			return true;
+	return false;
+}
+
+/* Pins keep the tables of a killed daemon in memory. */
+static void unpin_dead(void)
+{
+	struct rundir_list list;
+	struct dirent *e;
+	unsigned seen = 0;
+	char path[sizeof(BPF_PIN_ROOT) + 256];
+	DIR *dir;
+
+	if (rundir_list(&list))
+		return;
+	dir = opendir(BPF_PIN_ROOT);
+	while (dir && seen++ < PINS_MAX && (e = readdir(dir))) {
+		if (e->d_name[0] == '.' || is_served(&list, e->d_name))
+			continue;
+		(void)snprintf(path, sizeof(path), "%s/%s", BPF_PIN_ROOT, e->d_name);
+		unpin(path);
+	}
+	if (dir)
+		(void)closedir(dir); /* was only read */
+	rundir_list_fini(&list);
+}
+
+static int pin_one(const char *dir, const char *name, int fd)
+{
+	char path[256];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+	if (bpf_obj_pin(fd, path))
+		return -errno;
+	return chmod(path, 0600) ? -errno : 0;
+}
+
+static int pin_all(struct bpf *b)
+{
+	int err = 0;
+
+	if (mkdir(b->pins, 0700))
+		return -errno;
+	for (size_t i = 0; i < ARRAY_SIZE(map_names) && !err; i++)
+		err = pin_one(b->pins, map_names[i], bpf_map__fd(find_map(b, map_names[i])));
+	for (size_t i = 0; i < ARRAY_SIZE(program_names) && !err; i++)
+		err = pin_one(b->pins, program_names[i],
+			      bpf_program__fd(bpf_object__find_program_by_name(b->object,
+									       program_names[i])));
+	return err;
+}
+
+/* A mount without pins works; kfsctl and bpftool have less to look at. */
+static void pin(struct bpf *b, const char *id)
+{
+	int err;
+
+	unpin_dead();
+	if (mkdir(BPF_PIN_ROOT, 0700) && errno != EEXIST) {
+		log_warn("%s: %s: counters are shown by the daemon only", BPF_PIN_ROOT,
+			 strerror(errno));
+		return;
+	}
+	(void)snprintf(b->pins, sizeof(b->pins), "%s/%s", BPF_PIN_ROOT, id);
+	err = pin_all(b);
+	if (!err)
+		return;
+	log_warn("%s: %s: counters are shown by the daemon only", b->pins, strerror(-err));
+	unpin(b->pins);
+	b->pins[0] = 0;
+}
+
+/* ---- the rest of life ---- */
+
+int bpf_attach(struct bpf *b, const char *id, char *why, size_t why_len)
+{
+	said[0] = 0;
+	b->link = bpf_map__attach_struct_ops(find_map(b, "kfs_ops"));
+	if (!b->link) {
+		int err = -errno;
+
+		explain(why, why_len, "attaching the BPF programs", err);
+		return err;
+	}
+	pin(b, id);
+	return 0;
+}
+
+static void unmap(void *memory, size_t size)
+{
+	if (memory)
+		(void)munmap(memory, size); /* our own mapping */
+}
+
+void bpf_free(struct bpf *b)
+{
+	if (!b)
+		return;
+	if (b->bus)
+		inval_unsubscribe(b->bus, &b->sub);
+	if (b->link)
+		(void)bpf_link__destroy(b->link); /* closing is all it is */
+	if (b->pins[0]) {
+		unpin(b->pins);
+		(void)rmdir(BPF_PIN_ROOT); /* unless another mount has pins */
+	}
+	unmap(b->entries, b->entries_size);
+	unmap(b->attrs, b->attrs_size);
+	unmap(b->stats, whole_pages(sizeof(struct kfs_table_stats)));
+	bpf_object__close(b->object);
+	free(b);
+}
+
+static void sum_answers(struct bpf *b, struct kfs_answers *ret_answers)
+{
+	int processors = libbpf_num_possible_cpus();
+	_cleanup_free_ struct kfs_answers *values = NULL;
+	uint64_t *sums = (uint64_t *)ret_answers;
+	uint32_t zero = 0;
+
+	if (processors < 1 || processors > PROCESSORS_MAX)
+		return;
+	values = calloc((size_t)processors, sizeof(*values));
+	if (!values || bpf_map_lookup_elem(bpf_map__fd(find_map(b, "kfs_stats")), &zero, values))
+		return;
+	for (int i = 0; i < processors; i++)
+		for (size_t k = 0; k < sizeof(*values) / sizeof(uint64_t); k++)
+			sums[k] += ((const uint64_t *)&values[i])[k];
+}
+
+static void tables_stats(const struct kfs_table_stats *from, struct kfs_table_stats *to)
+{
+	const uint64_t *words = (const uint64_t *)from;
+
+	for (size_t k = 0; k < sizeof(*to) / sizeof(uint64_t); k++)
+		((uint64_t *)to)[k] = __atomic_load_n(&words[k], __ATOMIC_RELAXED);
+}
+
+void bpf_get_state(struct bpf *b, struct bpf_state *ret_state)
+{
+	struct pollfd fd = { .fd = b->link ? bpf_link__fd(b->link) : -1, .events = POLLIN };
+
+	memset(ret_state, 0, sizeof(*ret_state));
+	sum_answers(b, &ret_state->answers);
+	tables_stats(b->stats, &ret_state->tables);
+	(void)snprintf(ret_state->pins, sizeof(ret_state->pins), "%s", b->pins);
+	if (!b->link)
+		(void)snprintf(ret_state->detached_why, sizeof(ret_state->detached_why),
+			       "never attached");
+	else if (poll(&fd, 1, 0) > 0 && (fd.revents & POLLHUP))
+		(void)snprintf(ret_state->detached_why, sizeof(ret_state->detached_why),
+			       "detached by the kernel: the connection was aborted or unmounted");
+	else
+		ret_state->attached = true;
+}
