@@ -4,11 +4,11 @@
  * stored with release order, so that nobody sees it under the even count of before; the count becomes even again by a
  * release as well. (On x86 these are plain stores.)
  *
- * Replacement. A set has eight slots, in which readers mark what they use. A newcomer takes a free slot, or one that
- * holds a mere doubt, or some slot that was not used since the marks were last cleared; the search starts anywhere, for
- * in a working set larger than the table the oldest is as likely to be needed next as any other. If all are used, one
- * newcomer in REFUSALS is let in and clears the marks; the others are refused, so that a scan over everything does not
- * throw out what was good for hits. So the hit rate falls with the size of the working set and never to nothing.
+ * Replacement. A set has eight slots, in which readers mark what they use. A newcomer takes a free slot. Where there is
+ * none, one newcomer in TRIES_UNUSED gets the place of one that was not used yet, or one in TRIES_USED, if all were, that
+ * of any; the others are refused. Which one is left to chance, for in a working set larger than the table the oldest is as
+ * likely to be needed next as any other. So a scan over everything passes through few slots, what is used stays, what
+ * is not used any more goes in time, and the hit rate falls with the size of the working set and never to nothing.
  */
 #include "daemon/bpf/tables.h"
 
@@ -22,7 +22,8 @@
 #include "daemon/fs/fs.h"
 #include "daemon/inval/inval.h"
 
-#define REFUSALS 8u
+#define TRIES_UNUSED 4u
+#define TRIES_USED 8u
 #define SPINS_MAX 100
 
 static _Thread_local uint32_t dice;
@@ -82,10 +83,10 @@ static uint32_t roll(void)
 }
 
 /* Where a newcomer may go: a slot of the locked set, or -1: refused. */
-static int choose_way(uint8_t *state, uint8_t *used)
+static int choose_way(const uint8_t *state, uint8_t *used)
 {
-	uint32_t start = roll() % KFS_WAYS;
-	int unused = -1, doubt = -1, any = -1;
+	uint32_t chance = roll(), start = chance % KFS_WAYS;
+	int unused = -1, any = -1;
 
 	for (uint32_t k = 0; k < KFS_WAYS; k++) {
 		uint32_t way = (start + k) % KFS_WAYS;
@@ -95,21 +96,13 @@ static int choose_way(uint8_t *state, uint8_t *used)
 		if (GET(state[way]) == KFS_SLOT_HELD)
 			continue;
 		any = (int)way;
-		if (GET(used[way]))
-			continue;
-		unused = (int)way;
-		if (GET(state[way]) == KFS_SLOT_UNKNOWN)
-			doubt = (int)way;
+		if (!GET(used[way]))
+			unused = (int)way;
 	}
-	if (doubt >= 0)
-		return doubt;
+	chance /= KFS_WAYS;
 	if (unused >= 0)
-		return unused;
-	if (any < 0 || roll() % REFUSALS)
-		return -1;
-	for (uint32_t way = 0; way < KFS_WAYS; way++)
-		PUT(used[way], 0);
-	return any;
+		return chance % TRIES_UNUSED ? -1 : unused;
+	return chance % TRIES_USED ? -1 : any;
 }
 
 /* ---- attributes ---- */
