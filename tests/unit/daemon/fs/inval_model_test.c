@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#include "daemon/bpf/tables.h"
+#include "tests/unit/daemon/bpf/answers.h"
 #include "tests/unit/daemon/fs/fixture.h"
 
 #define NODES_MAX 8192
@@ -273,6 +275,7 @@ struct actor {
 	uint64_t seed;
 	uint32_t rounds;
 	uint64_t dirs[DIRS];
+	struct tables *tables; /* the kernel's tables, checked after each operation; NULL: none */
 	bool alone; /* single-threaded: contents and attributes are cached too, all is checked often */
 };
 
@@ -526,6 +529,128 @@ static const char *op_list(struct actor *a)
 	return "nothing";
 }
 
+/* ---- the kernel's tables, read by the programs' own lines ---- */
+
+struct table_check {
+	struct inval_subscriber sub;
+	struct tables *tables;
+	struct kfs_answers answers;
+};
+
+static struct table_check table_check;
+
+static void hear_tables(struct inval_subscriber *sub UNUSED, const struct inval_event *ev)
+{
+	tables_event(table_check.tables, ev);
+}
+
+static bool same_bpf_attr(const struct fuse_bpf_attr *had, const struct fs_attr *now)
+{
+	bool born = now->btime.s || now->btime.ns;
+
+	return had->ino == now->ino && had->size == now->size && had->blocks == now->blocks &&
+	       had->mode == now->mode && had->nlink == now->nlink && had->uid == now->uid &&
+	       had->gid == now->gid && had->rdev == now->rdev && had->blksize == now->blksize &&
+	       had->atime == (uint64_t)now->atime.s && had->atimensec == now->atime.ns &&
+	       had->mtime == (uint64_t)now->mtime.s && had->mtimensec == now->mtime.ns &&
+	       had->ctime == (uint64_t)now->ctime.s && had->ctimensec == now->ctime.ns &&
+	       had->flags == (born ? FUSE_BPF_ATTR_BTIME : FUSE_BPF_ATTR_NO_BTIME) &&
+	       had->btime_sec == now->btime.s && had->btime_nsec == now->btime.ns;
+}
+
+/* Tables first: asking the filesystem fills them. */
+static void check_table_name(struct actor *a, uint64_t dir, const char *text, const char *after)
+{
+	struct answers_name name = { dir, text, (uint32_t)strlen(text) };
+	struct fuse_bpf_entry entry;
+	struct fuse_bpf_attr attr;
+	struct fs_entry e;
+	int ret = answers_lookup(a->tables, &table_check.answers, &name, &entry, &attr);
+	int error = fs_lookup(a->f->fs, &a->f->ctx, dir, name_of(text), &e);
+
+	if (error == -ENOENT || error == -ESTALE)
+		e.nodeid = 0;
+	else
+		CHECK_OK(error);
+	if (ret == FUSE_BPF_ANSWERED &&
+	    (entry.nodeid != e.nodeid || (e.nodeid && !same_bpf_attr(&attr, &e.attr))))
+		FAIL("after %s: the kernel would say that %s in ino %u is %lx, not %lx "
+		     "(size %lu/%lu, nlink %u/%u)",
+		     after, text, (uint32_t)dir, (unsigned long)entry.nodeid,
+		     (unsigned long)e.nodeid, (unsigned long)attr.size, (unsigned long)e.attr.size,
+		     attr.nlink, e.attr.nlink);
+	if (e.nodeid)
+		fs_forget(a->f->fs, a->f->session, e.nodeid, 1);
+}
+
+static void check_table_xattr(struct actor *a, uint64_t id, uint32_t kind, const char *name,
+			      const char *after)
+{
+	if (answers_xattr(a->tables, &table_check.answers, id, kind) == FUSE_BPF_ANSWERED &&
+	    fs_getxattr(a->f->fs, &a->f->ctx, id, name, NULL, 0) != -ENODATA)
+		FAIL("after %s: the kernel would say that ino %u has no %s", after, (uint32_t)id,
+		     name);
+}
+
+static void check_table_node(struct actor *a, uint64_t id, const char *after)
+{
+	struct fuse_bpf_attr had;
+	struct fs_attr attr;
+	int ret = answers_getattr(a->tables, &table_check.answers, id, &had);
+	int error;
+
+	check_table_xattr(a, id, FUSE_BPF_XATTR_CAPABILITY, "security.capability", after);
+	check_table_xattr(a, id, FUSE_BPF_XATTR_ACL_ACCESS, "system.posix_acl_access", after);
+	check_table_xattr(a, id, FUSE_BPF_XATTR_ACL_DEFAULT, "system.posix_acl_default", after);
+	error = fs_getattr(a->f->fs, &a->f->ctx, id, &attr);
+	if (ret == FUSE_BPF_ANSWERED && (error || !same_bpf_attr(&had, &attr)))
+		FAIL("after %s: the kernel would see stale attributes of ino %u (%d): size %lu/%lu "
+		     "nlink %u/%u mode %o/%o",
+		     after, (uint32_t)id, error, (unsigned long)had.size, (unsigned long)attr.size,
+		     had.nlink, attr.nlink, had.mode, attr.mode);
+}
+
+static void check_tables(struct actor *a, const char *after)
+{
+	static const char *const names[] = { "a", "bb", "ccc", "dddd", "eeeee", "f", "never" };
+	static uint32_t asked;
+	char fresh[16];
+
+	for (uint32_t d = 0; d < DIRS; d++) {
+		for (uint32_t k = 0; k < ARRAY_SIZE(names); k++)
+			check_table_name(a, a->dirs[d], names[k], after);
+		/* Nobody has asked for it: only a whole directory can tell. */
+		(void)snprintf(fresh, sizeof(fresh), "u%u", asked++);
+		check_table_name(a, a->dirs[d], fresh, after);
+	}
+	/* Of the nodes that were ever heard of, some: those without a name as well. */
+	for (uint32_t k = 0; k < 20; k++) {
+		struct node had = model.nodes[roll(a, NODES_MAX)];
+
+		if (had.id)
+			check_table_node(a, had.id, after);
+	}
+	for (uint32_t d = 0; d < DIRS; d++)
+		check_table_node(a, a->dirs[d], after);
+}
+
+static void start_tables(struct fixture *f, struct actor *a, uint32_t entry_sets,
+			 uint32_t attr_sets)
+{
+	table_check = (struct table_check){ .tables = answers_tables_new(entry_sets, attr_sets) };
+	table_check.sub = (struct inval_subscriber){ .name = "tables",
+						     .notify = hear_tables,
+						     .kinds = TABLES_KINDS };
+	inval_subscribe(f->bus, &table_check.sub);
+	a->tables = table_check.tables;
+}
+
+static void stop_tables(struct fixture *f)
+{
+	inval_unsubscribe(f->bus, &table_check.sub);
+	answers_tables_free(table_check.tables);
+}
+
 static void act(struct actor *a)
 {
 	static const char *(*const ops[])(struct actor *) = {
@@ -537,6 +662,8 @@ static void act(struct actor *a)
 	for (uint32_t i = 0; i < a->rounds; i++) {
 		const char *did = ops[roll(a, ARRAY_SIZE(ops))](a);
 
+		if (a->tables)
+			check_tables(a, did);
 		if (a->alone) {
 			(void)check_all(a->f, did);
 			(void)op_learn(a);
@@ -616,6 +743,72 @@ TEST(test_events__keep_a_cache_right_among_threads)
 	for (uint32_t i = 0; i < 4; i++)
 		CHECK_OK(pthread_join(threads[i], NULL));
 	CHECK_GT(check_all(&f, "all threads"), 20);
+	inval_unsubscribe(f.bus, &model.sub);
+	fixture_close(&f);
+}
+
+/* Here the model only collects nodes. */
+#define NODE_KINDS (1u << INVAL_ATTR | 1u << INVAL_FILL_ATTR)
+
+/* The tables that the kernel answers from, ample and so small that something is always thrown out. */
+static void run_tables(uint32_t entry_sets, uint32_t attr_sets, uint32_t rounds)
+{
+	struct actor a = { .seed = test_random() | 1, .rounds = rounds };
+	struct kfs_answers *n = &table_check.answers;
+	struct fixture f;
+
+	start(&f, &a, NODE_KINDS);
+	start_tables(&f, &a, entry_sets, attr_sets);
+	act(&a);
+	printf("     answers: %lu names, %lu absent, %lu absent from a whole directory, %lu "
+	       "attributes, %lu xattrs\n",
+	       (unsigned long)n->lookup_hits, (unsigned long)n->lookup_negative,
+	       (unsigned long)n->lookup_complete, (unsigned long)n->getattr_hits,
+	       (unsigned long)n->xattr_absent);
+	CHECK_GT(n->lookup_hits, rounds);
+	CHECK_GT(n->lookup_negative, rounds);
+	CHECK_GT(n->getattr_hits, rounds);
+	CHECK_GT(n->xattr_absent, rounds / 10);
+	if (entry_sets > 100)
+		CHECK_GT(n->lookup_complete, rounds);
+	else
+		CHECK_GT(table_check.tables->stats->entry_evictions, rounds / 10);
+	stop_tables(&f);
+	inval_unsubscribe(f.bus, &model.sub);
+	fixture_close(&f);
+}
+
+TEST(test_tables__say_what_the_filesystem_says)
+{
+	run_tables(4096, 1024, ROUNDS / 2);
+}
+
+TEST(test_tables__too_small_say_less_and_nothing_else)
+{
+	run_tables(5, 3, ROUNDS / 2);
+}
+
+TEST(test_tables__are_right_after_threads)
+{
+	struct actor first = { .seed = 1 }, actors[4];
+	pthread_t threads[4];
+	struct fixture f;
+
+	alarm(120); /* a deadlock ends the test */
+	start(&f, &first, NODE_KINDS);
+	start_tables(&f, &first, 8, 512);
+	for (uint32_t i = 0; i < 4; i++) {
+		actors[i] = first;
+		actors[i].tables = NULL;
+		actors[i].seed = test_random() | 1;
+		actors[i].rounds = ROUNDS;
+		CHECK_OK(pthread_create(&threads[i], NULL, act_thread, &actors[i]));
+	}
+	for (uint32_t i = 0; i < 4; i++)
+		CHECK_OK(pthread_join(threads[i], NULL));
+	check_tables(&first, "all threads");
+	check_tables(&first, "asking");
+	stop_tables(&f);
 	inval_unsubscribe(f.bus, &model.sub);
 	fixture_close(&f);
 }
