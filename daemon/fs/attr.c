@@ -84,7 +84,8 @@ static int set_size(struct fs *fs, const struct fs_ctx *ctx, struct inode *i, ui
 		return 0;
 	error = inode_truncate(i, size);
 	/* After a failure as well: part of it may have happened. */
-	publish_data(fs, ctx, i, from, 0);
+	publish_inode(fs, ctx, INVAL_ATTR, i); /* the times are still to come */
+	publish_bytes(fs, ctx, i, from, 0);
 	return error;
 }
 

@@ -245,6 +245,9 @@ struct list_part {
 };
 void publish_list(struct fs *fs, const struct fs_ctx *ctx, const struct inode *dir,
 		  const struct list_part *part);
+void publish_bytes(struct fs *fs, const struct fs_ctx *ctx, const struct inode *i, uint64_t off,
+		   uint64_t len);
+/* Bytes and attributes. */
 void publish_data(struct fs *fs, const struct fs_ctx *ctx, const struct inode *i, uint64_t off,
 		  uint64_t len);
 /* @child: what the name meant or means; NULL = nothing. */

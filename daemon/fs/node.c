@@ -280,7 +280,7 @@ void atime_touch(struct fs *fs, const struct fs_ctx *ctx, struct inode *i)
 			inode_bump(i);
 			atime_write(fs, i);
 			/* The reader's kernel expects it: reading makes it doubt its access time. */
-			publish_inode(fs, ctx, INVAL_ATTR, i);
+			publish_changed(fs, ctx, i);
 		}
 		rwlock_unwrite(&i->lock);
 	}
@@ -432,18 +432,24 @@ void publish_list(struct fs *fs, const struct fs_ctx *ctx, const struct inode *d
 	inval_publish(fs->bus, &ev);
 }
 
-void publish_data(struct fs *fs, const struct fs_ctx *ctx, const struct inode *i, uint64_t off,
-		  uint64_t len)
+void publish_bytes(struct fs *fs, const struct fs_ctx *ctx, const struct inode *i, uint64_t off,
+		   uint64_t len)
 {
 	struct inval_event ev = { .kind = INVAL_DATA, .off = off, .len = len };
 
-	publish_inode(fs, ctx, INVAL_ATTR, i);
 	if (likely(!inval_wanted(fs->bus, INVAL_DATA)))
 		return;
 	ev.nodeid = inode_nodeid(i);
 	ev.version = atomic_load(&i->version);
 	ev.origin = ctx_origin(ctx);
 	inval_publish(fs->bus, &ev);
+}
+
+void publish_data(struct fs *fs, const struct fs_ctx *ctx, const struct inode *i, uint64_t off,
+		  uint64_t len)
+{
+	publish_changed(fs, ctx, i);
+	publish_bytes(fs, ctx, i, off, len);
 }
 
 void publish_name(struct fs *fs, const struct fs_ctx *ctx, enum inval_kind kind,

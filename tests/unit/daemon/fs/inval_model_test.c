@@ -751,7 +751,7 @@ TEST(test_events__keep_a_cache_right_among_threads)
 #define NODE_KINDS (1u << INVAL_ATTR | 1u << INVAL_FILL_ATTR)
 
 /* The tables that the kernel answers from, ample and so small that something is always thrown out. */
-static void run_tables(uint32_t entry_sets, uint32_t attr_sets, uint32_t rounds)
+static void check_run(uint32_t entry_sets, uint32_t attr_sets, uint32_t rounds)
 {
 	struct actor a = { .seed = test_random() | 1, .rounds = rounds };
 	struct kfs_answers *n = &table_check.answers;
@@ -780,12 +780,12 @@ static void run_tables(uint32_t entry_sets, uint32_t attr_sets, uint32_t rounds)
 
 TEST(test_tables__say_what_the_filesystem_says)
 {
-	run_tables(4096, 1024, ROUNDS / 2);
+	check_run(4096, 1024, ROUNDS / 2);
 }
 
 TEST(test_tables__too_small_say_less_and_nothing_else)
 {
-	run_tables(5, 3, ROUNDS / 2);
+	check_run(5, 3, ROUNDS / 2);
 }
 
 TEST(test_tables__are_right_after_threads)
