@@ -8,6 +8,7 @@
 
 #include "ctl/format.h"
 #include "ctl/kfsctl.h"
+#include "daemon/bpf/counters.h"
 
 /* A request older than this is worth a line of its own in the eyes of whoever looks for a hang. */
 #define OLD_NS 1000000000
@@ -151,6 +152,47 @@ static void print_invalidations(const json_t *o)
 	printf("%s\n", any ? "" : " none");
 }
 
+/* What the kernel answered by itself, and the tables that it took that from. */
+static void print_bpf(const json_t *o)
+{
+	const json_t *b = json_object_get(o, "bpf");
+	uint64_t names, nodes;
+
+	if (!b)
+		return;
+	names = get_count(b, "lookup_hits") + get_count(b, "lookup_negative") +
+		get_count(b, "lookup_complete");
+	nodes = get_count(b, "getattr_hits");
+	printf("\n  %-16s %14s %10s %9s\n", "in the kernel", "answered", "asked us", "hit rate");
+	printf("  %-16s %14s %10s %9s", "lookup", fmt_count(names),
+	       fmt_count(get_count(b, "lookup_misses")),
+	       fmt_percent(names, names + get_count(b, "lookup_misses")));
+	printf("  (%s present, %s absent, %s absent from a whole directory)\n",
+	       fmt_count(get_count(b, "lookup_hits")), fmt_count(get_count(b, "lookup_negative")),
+	       fmt_count(get_count(b, "lookup_complete")));
+	printf("  %-16s %14s %10s %9s\n", "getattr", fmt_count(nodes),
+	       fmt_count(get_count(b, "getattr_misses")),
+	       fmt_percent(nodes, nodes + get_count(b, "getattr_misses")));
+	printf("  %-16s %14s %10s %9s\n", "absent xattrs", fmt_count(get_count(b, "xattr_absent")),
+	       fmt_count(get_count(b, "xattr_misses")),
+	       fmt_percent(get_count(b, "xattr_absent"),
+			   get_count(b, "xattr_absent") + get_count(b, "xattr_misses")));
+	printf("  tables of %s: %s of %s names, %s of %s nodes; %s directories completed, %s lost\n",
+	       fmt_bytes(get_count(b, "bytes")), fmt_count(get_count(b, "entries_used")),
+	       fmt_count(get_count(b, "entry_slots")), fmt_count(get_count(b, "attrs_used")),
+	       fmt_count(get_count(b, "attr_slots")),
+	       fmt_count(get_count(b, "directories_completed")),
+	       fmt_count(get_count(b, "directories_lost")));
+	printf("  %s fills, %s invalidations; %s evicted, %s without a place, %s too late; "
+	       "%s torn reads repeated, %s given up\n",
+	       fmt_count(get_count(b, "entry_fills") + get_count(b, "attr_fills")),
+	       fmt_count(get_count(b, "entry_invalidations") + get_count(b, "attr_invalidations") +
+			 get_count(b, "xattr_invalidations")),
+	       fmt_count(get_count(b, "entry_evictions") + get_count(b, "attr_evictions")),
+	       fmt_count(get_count(b, "full_refusals")), fmt_count(get_count(b, "stale_refusals")),
+	       fmt_count(get_count(b, "torn_retries")), fmt_count(get_count(b, "torn_upcalls")));
+}
+
 static void print_stats(const json_t *o, const json_t *before, uint32_t watch_s)
 {
 	const char *mountpoint = get_text(o, "mountpoint");
@@ -161,6 +203,7 @@ static void print_stats(const json_t *o, const json_t *before, uint32_t watch_s)
 	for (i = 0; i < json_array_size(json_object_get(o, "transports")); i++)
 		print_transport(o, before, i, watch_s);
 	print_caches(o);
+	print_bpf(o);
 	print_disk(o);
 	print_invalidations(o);
 }
@@ -203,14 +246,51 @@ static int watch(const struct words *w, const struct rundir_info *info)
 	return ret;
 }
 
+/* A daemon that does not answer may hang; what its BPF programs count is the kernel's. */
+static json_t *stats_of_kernel(const struct rundir_info *info, const char *why)
+{
+	struct bpf_counters counters;
+	const char *name;
+	uint64_t value;
+	json_t *bpf;
+
+	if (counters_read(info->id, &counters))
+		return NULL;
+	bpf = json_pack("{s:I}", "upcalls_avoided", (json_int_t)counters_avoided(&counters));
+	for (size_t i = 0; bpf && (name = counters_at(&counters, i, &value)); i++)
+		(void)json_object_set_new(bpf, name,
+					  json_integer((json_int_t)value)); /* absent then */
+	return json_pack("{s:s, s:s, s:s*, s:s, s:o*}", "id", info->id, "image", info->image,
+			 "mountpoint", info->mountpoint, "daemon_silent", why, "bpf", bpf);
+}
+
+static int print_kernel(const struct words *w, const struct rundir_info *info, json_t *result)
+{
+	if (w->json)
+		return print_json(result);
+	printf("%s: %s; from the kernel:\n", mount_name(info), get_text(result, "daemon_silent"));
+	print_bpf(result);
+	return EXIT_DONE;
+}
+
 static int once(const struct words *w, const struct rundir_info *info)
 {
+	struct bpf_counters counters;
+	const char *why = "";
 	json_t *result;
 	int ret;
 
-	ret = ask(info, "stats", NULL, w->timeout_ms, &result);
-	if (ret)
+	if (counters_read(info->id, &counters)) {
+		ret = ask(info, "stats", NULL, w->timeout_ms, &result);
+		if (ret)
+			return ret;
+	} else if (ask_quietly(info, "stats", NULL, w->timeout_ms, &result, &why)) {
+		result = stats_of_kernel(info, why);
+		ret = result ? print_kernel(w, info, result) :
+			       complain(mount_name(info), why, "look at its log");
+		json_decref(result);
 		return ret;
+	}
 	if (w->json)
 		ret = print_json(result);
 	else

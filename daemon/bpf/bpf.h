@@ -18,14 +18,13 @@
 #include <stdint.h>
 
 #include "daemon/base/util.h"
-#include "include/kfs/bpf_abi.h"
+#include "daemon/bpf/counters.h"
 
 struct bpf;
 struct inval_bus;
 
 /* The module's device; a mount through it is of type fusebpf. */
 #define BPF_DEVICE "/dev/fusebpf"
-#define BPF_PIN_ROOT "/sys/fs/bpf/kfs"
 #define BPF_MB_DEFAULT 64
 
 struct bpf_timeout {
@@ -50,10 +49,9 @@ void bpf_free(struct bpf *b);
 
 struct bpf_state {
 	bool attached;
-	char detached_why[128];	    /* empty while attached */
-	char pins[64];		    /* folder; empty without */
-	struct kfs_answers answers; /* sums over the processors */
-	struct kfs_table_stats tables;
+	char detached_why[128]; /* empty while attached */
+	char pins[64];		/* folder; empty without */
+	struct bpf_counters counters;
 };
 void bpf_get_state(struct bpf *b, struct bpf_state *ret_state);
 

@@ -400,8 +400,8 @@ void bpf_get_state(struct bpf *b, struct bpf_state *ret_state)
 	struct pollfd fd = { .fd = b->link ? bpf_link__fd(b->link) : -1, .events = POLLIN };
 
 	memset(ret_state, 0, sizeof(*ret_state));
-	sum_answers(b, &ret_state->answers);
-	tables_stats(b->stats, &ret_state->tables);
+	sum_answers(b, &ret_state->counters.answers);
+	tables_stats(b->stats, &ret_state->counters.tables);
 	(void)snprintf(ret_state->pins, sizeof(ret_state->pins), "%s", b->pins);
 	if (!b->link)
 		(void)snprintf(ret_state->detached_why, sizeof(ret_state->detached_why),

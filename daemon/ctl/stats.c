@@ -264,58 +264,19 @@ static json_t *invalidations(struct inval_bus *bus)
 	return o;
 }
 
-/* Counters of the programs and of their tables, by the names that bpftool shows. */
+/* By the names that bpftool shows. */
 static json_t *bpf_counters(struct bpf *bpf)
 {
-#define COUNTER(of, name)                                                                          \
-	{                                                                                          \
-#name, offsetof(struct bpf_state, of.name)                                         \
-	}
-	static const struct {
-		const char *name;
-		size_t at;
-	} counters[] = {
-		COUNTER(answers, lookup_hits),
-		COUNTER(answers, lookup_negative),
-		COUNTER(answers, lookup_complete),
-		COUNTER(answers, lookup_misses),
-		COUNTER(answers, lookup_rcu),
-		COUNTER(answers, getattr_hits),
-		COUNTER(answers, getattr_misses),
-		COUNTER(answers, getattr_rcu),
-		COUNTER(answers, xattr_absent),
-		COUNTER(answers, xattr_misses),
-		COUNTER(answers, torn_retries),
-		COUNTER(answers, torn_upcalls),
-		COUNTER(tables, entry_slots),
-		COUNTER(tables, entries_used),
-		COUNTER(tables, attr_slots),
-		COUNTER(tables, attrs_used),
-		COUNTER(tables, bytes),
-		COUNTER(tables, entry_fills),
-		COUNTER(tables, attr_fills),
-		COUNTER(tables, entry_invalidations),
-		COUNTER(tables, attr_invalidations),
-		COUNTER(tables, xattr_invalidations),
-		COUNTER(tables, stale_refusals),
-		COUNTER(tables, full_refusals),
-		COUNTER(tables, entry_evictions),
-		COUNTER(tables, attr_evictions),
-		COUNTER(tables, directories_completed),
-		COUNTER(tables, directories_lost),
-	};
 	struct bpf_state state;
 	json_t *o = json_object();
+	const char *name;
+	uint64_t value;
 
 	bpf_get_state(bpf, &state);
 	ctl_put(o, "attached", json_boolean(state.attached));
-	ctl_put_count(o, "upcalls_avoided",
-		      state.answers.lookup_hits + state.answers.lookup_negative +
-			      state.answers.lookup_complete + state.answers.getattr_hits +
-			      state.answers.xattr_absent);
-	for (size_t i = 0; i < ARRAY_SIZE(counters); i++)
-		ctl_put_count(o, counters[i].name,
-			      *(const uint64_t *)((const char *)&state + counters[i].at));
+	ctl_put_count(o, "upcalls_avoided", counters_avoided(&state.counters));
+	for (size_t i = 0; (name = counters_at(&state.counters, i, &value)); i++)
+		ctl_put_count(o, name, value);
 	return o;
 }
 
