@@ -61,16 +61,17 @@ PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
 
 # libbpf >= 1.4: the system's, or that of newer Debian packages which deps.sh unpacked into the cache. Without it, or without
 # clang, kfs is built all the same, and "-o bpf=on" says what is missing.
-BPF_CACHE := $(shell kernel-patches/fetch.sh cache 2>/dev/null)/tools
+BPF_CACHE := $(firstword $(dir $(wildcard $(shell kernel-patches/fetch.sh cache 2>/dev/null)/tools/.complete \
+	/var/cache/kfs/tools/.complete)))
 ifeq ($(shell command -v clang 2>/dev/null),)
 else ifneq ($(shell $(PKG_CONFIG) --atleast-version=1.4 libbpf 2>/dev/null && echo yes),)
 BPF := system
 BPF_CFLAGS := $(shell $(PKG_CONFIG) --cflags libbpf)
 BPF_LIBS := $(shell $(PKG_CONFIG) --libs libbpf)
-else ifneq ($(and $(wildcard $(BPF_CACHE)/.complete),$(shell $(PKG_CONFIG) --exists libelf zlib 2>/dev/null && echo yes)),)
+else ifneq ($(and $(BPF_CACHE),$(shell $(PKG_CONFIG) --exists libelf zlib 2>/dev/null && echo yes)),)
 BPF := cache
-BPF_CFLAGS := -isystem $(BPF_CACHE)/usr/include
-BPF_LIBS := $(wildcard $(BPF_CACHE)/usr/lib/*/libbpf.a) -lelf -lz
+BPF_CFLAGS := -isystem $(BPF_CACHE)usr/include
+BPF_LIBS := $(wildcard $(BPF_CACHE)usr/lib/*/libbpf.a) -lelf -lz
 endif
 BPF_OBJECT := $(BUILD)/bpf/kfs.bpf.o
 
@@ -395,6 +396,11 @@ bench:
 	$(Q)$(DEPS) ensure build run test
 	$(Q)$(MAKE) --no-print-directory $(PARALLEL) all
 	$(Q)set -e; for script in $(sort $(wildcard tests/bench/*.sh)); do BUILD=$(BUILD) bash $$script; done
+
+# For lint: nothing where there is no libbpf.
+.PHONY: bpf-flags
+bpf-flags:
+	@echo '$(if $(BPF),$(BPF_CFLAGS))'
 
 lint:
 	$(Q)tests/lint/run.sh

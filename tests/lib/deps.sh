@@ -25,6 +25,9 @@ packages() {
 		build  libblkid-dev      mkfs.kfs refuses to overwrite what holds something
 		build  uuid-dev          identifiers of new filesystems
 		build  liburing-dev      FUSE over io_uring
+		build  clang             the BPF programs
+		build  libelf-dev        libbpf's
+		build  zlib1g-dev        libbpf's
 		run    fuse3             fusermount3, for mounts of ordinary users
 		run    e2fsprogs         the judge: e2fsck
 		run    mount             mount, umount, losetup
@@ -92,6 +95,14 @@ install_packages() {
 	apt-get install -y -qq --no-install-recommends "$@"
 }
 
+# libbpf of this release may be too old for the kernel's struct_ops in modules: then a newer Debian package is unpacked into
+# the cache, outside of the system. Without it kfs is built without BPF programs, and says so when they are asked for.
+fetch_libbpf() {
+	if pkg-config --atleast-version=1.4 libbpf 2>/dev/null; then return; fi
+	"$(dirname "$0")/../../kernel-patches/fetch.sh" tools >/dev/null ||
+		echo "kfs: libbpf >= 1.4 could not be fetched: kfs is built without BPF programs" >&2
+}
+
 action=${1:?usage: deps.sh check|install|ensure SET…}
 shift
 if ! command -v dpkg-query >/dev/null; then
@@ -101,7 +112,10 @@ if ! command -v dpkg-query >/dev/null; then
 	exit 1
 fi
 mapfile -t lacking < <(missing "$@")
-[ "${#lacking[@]}" -eq 0 ] && exit 0
+if [ "${#lacking[@]}" -eq 0 ]; then
+	if [ "$action" != check ] && [ "$(id -u)" -eq 0 ]; then fetch_libbpf; fi
+	exit 0
+fi
 case $action in
 check)
 	echo "kfs: not installed: ${lacking[*]}"
@@ -114,6 +128,7 @@ install | ensure)
 		exit
 	fi
 	install_packages "${lacking[@]}"
+	fetch_libbpf
 	;;
 *)
 	echo "deps.sh: unknown action: $action" >&2
