@@ -45,9 +45,10 @@ struct daemon_ctx {
 	struct inval_bus *bus;
 	struct fs *fs;
 	struct dev *dev;
-	struct bpf *bpf;   /* NULL: the stock tier */
-	char bpf_why[512]; /* why it is that; or why it would be */
-	int umount_fd;	   /* what umount(2) waits for, or -1 */
+	const char *device; /* the module's; NULL: /dev/fuse */
+	struct bpf *bpf;    /* NULL: the stock tier */
+	char bpf_why[512];  /* why it is that; or why it would be */
+	int umount_fd;	    /* what umount(2) waits for, or -1 */
 	struct rundir_entry *entry;
 	struct ctl_server *ctl;
 	sigset_t signals;
@@ -267,17 +268,16 @@ static bool bpf_may_fail(struct daemon_ctx *c)
 }
 
 /* Whether the mount goes through the module's device. */
-static int choose_tier(struct daemon_ctx *c, const char **ret_device)
+static int choose_tier(struct daemon_ctx *c)
 {
 	const char *missing = bpf_missing();
 
-	*ret_device = NULL;
 	if (c->o.bpf == OFF) {
 		(void)snprintf(c->bpf_why, sizeof(c->bpf_why), "bpf=off");
 		return EXIT_OK;
 	}
 	if (!missing) {
-		*ret_device = BPF_DEVICE;
+		c->device = BPF_DEVICE;
 		return EXIT_OK;
 	}
 	(void)snprintf(c->bpf_why, sizeof(c->bpf_why), "%s", missing);
@@ -400,6 +400,7 @@ static int mount_it(struct daemon_ctx *c)
 		.source = c->o.fsname ? c->o.fsname : c->o.image,
 		.threads_max = (uint32_t)c->o.threads_max,
 		.clone_fd = c->o.clone_fd == ON,
+		.device = c->device,
 		.uring = c->o.uring == ON  ? DEV_URING_ON :
 			 c->o.uring == OFF ? DEV_URING_OFF :
 					     DEV_URING_AUTO,
@@ -408,11 +409,8 @@ static int mount_it(struct daemon_ctx *c)
 		.on_ready_arg = c,
 	};
 	char why[512];
-	int err, status;
+	int err;
 
-	status = choose_tier(c, &dev.device);
-	if (status)
-		return status;
 	c->kernel_words = options_kernel_words(&c->o, c->readonly);
 	c->description = options_describe(&c->o, c->readonly);
 	if (!c->kernel_words || !c->description)
@@ -437,6 +435,8 @@ static int bring_up(struct daemon_ctx *c)
 
 	if (!status && precheck_mountpoint(c->o.mountpoint, c->o.nonempty == ON, why, sizeof(why)))
 		status = fail(EXIT_MOUNT, why, "");
+	if (!status)
+		status = choose_tier(c);
 	/* A mount for show opens nothing: replaying a journal would be a real change. */
 	if (status || c->o.fake)
 		return status;

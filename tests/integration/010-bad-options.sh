@@ -36,7 +36,8 @@ refused 1 'offset=-1: not a number' a.img a -o offset=-1
 refused 1 'max_threads=0: not a number from 1' a.img a -o max_threads=0
 refused 1 'log_level=loud: not one of off, error' a.img a -o log_level=loud
 refused 1 'uring=maybe: unknown option' a.img a -o uring=maybe
-refused 1 'bpf=on: .*not in this build' a.img a -o bpf=on
+[ -e /dev/fusebpf ] || refused 32 'bpf=on: .*\(/dev/fusebpf is not there: load\|this build has no\)' a.img a -o bpf=on
+refused 1 'bpf_mb=0: not a number from 1' a.img a -o bpf_mb=0
 refused 1 'recover=on: .*not in this build' a.img a -o recover=on
 refused 1 'vhost=/run/s: .*not in this build' a.img a -o vhost=/run/s
 refused 1 'snapshot=yesterday: .*not in this build' a.img a -o snapshot=yesterday
