@@ -1,0 +1,436 @@
+"""The daemon on the module, in the guest: called by 200-kfs-bpf.sh. Each test mounts an image of its own."""
+
+import errno
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+ZERO = "entry_timeout=0,attr_timeout=0,negative_timeout=0"
+LONG = "entry_timeout=3600,attr_timeout=3600,negative_timeout=3600"
+
+
+def run(*words):
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        sys.exit(f"failed: {' '.join(words)}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def check(what, truth):
+    if not truth:
+        sys.exit(f"failed: {what}")
+
+
+class Mount:
+    def __init__(self, name, options, size="64M"):
+        self.image, self.dir = f"{name}.img", f"{name}.dir"
+        run("mkfs.kfs", "-q", "-F", self.image, size)
+        os.makedirs(self.dir, exist_ok=True)
+        self.mount(options)
+
+    def mount(self, options):
+        run("kfs", self.image, self.dir, "-o", f"log=/tmp/kfs/log,{options}")
+
+    def status(self):
+        return json.loads(run("kfsctl", "status", "--json", self.dir))
+
+    def stats(self):
+        return json.loads(run("kfsctl", "stats", "--json", self.dir))
+
+    def requests(self):
+        opcodes = self.stats()["transports"][0]["opcodes"]
+        return {name: op["requests"] for name, op in opcodes.items()}
+
+    def path(self, *names):
+        return os.path.join(self.dir, *names)
+
+    def umount(self):
+        """Returns when the image is closed: it can be checked at once."""
+        pid = self.status()["worker_pid"]
+        run("umount", self.dir)
+        run("e2fsck", "-fn", self.image)
+        for _ in range(100):
+            if not os.path.exists(f"/proc/{pid}"):
+                return
+            time.sleep(0.05)
+        sys.exit(f"failed: the daemon of {self.image} lives on")
+
+
+class Counted:
+    """No LOOKUP, GETATTR or GETXATTR reaches the daemon inside."""
+
+    def __init__(self, mount, what):
+        self.mount, self.what = mount, what
+
+    def __enter__(self):
+        self.before = self.mount.requests()
+
+    def __exit__(self, kind, value, trace):
+        if kind:
+            return
+        after = self.mount.requests()
+        sent = {
+            name: after[name] - self.before.get(name, 0)
+            for name in ("LOOKUP", "GETATTR", "GETXATTR", "STATX")
+            if after.get(name, 0) != self.before.get(name, 0)
+        }
+        print(f"   {self.what}: {sent or 'no request'}")
+        check(f"{self.what}: {sent}", not sent)
+
+
+def absent(path):
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return True
+    return False
+
+
+def drop_dentries():
+    with open("/proc/sys/vm/drop_caches", "w") as f:
+        f.write("2")
+
+
+def plant(mount, dirs=2, files=40):
+    names = []
+    for d in range(dirs):
+        os.mkdir(mount.path(f"d{d}"))
+        for f in range(files):
+            with open(mount.path(f"d{d}", f"f{f}"), "w") as file:
+                file.write("x" * f)
+            names.append(mount.path(f"d{d}", f"f{f}"))
+    return names
+
+
+def test_no_request(timeouts, label):
+    print(f"-- no request where the tables know, timeouts {label}")
+    m = Mount("quiet", f"bpf=on,{timeouts}")
+    names = plant(m)
+    m.umount()
+    m.mount(f"bpf=on,{timeouts}")
+    check("tier is bpf", m.status()["tier"] == "bpf")
+    for d in range(2):
+        for entry in os.scandir(m.path(f"d{d}")):
+            entry.stat()
+    with Counted(m, "stat of everything listed"):
+        for name in names:
+            os.stat(name)
+    with Counted(m, "stat after the dentries are dropped"):
+        drop_dentries()
+        for i, name in enumerate(names):
+            check(name, os.stat(name).st_size == i % 40)
+    with Counted(m, "names never asked for in a listed directory"):
+        for i in range(200):
+            check("absent", absent(m.path("d0", f"never{i}")))
+    check("absent", absent(m.path("nothing")))
+    with Counted(m, "an absent name, again"):
+        for _ in range(20):
+            check("absent", absent(m.path("nothing")))
+    drop_dentries()
+    with Counted(m, "an absent name, dentries dropped"):
+        check("absent", absent(m.path("nothing")))
+    os.mkdir(m.path("new"))
+    with Counted(m, "names in a new directory"):
+        check("absent", absent(m.path("new", "a")) and absent(m.path("new", "b" * 255)))
+    bpf = m.stats()["bpf"]
+    print("   " + ", ".join(f"{k} {v}" for k, v in bpf.items() if v and k != "attached"))
+    check("whole directories were seen", bpf["directories_completed"] >= 3)
+    m.umount()
+
+
+# ---- differential: the same operations here and there, every observable result the same ---------------------------------
+
+
+def outcome(call):
+    try:
+        return call()
+    except OSError as e:
+        return errno.errorcode[e.errno]
+
+
+def seen(path):
+    """What anybody can see of a name, but for numbers that differ between images."""
+    s = outcome(lambda: os.lstat(path))
+    if isinstance(s, str):
+        return s
+    xattrs = outcome(lambda: sorted(os.listxattr(path, follow_symlinks=False)))
+    what = (s.st_mode, s.st_nlink, s.st_uid, s.st_gid, s.st_size, int(s.st_mtime) if s.st_mtime < 10**9 else "now")
+    return what + (tuple(xattrs) if isinstance(xattrs, list) else xattrs,)
+
+
+NAMES = ["a", "b", "c/a", "c/b", "c"]
+
+
+def op_create(p, q):
+    return os.close(os.open(p, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640))
+
+
+def op_append(p, q):
+    fd = os.open(p, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
+    try:
+        return os.write(fd, b"0123456789")
+    finally:
+        os.close(fd)
+
+
+OPS = {
+    "create": op_create,
+    "mkdir": lambda p, q: os.mkdir(p),
+    "symlink": lambda p, q: os.symlink("target", p),
+    "mknod": lambda p, q: os.mknod(p, stat.S_IFIFO | 0o600),
+    "link": lambda p, q: os.link(p, q),
+    "unlink": lambda p, q: os.unlink(p),
+    "rmdir": lambda p, q: os.rmdir(p),
+    "rename": lambda p, q: os.rename(p, q),
+    "chmod": lambda p, q: os.chmod(p, 0o4711),
+    "chown": lambda p, q: os.chown(p, 5, 6, follow_symlinks=False),
+    "utime": lambda p, q: os.utime(p, (1234, 5678), follow_symlinks=False),
+    "truncate": lambda p, q: os.truncate(p, 5000),
+    "append": op_append,
+    "setxattr": lambda p, q: os.setxattr(p, "user.x", b"value"),
+    "removexattr": lambda p, q: os.removexattr(p, "user.x"),
+    "list": lambda p, q: sorted(os.listdir(p)),
+    "capability": lambda p, q: os.setxattr(p, "security.capability", b"\1\0\0\2" + bytes(16)),
+}
+
+
+class Other:
+    """A second process that looks: its questions come from another task's walk."""
+
+    def __init__(self, roots):
+        self.ask_fd, answer = os.pipe()
+        wait, self.go_fd = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            while os.read(wait, 1) == b"g":
+                text = json.dumps([[seen(os.path.join(r, n)) for n in NAMES] for r in roots])
+                os.write(answer, text.encode().ljust(4096))
+            os._exit(0)
+
+    def look(self):
+        os.write(self.go_fd, b"g")
+        data = b""
+        while len(data) < 4096:
+            data += os.read(self.ask_fd, 4096 - len(data))
+        return json.loads(data)
+
+    def end(self):
+        os.write(self.go_fd, b"e")
+        os.waitpid(self.pid, 0)
+
+
+def compare(mounts, other, did):
+    mine = [[seen(m.path(n)) for n in NAMES] for m in mounts]
+    theirs = other.look()
+    for i in range(len(NAMES)):
+        check(f"{did}: {NAMES[i]} is {mine[0][i]} with BPF, {mine[1][i]} without", mine[0][i] == mine[1][i])
+        check(f"{did}: another process sees {NAMES[i]} as {theirs[0][i]}", theirs[0][i] == theirs[1][i])
+
+
+def perform(mounts, op, p, q):
+    results = [outcome(lambda: OPS[op](m.path(p), m.path(q))) for m in mounts]
+    check(f"{op} {p} {q}: {results[0]} with BPF, {results[1]} without", results[0] == results[1])
+
+
+def clean(mount):
+    for name in os.listdir(mount.dir):
+        if name == "lost+found":
+            continue
+        path = mount.path(name)
+        shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+
+
+def test_differential(timeouts, label, seed, rounds, pairs):
+    print(f"-- {pairs} pairs of operations with BPF and without, timeouts {label}; then {rounds} at random, seed {seed}")
+    began = time.monotonic()
+    mounts = [Mount("with", f"bpf=on,bpf_mb=1,{timeouts}"), Mount("without", f"bpf=off,{timeouts}")]
+    other = Other([m.dir for m in mounts])
+    dice = random.Random(seed)
+    every = list(itertools.product(OPS, repeat=2))
+    for first, second in every if pairs == "all" else dice.sample(every, pairs):
+        for m in mounts:
+            clean(m)
+            os.mkdir(m.path("c"))
+            with open(m.path("a"), "w") as f:
+                f.write("contents")
+        compare(mounts, other, "start")
+        perform(mounts, first, "a", "c/b")
+        compare(mounts, other, first)
+        perform(mounts, second, "c/b" if first in ("link", "rename") else "a", "b")
+        compare(mounts, other, f"{first}, {second}")
+    print(f"   pairs: {time.monotonic() - began:.0f} s")
+    for _ in range(rounds):
+        op, p, q = dice.choice(list(OPS)), dice.choice(NAMES), dice.choice(NAMES)
+        perform(mounts, op, p, q)
+        compare(mounts, other, f"{op} {p} {q}")
+    other.end()
+    print(f"   all: {time.monotonic() - began:.0f} s")
+    for m in mounts:
+        m.umount()
+
+
+# ---- readers against writers ------------------------------------------------------------------------------------------
+
+
+def storm_write(path, count):
+    """Owner and group are equal at any moment. (Times and sizes of files are the kernel's own while it caches writes.)"""
+    for i in range(1, count + 1):
+        os.chown(path, i, i)
+        if i % 7 == 0:
+            os.rename(path, path + ".other")
+            os.rename(path + ".other", path)
+    os._exit(0)
+
+
+def storm_read(path, seconds):
+    last, answers, apart = (0, 0), 0, 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for _ in range(50):
+            try:
+                s = os.stat(path)
+            except FileNotFoundError:
+                continue
+            # The kernel copies a cached inode's fields one by one while replies change them, so the two may differ; but
+            # none goes back. (That the tables tear nothing is shown by the unit test of the tables.)
+            apart += s.st_uid != s.st_gid
+            if s.st_uid < last[0] or s.st_gid < last[1]:
+                print(f"old: {s.st_uid} {s.st_gid} after {last}")
+                os._exit(1)
+            last = s.st_uid, s.st_gid
+            answers += 1
+    print(f"   {answers} stats, none old; {apart} with the owner of one chown and the group of another")
+    sys.stdout.flush()
+    os._exit(0 if answers else 2)
+
+
+def test_storm(timeouts, label):
+    print(f"-- readers against writers, timeouts {label}")
+    m = Mount("storm", f"bpf=on,{timeouts},noatime")
+    path = m.path("f")
+    open(path, "w").close()
+    readers = []
+    for _ in range(2):
+        pid = os.fork()
+        if pid == 0:
+            storm_read(path, 15)
+        readers.append(pid)
+    writer = os.fork()
+    if writer == 0:
+        storm_write(path, 10**9)
+    for pid in readers:
+        check("a reader saw nothing old", os.waitpid(pid, 0)[1] == 0)
+    os.kill(writer, signal.SIGKILL)
+    os.waitpid(writer, 0)
+    bpf = m.stats()["bpf"]
+    print(f"   {bpf['lookup_hits']} lookups, {bpf['getattr_hits']} getattrs answered, "
+          f"{bpf['attr_fills']} fills, {bpf['torn_retries']} torn reads repeated")
+    check("the programs answered", timeouts == LONG or bpf["getattr_hits"] + bpf["lookup_hits"] > 100)
+    m.umount()
+
+
+# ---- the daemon's fates ---------------------------------------------------------------------------------------------
+
+
+def test_stopped_daemon():
+    print("-- a stopped daemon: the kernel answers on, counters are read")
+    m = Mount("stopped", f"bpf=on,{ZERO}")
+    names = plant(m, 1, 10)
+    for name in names:
+        os.stat(name)
+    pid = m.status()["worker_pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        done = subprocess.run(["timeout", "20", "stat", *names], capture_output=True)
+        check("stat answers while the daemon is stopped", done.returncode == 0)
+        shown = json.loads(run("kfsctl", "stats", "--timeout=1", "--json", m.dir))
+        check("kfsctl stats reads the pinned counters", shown["bpf"]["getattr_hits"] > 0)
+        check("it says that the daemon is silent", "daemon_silent" in shown)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    m.umount()
+
+
+def test_killed_daemon():
+    print("-- a killed daemon: no stale answer, pins go with the next mount")
+    m = Mount("killed", f"bpf=on,{ZERO}")
+    names = plant(m, 1, 10)
+    status = m.status()
+    os.sync()  # reaches the daemon: the mount is trusted
+    os.kill(status["worker_pid"], signal.SIGKILL)
+    for _ in range(100):
+        if outcome(lambda: os.stat(names[0])) in ("ENOTCONN", "ECONNABORTED"):
+            break
+        time.sleep(0.05)
+    check("a dead daemon's mount answers nothing", outcome(lambda: os.stat(names[0])) == "ENOTCONN")
+    check("its pins are still there", os.path.isdir(status["bpf_pins"]))
+    run("umount", m.dir)
+    next_one = Mount("next", f"bpf=on,{ZERO}")
+    check("the next mount removed them", not os.path.isdir(status["bpf_pins"]))
+    pins = next_one.status()["bpf_pins"]
+    check("pins are root's alone", all(os.stat(f"{pins}/{p}").st_mode & 0o777 == 0o600 for p in os.listdir(pins)))
+    next_one.umount()
+    check("pins are gone", not os.path.isdir(pins))
+    m.mount(f"bpf=on,{ZERO}")
+    check("what was there is there", os.stat(names[9]).st_size == 9)
+    m.umount()
+
+
+def test_small_table():
+    print("-- more files than the tables hold")
+    m = Mount("small", f"bpf=on,bpf_mb=1,{ZERO}", "256M")
+    count = 12000
+    os.mkdir(m.path("d"))
+    for i in range(count):
+        os.close(os.open(m.path("d", f"f{i}"), os.O_CREAT | os.O_WRONLY))
+    for _ in range(2):
+        for i in range(count):
+            os.stat(m.path("d", f"f{i}"))
+    bpf = m.stats()["bpf"]
+    rate = bpf["lookup_hits"] / (bpf["lookup_hits"] + bpf["lookup_misses"])
+    print(f"   {bpf['entries_used']} of {bpf['entry_slots']} names, hit rate of lookups {rate:.2f}")
+    check("some are answered, some are not", 0.2 < rate < 0.95)
+    check("a directory that does not fit is not whole", not absent(m.path("d", f"f{count - 1}")))
+    m.umount()
+
+
+def test_two_mounts():
+    print("-- two mounts: each has its own tables")
+    a, b = Mount("one", f"bpf=on,{ZERO}"), Mount("two", f"bpf=on,{ZERO}")
+    for m, text in ((a, "x"), (b, "yy")):
+        with open(m.path("same"), "w") as f:
+            f.write(text)
+    for _ in range(3):
+        check("their own sizes", os.stat(a.path("same")).st_size == 1 and os.stat(b.path("same")).st_size == 2)
+    a.umount()
+    check("the other lives on", os.stat(b.path("same")).st_size == 2 and b.stats()["bpf"]["attached"])
+    b.umount()
+
+
+def main():
+    test_no_request(ZERO, "0")
+    test_no_request(LONG, "long")
+    test_stopped_daemon()
+    test_killed_daemon()
+    test_two_mounts()
+    pairs = os.environ.get("KFS_VM_PAIRS", "all")
+    pairs = pairs if pairs == "all" else int(pairs)
+    test_differential(ZERO, "0", 1, 100, pairs)
+    test_differential(LONG, "long", 2, 200, min(60, len(OPS) ** 2 if pairs == "all" else pairs))
+    test_storm(ZERO, "0")
+    test_storm(LONG, "long")
+    test_small_table()
+
+
+if len(sys.argv) > 1:
+    for word in sys.argv[1:]:
+        eval(word)
+else:
+    main()
