@@ -386,7 +386,7 @@ def test_killed_daemon():
 def test_small_table():
     print("-- more files than the tables hold")
     m = Mount("small", f"bpf=on,bpf_mb=1,{ZERO}", "256M")
-    count = 12000
+    count = 7000
     os.mkdir(m.path("d"))
     for i in range(count):
         os.close(os.open(m.path("d", f"f{i}"), os.O_CREAT | os.O_WRONLY))
