@@ -19,7 +19,7 @@ export BUILD
 TMP=$BUILD/tmp
 TIMEOUT_DEFAULT=120
 # Unit programs take under a second; sanitizers and a busy machine stretch that.
-TIMEOUT_UNIT=120
+TIMEOUT_UNIT=300
 FILTER=${T:-}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 # The thread sanitizer of gcc 12 cannot place its shadow under the larger address randomisation of newer kernels.
