@@ -137,6 +137,21 @@ TEST(test_journal__empty_transaction_leaves_the_log_empty)
 	env_free(&e);
 }
 
+/* Blocks of the log that a recovery could take for its own. */
+static uint32_t blocks_with_magic(struct env *e)
+{
+	uint32_t lblk, count = 0;
+
+	for (lblk = 1; lblk < format->log_blocks; lblk++) {
+		uint64_t word = device_word(e, jmap.lookup(NULL, lblk));
+		be32 first;
+
+		memcpy(&first, &word, sizeof(first));
+		count += be32_to_cpu(first) == JBD2_MAGIC_NUMBER;
+	}
+	return count;
+}
+
 TEST(test_journal__escaped_block_keeps_its_first_word)
 {
 	struct journal_opts opts = opts_default();
@@ -147,6 +162,7 @@ TEST(test_journal__escaped_block_keeps_its_first_word)
 	memcpy(&word, &magic, sizeof(magic));
 	word |= 0x1234567800000000ULL;
 	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 1600, word)));
+	CHECK_EQ(blocks_with_magic(&e), 2); /* descriptor and commit block, not the copy */
 	crash_bdev_crash(e.bdev);
 	journal_destroy(e.j);
 	jtest_recover(e.bdev, format);
@@ -433,43 +449,72 @@ TEST(test_journal__readonly_starts_nothing)
 	env_free(&e);
 }
 
+/* Three transactions and the close. Returns how the close ended; *ret_acked what must not be lost. */
+static int write_three(struct env *e, uint64_t *ret_acked)
+{
+	uint64_t word;
+	int err = 0;
+
+	*ret_acked = 0;
+	for (word = 1; !err && word <= 3; word++) {
+		struct handle h;
+
+		err = journal_start(e->j, 2, &h);
+		if (err)
+			break;
+		set_word(&h, e->cache, 1500, word);
+		set_word(&h, e->cache, 1501, word);
+		err = journal_stop(&h);
+		if (!err)
+			err = journal_commit_wait(e->j, handle_tid(&h));
+		if (!err)
+			*ret_acked = word;
+	}
+	return journal_close(e->j);
+}
+
+/* From the @n-th device call on all fail, or it alone. Returns how the close ended. */
+static int fail_at(uint64_t n, bool once)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	uint64_t acked;
+	int err;
+
+	if (once)
+		crash_bdev_fail_once(e.bdev, n);
+	else
+		crash_bdev_limit(e.bdev, (int64_t)n);
+	err = write_three(&e, &acked);
+	cache_free(e.cache);
+	crash_bdev_crash(e.bdev);
+	jtest_recover(e.bdev, format);
+	CHECK_EQ(device_word(&e, 1500), device_word(&e, 1501));
+	CHECK_GE(device_word(&e, 1500), acked);
+	CHECK_LE(device_word(&e, 1500), acked + 1);
+	if (!err) /* a call failed, or the close says that all is at home */
+		CHECK_EQ(device_word(&e, 1500), 3);
+	bdev_close(e.bdev);
+	return err;
+}
+
 /* Every device call fails in turn: nothing acknowledged is lost, nothing hangs. */
 TEST(test_journal__failure_sweep)
 {
-	int64_t n;
+	uint64_t n = 0;
 
-	for (n = 0;; n++) {
-		struct journal_opts opts = opts_default();
-		struct env e = env_new(&opts, true);
-		uint64_t acked = 0, word;
-		int err = 0;
+	while (fail_at(n, false))
+		n++;
+	CHECK_GT(n, 10);
+}
 
-		crash_bdev_limit(e.bdev, n);
-		for (word = 1; !err && word <= 3; word++) {
-			struct handle h;
+/* The device goes on after the one failure: it must not be forgotten for that. */
+TEST(test_journal__single_failure_sweep)
+{
+	uint64_t n = 0;
 
-			err = journal_start(e.j, 2, &h);
-			if (err)
-				break;
-			set_word(&h, e.cache, 1500, word);
-			set_word(&h, e.cache, 1501, word);
-			err = journal_stop(&h);
-			if (!err)
-				err = journal_commit_wait(e.j, handle_tid(&h));
-			if (!err)
-				acked = word;
-		}
-		err = journal_close(e.j);
-		cache_free(e.cache);
-		crash_bdev_crash(e.bdev);
-		jtest_recover(e.bdev, format);
-		CHECK_EQ(device_word(&e, 1500), device_word(&e, 1501));
-		CHECK_GE(device_word(&e, 1500), acked);
-		CHECK_LE(device_word(&e, 1500), acked + 1);
-		bdev_close(e.bdev);
-		if (!err)
-			break;
-	}
+	while (fail_at(n, true))
+		n++;
 	CHECK_GT(n, 10);
 }
 
@@ -560,9 +605,124 @@ TEST(test_journal_forget__refuses_blocks_beyond_the_image)
 	env_free(&e);
 }
 
+/* ---- the log's circle ------------------------------------------------------- */
+
+/* Writes the image's last @count blocks in one transaction, beyond its credits where that is more. */
+static int write_many(struct env *e, uint32_t count, uint64_t word)
+{
+	struct handle h;
+	uint32_t i;
+	int err;
+
+	err = journal_start(e->j, MIN(count, journal_credits_max(e->j)), &h);
+	if (err)
+		return err;
+	for (i = 0; i < count; i++) {
+		struct buf *b;
+
+		CHECK_OK(buf_get_new(e->cache, IMAGE_BLOCKS - 1 - i, &b));
+		err = journal_get_create(&h, b);
+		if (!err) {
+			memcpy(b->data, &word, sizeof(word));
+			journal_dirty(&h, b, 0, format->block_size);
+		}
+		buf_put(b);
+		if (err)
+			break;
+	}
+	err = journal_stop(&h);
+	return err ? err : journal_commit_wait(e->j, handle_tid(&h));
+}
+
+static void wait_for_checkpoint(struct env *e)
+{
+	struct journal_stats stats;
+
+	do {
+		usleep(1000);
+		journal_get_stats(e->j, &stats);
+	} while (stats.checkpoints == 0);
+}
+
+/*
+ * Two transactions go home and leave the log, a third one stays in it. The fourth is so large
+ * that it needs the room of the first two: it may write there only when the tail that leaves
+ * them out is durable, or recovery begins with what is overwritten and never sees the third.
+ */
+static void cut_while_the_log_is_used_again(uint64_t calls)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	uint32_t fifth = format->log_blocks / 5;
+
+	CHECK_OK(write_many(&e, fifth, 1));
+	CHECK_OK(write_many(&e, fifth, 2));
+	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 1200, 3)));
+	CHECK_OK(write_many(&e, fifth, 3));
+	wait_for_checkpoint(&e);
+	crash_bdev_limit(e.bdev, (int64_t)calls);
+	(void)write_many(&e, format->log_blocks / 2 - 8, 4); /* the power goes */
+	journal_destroy(e.j);
+	crash_bdev_crash(e.bdev);
+	jtest_recover(e.bdev, format);
+	CHECK_EQ(device_word(&e, 1200), 3);
+	CHECK_GE(device_word(&e, IMAGE_BLOCKS - 1), 3);
+	env_free(&e);
+}
+
+TEST(test_journal__tail_is_durable_before_its_blocks_are_written_again)
+{
+	uint64_t round;
+
+	/* Its second calls are those behind the log's end; each cut loses other writes. */
+	for (round = 0; round < 24; round++)
+		cut_while_the_log_is_used_again(5 + round % 6);
+}
+
+/* Changes block 1200 in the next transaction as soon as this one is durable. */
+struct changer {
+	struct commit_cb cb;
+	struct env *env;
+};
+
+static void change_next(struct commit_cb *cb, int error)
+{
+	struct changer *c = container_of(cb, struct changer, cb);
+
+	CHECK_EQ(error, 0);
+	write_block(c->env, 1200, 2);
+}
+
+/*
+ * The commit's callbacks run before the checkpoint that follows it: block 1200 has a change
+ * then that no commit knows of. Home goes what was committed.
+ */
+TEST(test_journal__checkpoint_brings_home_what_was_committed)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	struct changer c = { .cb.fn = change_next, .env = &e };
+	struct handle h;
+
+	CHECK_OK(write_many(&e, format->log_blocks / 3, 1));
+	CHECK_OK(journal_start(e.j, format->log_blocks / 4 - 8, &h));
+	journal_on_commit(&h, &c.cb);
+	set_word(&h, e.cache, 1200, 1);
+	for (uint32_t i = 0; i < format->log_blocks / 4; i++)
+		set_word(&h, e.cache, 1201 + i, 1);
+	CHECK_OK(journal_stop(&h));
+	CHECK_OK(journal_commit_wait(e.j, handle_tid(&h)));
+	wait_for_checkpoint(&e);
+	journal_destroy(e.j);
+	crash_bdev_crash(e.bdev);
+	jtest_recover(e.bdev, format);
+	CHECK_EQ(device_word(&e, 1200), 1);
+	env_free(&e);
+}
+
 /* ---- without a log -------------------------------------------------------- */
 
-TEST(test_journal__without_log_commit_goes_home)
+static void commit_without_log(void)
 {
 	struct test_cb cb = { .cb.fn = note_commit, .error = 1 };
 	struct journal_opts opts = opts_default();
@@ -585,6 +745,15 @@ TEST(test_journal__without_log_commit_goes_home)
 	CHECK_OK(journal_close(e.j));
 	CHECK_EQ(device_word(&e, 1502), 7);
 	env_free(&e);
+}
+
+/* Each time other unflushed writes are lost. */
+TEST(test_journal__without_log_commit_goes_home)
+{
+	uint32_t round;
+
+	for (round = 0; round < 16; round++)
+		commit_without_log();
 }
 
 TEST(test_journal_checkpoint_all__makes_the_image_self_contained)

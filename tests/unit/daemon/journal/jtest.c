@@ -26,6 +26,7 @@ struct crash_bdev {
 	struct pending *first, **last;
 	uint32_t sector;
 	int64_t left;
+	int64_t fails_in; /* calls until the one that fails; -1 = none */
 	uint64_t count;
 };
 
@@ -48,9 +49,11 @@ static int crash_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint
 	return 0;
 }
 
-static bool power_fails(struct crash_bdev *c)
+static bool call_fails(struct crash_bdev *c)
 {
 	c->count++;
+	if (c->fails_in >= 0 && c->fails_in-- == 0)
+		return true;
 	if (c->left == 0)
 		return true;
 	if (c->left > 0)
@@ -64,7 +67,7 @@ static int crash_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uin
 	int err = 0, i;
 
 	mutex_lock(&c->lock);
-	if (power_fails(c))
+	if (call_fails(c))
 		err = -EIO;
 	for (i = 0; !err && i < iovcnt; i++) {
 		struct pending *p = malloc(sizeof(*p) + iov[i].iov_len);
@@ -99,7 +102,7 @@ static int crash_flush(struct bdev *b)
 	int err = 0;
 
 	mutex_lock(&c->lock);
-	if (power_fails(c))
+	if (call_fails(c))
 		err = -EIO;
 	for (p = c->first; !err && p; p = p->next)
 		memcpy(c->medium + p->off, p->bytes, p->len);
@@ -136,6 +139,7 @@ struct bdev *crash_bdev_new(uint64_t size, uint32_t sector)
 	CHECK(c->now && c->medium);
 	c->last = &c->first;
 	c->left = -1;
+	c->fails_in = -1;
 	c->sector = sector;
 	mutex_init(&c->lock, LOCK_NONE);
 	bdev_init(&c->bdev, &crash_ops, size);
@@ -145,6 +149,11 @@ struct bdev *crash_bdev_new(uint64_t size, uint32_t sector)
 void crash_bdev_limit(struct bdev *b, int64_t writes_left)
 {
 	to_crash(b)->left = writes_left;
+}
+
+void crash_bdev_fail_once(struct bdev *b, uint64_t calls_before)
+{
+	to_crash(b)->fails_in = (int64_t)calls_before;
 }
 
 uint64_t crash_bdev_count(struct bdev *b)
@@ -169,6 +178,7 @@ void crash_bdev_crash(struct bdev *b)
 	drop_pending(c);
 	memcpy(c->now, c->medium, b->size);
 	c->left = -1;
+	c->fails_in = -1;
 	b->flush_error = 0;
 	atomic_store(&b->dirty_seq, 0);
 	atomic_store(&b->clean_seq, 0);

@@ -24,6 +24,8 @@ struct crash_bdev;
 struct bdev *crash_bdev_new(uint64_t size, uint32_t sector);
 /* -1 = never. */
 void crash_bdev_limit(struct bdev *b, int64_t writes_left);
+/* The write or flush after @calls_before others fails, and those behind it work again. */
+void crash_bdev_fail_once(struct bdev *b, uint64_t calls_before);
 /* Writes and flushes done so far. */
 uint64_t crash_bdev_count(struct bdev *b);
 /* Power is lost and comes back: the medium is what survived; the device works again. */

@@ -277,6 +277,22 @@ TEST(test_journal_recover__torn_commit_block_counts)
 	bdev_close(im.bdev);
 }
 
+/* A block of an earlier life with the right number: its time goes back, and that is no corruption. */
+TEST(test_journal_recover__stale_commit_block_ends_the_log)
+{
+	struct image im = image_new("v3");
+
+	change_word(&im, commit_of(2), offsetof(struct jbd2_commit_block, h_commit_sec) + 4, 1);
+	CHECK_EQ(jtest_recover(im.bdev, im.f).transactions, TRANSACTIONS - 1);
+	CHECK_EQ(home_byte(&im, 100), stamp(1, BLOCKS_EACH));
+	bdev_close(im.bdev);
+	im = image_new("v3"); /* so does a descriptor's */
+	change_word(&im, descriptor_of(2), 40, 0xdeadbeef);
+	change_word(&im, commit_of(2), offsetof(struct jbd2_commit_block, h_commit_sec) + 4, 1);
+	CHECK_EQ(jtest_recover(im.bdev, im.f).transactions, TRANSACTIONS - 1);
+	bdev_close(im.bdev);
+}
+
 static void set_async(const struct image *im)
 {
 	struct jbd2_super_block sb = jtest_super(im->bdev, im->f);
@@ -403,6 +419,57 @@ TEST(test_journal_recover__log_with_a_hole_is_corruption)
 				  NULL),
 		  -EUCLEAN);
 	bdev_close(im.bdev);
+}
+
+/* ---- power cuts ----------------------------------------------------------- */
+
+static void check_all_home(const struct image *im)
+{
+	uint32_t i;
+
+	for (i = 0; i < TRANSACTIONS * BLOCKS_EACH; i++)
+		CHECK_EQ(home_byte(im, i), stamp(i / BLOCKS_EACH, i % BLOCKS_EACH));
+	CHECK_EQ(home_byte(im, 100), stamp(TRANSACTIONS - 1, BLOCKS_EACH));
+}
+
+/* The power goes again while the log is replayed: the next recovery finishes it. */
+TEST(test_journal_recover__survives_power_cuts)
+{
+	uint32_t round, done = 0;
+
+	for (round = 0; round < 96; round++) {
+		struct image im = image_new("v2");
+		struct journal_recovery_info info;
+		const char *what;
+
+		crash_bdev_limit(im.bdev, round % 8);
+		done += recover(&im, &info, &what) == 0;
+		crash_bdev_crash(im.bdev);
+		(void)jtest_recover(im.bdev, im.f);
+		check_all_home(&im);
+		bdev_close(im.bdev);
+	}
+	CHECK_GT(done, 0); /* some limits are beyond its calls, others are not */
+	CHECK_LT(done, round);
+}
+
+/* What is written into the log after a recovery lies over what was replayed: that the log is empty must be durable. */
+TEST(test_journal_recover__log_is_durably_empty_before_it_is_used)
+{
+	uint32_t round;
+
+	for (round = 0; round < 48; round++) {
+		struct image im = image_new("none");
+		struct journal_recovery_info info;
+		const char *what;
+
+		CHECK_OK(recover(&im, &info, &what));
+		CHECK_EQ(atomic_load(&im.bdev->clean_seq), atomic_load(&im.bdev->dirty_seq));
+		crash_bdev_crash(im.bdev);
+		CHECK(!jtest_recover(im.bdev, im.f).replayed);
+		check_all_home(&im);
+		bdev_close(im.bdev);
+	}
 }
 
 /* ---- fast commits --------------------------------------------------------- */
