@@ -12,6 +12,7 @@
 #   make install       DESTDIR= PREFIX=                  make clean
 #
 #   make kill          KILLS=500 SEED=n: kill -9 of the daemon under load, that many times; what was durable is there
+#   make mutants       T=word: kfs broken on purpose, one place at a time; the tests have to catch each
 #   DEV=1  warnings are errors        SAN=address,undefined | SAN=thread  sanitizers, own build folder
 #   COV=1  coverage, own build folder V=1  show commands        BUILD=dir  another output folder
 #   T=012  only tests whose name holds this                     J=2  integration scripts at a time
@@ -163,7 +164,8 @@ MANPAGES := $(wildcard daemon/*.8 daemon/helpers/*.8 mkfs/*.8 ctl/*.8)
 
 all: programs tests-programs
 programs: $(LIBKFS) $(PROGRAMS) $(LINKS)
-tests-programs: $(TOOLS) $(BENCHES) $(UNITS) $(FUZZ_DRIVERS) $(BUILD)/bin/tests/fuzz/bases.stamp $(FAULTS) $(CRASH_PROGRAM) $(IMAGES)
+# tests/mutants links test programs by itself, with the libraries of link.stamp.
+tests-programs: $(TOOLS) $(BENCHES) $(UNITS) $(FUZZ_DRIVERS) $(BUILD)/bin/tests/fuzz/bases.stamp $(FAULTS) $(CRASH_PROGRAM) $(IMAGES) $(BUILD)/link.stamp
 
 .PHONY: fuzz fuzzers
 fuzzers: $(FUZZERS) $(BUILD)/bin/fuzz/bases.stamp
@@ -176,6 +178,8 @@ stamp = $(Q)mkdir -p $(@D); printf '%s\n' '$(1)' > $@.$$$$; \
 
 $(BUILD)/flags.stamp: FORCE
 	$(call stamp,$(CC) $(CFLAGS) $(KFS_CFLAGS) $(LDFLAGS) $(KFS_LDFLAGS))
+$(BUILD)/link.stamp: FORCE
+	$(call stamp,$(PKG_LIBS) $(LDLIBS))
 $(BUILD)/version.stamp: FORCE
 	$(call stamp,$(VERSION))
 $(BUILD)/libkfs.stamp: FORCE
@@ -348,6 +352,14 @@ kill:
 	$(Q)mkdir -p $(BUILD)/results $(BUILD)/tmp/kill
 	$(Q)PATH="$(abspath $(BUILD))/bin:$$PATH" python3 tests/kill/run.py --kills $(KILLS) --seed $(SEED) \
 		--commit $(VERSION) --dir $(BUILD)/tmp/kill --json $(BUILD)/results/kill.json
+
+# A test of the tests: kfs broken in one place at a time, and each has to be caught. T= as above, of a mutant's name or file.
+.PHONY: mutants
+mutants:
+	$(Q)$(DEPS) ensure build run test
+	$(Q)$(MAKE) --no-print-directory $(PARALLEL) DEV=1 tests-programs
+	$(Q)mkdir -p $(BUILD)/results $(BUILD)/tmp/mutants
+	$(Q)python3 tests/mutants/run.py --build $(BUILD) --only '$(T)' --json $(BUILD)/results/mutants.json
 
 # Power cuts over all short workloads and drawn ones, for as long as one likes: make crash SEED=7 CRASH='--lengths any
 # --seconds 3600'; CRASH=--help tells the options. "make test" runs a small part of it.
