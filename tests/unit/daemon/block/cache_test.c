@@ -173,6 +173,23 @@ TEST(test_buf_get_new__is_zeroed_and_unverified)
 	free_cache(&t, c);
 }
 
+TEST(test_buf_get_new__is_the_one_buffer_of_its_block)
+{
+	struct test_bdev t = { 0 };
+	struct cache *c = make_cache(&t, 64);
+	struct buf *old, *b, *found;
+
+	CHECK_OK(buf_read(c, 9, &old));
+	CHECK_OK(buf_get_new(c, 9, &b));
+	CHECK_PTR_EQ(b, old);
+	found = buf_find(c, 9);
+	CHECK_PTR_EQ(found, old);
+	buf_put(found);
+	buf_put(b);
+	buf_put(old);
+	free_cache(&t, c);
+}
+
 TEST(test_buf_forget__pinned_buffer_is_never_found_again)
 {
 	struct test_bdev t = { 0 };

@@ -317,3 +317,34 @@ TEST(test_relatime__updates_when_older_than_a_change)
 	forget(&f, id);
 	fixture_close(&f);
 }
+
+/* What a cache learned before a change must be recognisable as older. */
+TEST(test_version__rises_with_every_change)
+{
+	const struct fs_setattr mode = { .valid = FS_SET_MODE, .mode = 0600 };
+	uint64_t before, id;
+	struct fixture f;
+
+	fixture_open(&f, NULL);
+	id = make_file(&f, "/f");
+	before = attr_of(&f, "/f").version;
+	CHECK_EQ(write_node(&f, id, "x", 1, 0), 1);
+	CHECK_GT(attr_of(&f, "/f").version, before);
+	before = attr_of(&f, "/f").version;
+	CHECK_OK(try_setattr(&f, "/f", mode));
+	CHECK_GT(attr_of(&f, "/f").version, before);
+	before = attr_of(&f, "/f").version;
+	CHECK_OK(try_link(&f, "/f", "/g"));
+	CHECK_GT(attr_of(&f, "/f").version, before);
+	before = attr_of(&f, "/f").version;
+	CHECK_OK(try_rename(&f, "/g", "/h", 0));
+	CHECK_GT(attr_of(&f, "/f").version, before);
+	before = attr_of(&f, "/f").version;
+	CHECK_OK(try_unlink(&f, "/h"));
+	CHECK_GT(attr_of(&f, "/f").version, before);
+	before = attr_of(&f, "/").version;
+	CHECK_OK(try_make(&f, "/new", S_IFREG | 0600));
+	CHECK_GT(attr_of(&f, "/").version, before);
+	forget(&f, id);
+	fixture_close(&f);
+}

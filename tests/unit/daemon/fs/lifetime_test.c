@@ -230,6 +230,70 @@ TEST(test_fsync__covers_what_an_evicted_inode_changed)
 	fixture_close(&f);
 }
 
+/* An inode that fdatasync found unchanged grows afterwards. */
+TEST(test_fdatasync__covers_growth_after_an_earlier_one)
+{
+	struct fixture f;
+	uint64_t id;
+
+	fixture_open(&f, NULL);
+	id = make_file(&f, "/f");
+	CHECK_EQ(write_node(&f, id, "hello", 5, 0), 5);
+	CHECK_OK(fs_fsync(f.fs, &f.ctx, id, false));
+	fixture_crash(&f);
+	fixture_mount(&f);
+	id = look(&f, "/f");
+	CHECK_OK(fs_fsync(f.fs, &f.ctx, id, true));
+	CHECK_EQ(write_node(&f, id, "world", 5, 5), 5);
+	CHECK_OK(fs_fsync(f.fs, &f.ctx, id, true));
+	fixture_crash(&f);
+	fixture_mount(&f);
+	CHECK_EQ(attr_of(&f, "/f").size, 10);
+	fixture_close(&f);
+}
+
+/* Bytes over mapped blocks need no transaction where the kernel keeps the times: the flush is all there is. */
+TEST(test_fsync__flushes_data_that_no_transaction_knows_of)
+{
+	struct iovec iov = { "world", 5 };
+	struct fs_write w = { .iov = &iov, .iovcnt = 1, .len = 5, .flags = FS_WRITE_CACHE };
+	struct fixture f;
+	struct bdev *bdev;
+	uint64_t wanted;
+
+	fixture_open(&f, NULL);
+	fixture_unmount(&f);
+	f.session_opts.writeback = true;
+	fixture_mount(&f);
+	w.nodeid = make_file(&f, "/f");
+	CHECK_EQ(write_node(&f, w.nodeid, "hello", 5, 0), 5);
+	CHECK_OK(fs_fsync(f.fs, &f.ctx, w.nodeid, false));
+	CHECK_EQ(fs_write(f.fs, &f.ctx, &w), 5);
+	bdev = f.fs->store->bdev;
+	wanted = atomic_load(&bdev->dirty_seq);
+	CHECK_LT(atomic_load(&bdev->clean_seq), wanted);
+	CHECK_OK(fs_fsync(f.fs, &f.ctx, w.nodeid, true));
+	CHECK_GE(atomic_load(&bdev->clean_seq), wanted);
+	forget(&f, w.nodeid);
+	fixture_close(&f);
+}
+
+TEST(test_fsync__fails_when_the_journal_was_aborted)
+{
+	struct fixture f;
+	uint64_t id;
+
+	fixture_open(&f, NULL);
+	id = make_file(&f, "/f");
+	CHECK_OK(fs_fsync(f.fs, &f.ctx, id, false));
+	CHECK_EQ(write_node(&f, id, "hello", 5, 0), 5);
+	journal_abort(f.fs->store->journal, -EIO);
+	CHECK_ERR(fs_fsync(f.fs, &f.ctx, id, false), -EIO);
+	CHECK_ERR(fs_fsync(f.fs, &f.ctx, id, true), -EIO);
+	CHECK_ERR(fs_syncfs(f.fs), -EIO);
+	fixture_crash(&f);
+}
+
 /* Corruption stops further changes; what was written before it can still be made durable. */
 TEST(test_fsync__keeps_its_promise_after_errors_remount_ro)
 {

@@ -430,6 +430,10 @@ TEST(test_dispatch__answers_long_names_as_too_long)
 
 TEST(test_dispatch__refuses_wrong_lengths)
 {
+	struct fuse_batch_forget_in none = { .count = 0 };
+	static struct proto_stats stats;
+	uint64_t malformed;
+
 	start(false);
 	begin(FUSE_GETATTR, 1);
 	expect_malformed(); /* no argument */
@@ -439,6 +443,13 @@ TEST(test_dispatch__refuses_wrong_lengths)
 	begin(FUSE_STATFS, 1);
 	send_len(message_len + 1); /* the header promises more than came */
 	CHECK_EQ(got.error, -EINVAL);
+	proto_get_stats(session, &stats);
+	malformed = stats.malformed;
+	begin(FUSE_BATCH_FORGET, 0);
+	add(&none, sizeof(none));
+	send_len(message_len + 1); /* also where anything may follow */
+	proto_get_stats(session, &stats);
+	CHECK_EQ(stats.malformed, malformed + 1);
 	begin(FUSE_STATFS, 1);
 	send_len(39); /* and less than a header */
 	CHECK_EQ(got.error, -EINVAL);
@@ -841,19 +852,20 @@ TEST(test_forget__is_never_replied)
 	start(false);
 	replies = got.replies;
 	begin(FUSE_FORGET, 5);
-	add(&(struct fuse_forget_in){ .nlookup = 1 }, 8);
+	add(&(struct fuse_forget_in){ .nlookup = 5 }, 8);
 	send();
+	CHECK_EQ(fake.forgotten, 5);
 	begin(FUSE_BATCH_FORGET, 0);
 	add(&in, sizeof(in));
 	add(ones, sizeof(ones));
 	send();
-	CHECK_EQ(fake.forgotten, 10);
+	CHECK_EQ(fake.forgotten, 5 + 2 + 3 + 4);
 	in.count = 4; /* more than follow */
 	begin(FUSE_BATCH_FORGET, 0);
 	add(&in, sizeof(in));
 	add(ones, sizeof(ones));
 	send();
-	CHECK_EQ(fake.forgotten, 10);
+	CHECK_EQ(fake.forgotten, 5 + 2 + 3 + 4);
 	CHECK_EQ(got.replies, replies);
 	CHECK_EQ(got.dones, 3);
 	stop();

@@ -10,8 +10,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "daemon/base/crc.h"
 #include "daemon/store/alloc.h"
 #include "daemon/store/balloc.h"
+#include "daemon/store/group.h"
+#include "daemon/store/map.h"
 #include "tests/lib/test.h"
 #include "tests/unit/daemon/store/raw.h"
 
@@ -359,6 +362,71 @@ TEST(test_balloc__leaves_groups_with_bad_bitmaps_alone)
 	give_back(i, &held);
 	img_put(i);
 	CHECK_OK(store_close(m.s));
+}
+
+/* In group 0's bitmap a used block changes places with a free one, so that the descriptor's count still fits. */
+static void swap_bits(struct img *m, uint32_t used, bool right_checksum)
+{
+	static uint8_t map[4096];
+	const uint32_t bytes = 2048 / 8, free_bit = 2040;
+	struct ext4_group_desc d;
+	uint64_t off;
+	uint32_t crc;
+
+	img_open(m);
+	crc = m->s->csum_seed;
+	img_close(m);
+	raw_read_desc(m, 0, &d);
+	off = (uint64_t)le32_to_cpu(d.bg_block_bitmap_lo) * 4096;
+	raw_read(m, map, sizeof(map), off);
+	CHECK(bitmap_test(map, used));
+	CHECK(!bitmap_test(map, free_bit));
+	bitmap_clear(map, used, 1);
+	bitmap_set(map, free_bit, 1);
+	raw_write(m, map, sizeof(map), off);
+	if (!right_checksum)
+		return;
+	crc = crc32c(crc, map, bytes);
+	d.bg_block_bitmap_csum_lo = cpu_to_le16((uint16_t)crc);
+	d.bg_block_bitmap_csum_hi = cpu_to_le16((uint16_t)(crc >> 16));
+	raw_write_desc(m, 0, &d);
+}
+
+/* The blocks of group 0 are nobody's while it is open. */
+static void check_group_0_left_alone(struct img *m)
+{
+	static struct held held;
+	struct store_open_error err;
+	struct inode *i;
+
+	CHECK_OK(raw_open(m, NULL, &err));
+	i = new_file(m, "f");
+	while (take(i, &(struct alloc_req){ .count = 300, .flags = ALLOC_META }, &held) == 0)
+		CHECK_NE(store_group_of(m->s, held.pblk[held.n - 1]), 0);
+	CHECK_EQ(m->s->corruptions, 1);
+	give_back(i, &held);
+	img_put(i);
+	CHECK_OK(store_close(m->s));
+}
+
+TEST(test_balloc__counts_alone_prove_no_bitmap)
+{
+	struct inode *root;
+	struct map_run run;
+	struct img m;
+
+	img_make(&m, OPTIONS " -O ^flex_bg", SIZE);
+	img_open(&m);
+	root = img_root(&m);
+	CHECK_OK(map_lookup(root, 0, 1, &run));
+	img_put(root);
+	img_close(&m);
+	CHECK_LT(run.pblk, 2040);
+	swap_bits(&m, (uint32_t)run.pblk, false);
+	check_group_0_left_alone(&m);
+	img_make(&m, OPTIONS " -O ^flex_bg", SIZE);
+	swap_bits(&m, 0, true); /* the superblock */
+	check_group_0_left_alone(&m);
 }
 
 struct worker {

@@ -393,6 +393,39 @@ static void unlink_and_delete(struct img *m, const char *name, struct inode *i)
 	CHECK_OK(inode_delete(i));
 }
 
+/* A slot's former attributes are not those of the number's next owner. */
+TEST(test_inode_create__begins_with_an_empty_slot)
+{
+	uint8_t old[128] = { 32 }, raw[256]; /* i_extra_isize, as an earlier owner left it */
+	struct inode_slot slot;
+	struct inode *root, *i;
+	struct img m;
+	uint32_t ino;
+
+	img_make(&m, "-b 1024 -I 256 -O ^metadata_csum -J size=1", "8M");
+	img_open(&m);
+	root = img_root(&m);
+	i = img_create(&m, root, "a", S_IFREG | 0644);
+	ino = i->ino;
+	slot = inode_slot_of(m.s, ino + 1);
+	img_put(i);
+	img_put(root);
+	img_close(&m);
+	memset(old + 32, 0xa5, sizeof(old) - 32);
+	raw_write(&m, old, sizeof(old), slot.pblk * 1024 + slot.off + 128);
+	img_open(&m);
+	root = img_root(&m);
+	i = img_create(&m, root, "b", S_IFREG | 0644);
+	CHECK_EQ(i->ino, ino + 1);
+	img_put(i);
+	img_put(root);
+	img_close(&m);
+	raw_read(&m, raw, sizeof(raw), slot.pblk * 1024 + slot.off);
+	memset(old, 0, sizeof(old));
+	CHECK_MEM_EQ(raw + 160, old, 96);
+	img_fsck(&m);
+}
+
 TEST(test_inode_delete__makes_the_number_stale_and_free)
 {
 	struct inode *i, *again, *other;

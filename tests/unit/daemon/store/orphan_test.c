@@ -197,6 +197,31 @@ static void cleanup_reports(struct img *m, uint32_t head)
 	CHECK_GT(le32_to_cpu(sb.s_error_count), 0);
 }
 
+/* A file whose number its bitmap calls free: it is not touched, the number may be somebody's next. */
+TEST(test_orphan_cleanup__believes_the_bitmap)
+{
+	uint8_t byte;
+	struct inode *root, *a;
+	uint32_t ino;
+	uint64_t off;
+	struct img m;
+
+	img_make(&m, "-b 1024 -I 256 -O ^orphan_file,^metadata_csum -J size=1", SIZE);
+	img_open(&m);
+	root = img_root(&m);
+	a = img_create(&m, root, "a", S_IFREG | 0644);
+	ino = a->ino;
+	off = m.s->groups[0].inode_bitmap * 1024 + (ino - 1) / 8;
+	CHECK_LE(ino, m.s->inodes_per_group);
+	img_put(a);
+	img_put(root);
+	img_close(&m);
+	raw_read(&m, &byte, 1, off);
+	byte = (uint8_t)(byte & ~(1u << (ino - 1) % 8));
+	raw_write(&m, &byte, 1, off);
+	cleanup_reports(&m, ino);
+}
+
 TEST(test_orphan_cleanup__cuts_impossible_lists)
 {
 	struct inode_slot slot;
