@@ -29,7 +29,9 @@ struct verdict {
 void judge(const char *image, const char *log, struct verdict *v);
 /* Replays the log of @image, as e2fsck would; false if it cannot. */
 bool judge_replay(const char *image, const char *log);
-/* Prints what @after has and @before has not, a line each; false if there is any. */
+/* May verdicts on this image be compared? What an e2fsck that aborts says depends on where. */
+bool judge_is_whole(const struct verdict *v);
+/* @before is whole. Prints what @after has and @before has not, a line each; false if there is any. */
 bool judge_not_worse(const struct verdict *before, const struct verdict *after, FILE *out);
 
 #endif

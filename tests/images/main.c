@@ -23,7 +23,7 @@ struct run {
 	struct trial_dirs dirs;
 	const char *word, *results, *to;
 	uint32_t part, parts;
-	uint32_t tried, failed, crashes, hangs, ends[TRIAL_ENDS];
+	uint32_t tried, failed, crashes, hangs, unjudged, ends[TRIAL_ENDS];
 	double cpu_s;
 };
 
@@ -40,16 +40,18 @@ static void row(FILE *json, bool *first, const char *name, double value, const c
 
 static void summary(struct run *r, FILE *json, bool first)
 {
-	printf("%u images: %u refused, %u read-only, %u read-write; %u not as the table says, "
-	       "%u crashes, %u hangs; %.1f CPU s in kfs\n",
-	       r->tried, r->ends[TRIAL_REFUSED], r->ends[TRIAL_RO], r->ends[TRIAL_RW], r->failed,
-	       r->crashes, r->hangs, r->cpu_s);
+	printf("%u images: %u refused, %u read-only, %u read-write (%u of them too bad for "
+	       "e2fsck to judge); %u not as the table says, %u crashes, %u hangs; "
+	       "%.1f CPU s in kfs\n",
+	       r->tried, r->ends[TRIAL_REFUSED], r->ends[TRIAL_RO], r->ends[TRIAL_RW], r->unjudged,
+	       r->failed, r->crashes, r->hangs, r->cpu_s);
 	if (!json)
 		return;
 	row(json, &first, "images tried", r->tried, "images", 2);
 	row(json, &first, "images refused", r->ends[TRIAL_REFUSED], "images", 2);
 	row(json, &first, "images mounted read-only", r->ends[TRIAL_RO], "images", 2);
 	row(json, &first, "images mounted read-write", r->ends[TRIAL_RW], "images", 2);
+	row(json, &first, "images not judged", r->unjudged, "images", 2);
 	row(json, &first, "images not as the table says", r->failed, "images", r->failed == 0);
 	row(json, &first, "images that crash", r->crashes, "images", r->crashes == 0);
 	row(json, &first, "images that hang", r->hangs, "images", r->hangs == 0);
@@ -73,6 +75,7 @@ static void try_one(struct run *r, const struct a_case *c, FILE *json, bool *fir
 	r->failed += got.wrong > 0;
 	r->crashes += got.crashes;
 	r->hangs += got.hangs;
+	r->unjudged += got.unjudged;
 	r->ends[got.end]++;
 	r->cpu_s += got.cpu_s;
 	if (got.wrong)

@@ -451,9 +451,7 @@ static void judge_after(struct trial *t)
 	if (!after || !out)
 		image_die("no memory");
 	judge(t->image, t->log, after);
-	/* What an e2fsck that aborts says depends on where it aborts. */
-	if (!t->before.unusable)
-		(void)judge_not_worse(&t->before, after, out);
+	(void)judge_not_worse(&t->before, after, out);
 	(void)fclose(out); /* memory */
 	for (char *line = strtok_r(said, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		const char *text;
@@ -490,7 +488,10 @@ static void try_changes(struct trial *t, const struct report *first)
 	if (t->result.end == TRIAL_RW) {
 		struct report *again;
 
-		judge_after(t);
+		if (judge_is_whole(&t->before))
+			judge_after(t);
+		else
+			t->result.unjudged = true;
 		again = step(t, TOUR_LOOK, "look after use");
 		check_keep(t, first, again, "look after use");
 		report_free(again);

@@ -7,6 +7,7 @@
 #ifndef TESTS_IMAGES_TRIAL_H
 #define TESTS_IMAGES_TRIAL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -18,6 +19,7 @@ struct trial_result {
 	enum trial_end end;
 	uint32_t wrong; /* lines written */
 	uint32_t crashes, hangs;
+	bool unjudged; /* used, but e2fsck cannot go on with it, or does not end */
 	double cpu_s;
 };
 
