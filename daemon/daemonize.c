@@ -137,15 +137,18 @@ static void tell(int status, const char *line)
 	tell_fd = -1;
 }
 
-void daemonize_ready(void)
+void daemonize_ready(const char *line)
 {
 	int null;
 
 	if (told)
 		return;
 	told = true;
-	if (foreground_mode)
+	if (foreground_mode) {
+		if (*line)
+			fprintf(stderr, "kfs: %s\n", line);
 		return;
+	}
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (null >= 0) {
 		(void)dup2(null, STDOUT_FILENO); /* a descriptor that was just opened */
@@ -153,7 +156,7 @@ void daemonize_ready(void)
 		if (null > STDERR_FILENO)
 			(void)close(null);
 	}
-	tell(EXIT_OK, "");
+	tell(EXIT_OK, line);
 }
 
 void daemonize_failed(int status, const char *line)

@@ -4,7 +4,8 @@
  * answers, or with the one line that says why it does not.
  *
  *	daemonize_start()	forks; the parent never returns from it
- *	daemonize_ready()	the parent exits with 0; the terminal is let go
+ *	daemonize_ready()	the parent prints the line, if any, and exits with 0; the terminal
+ *				is let go
  *	daemonize_failed()	the parent prints the line and exits with the status
  *
  * In the foreground nothing is forked and a failure's line goes to stderr.
@@ -18,8 +19,8 @@
 
 /* Called before any thread is started. Negative errno: nothing was forked. */
 MUST_USE int daemonize_start(bool foreground);
-void daemonize_ready(void);
-/* @line without "kfs: " and newline. Once told, later calls do nothing. */
+/* @line: without "kfs: " and newline. "": nothing to say. Once told, later calls do nothing. */
+void daemonize_ready(const char *line);
 void daemonize_failed(int status, const char *line);
 
 #endif

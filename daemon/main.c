@@ -41,6 +41,7 @@ struct daemon_ctx {
 	bool readonly; /* as effective */
 	bool refused;  /* mounted, but not to stay */
 	char *description, *kernel_words;
+	char said[1024];     /* what who mounts is told when the mount answers */
 	struct store *store; /* NULL once fs has it */
 	struct inval_bus *bus;
 	struct fs *fs;
@@ -128,11 +129,14 @@ static void stop_signals(struct daemon_ctx *c)
 
 /* ---- up ---- */
 
+static enum log_sink log_sink_of(const struct daemon_ctx *c)
+{
+	return c->o.log_path ? LOG_SINK_FILE : c->o.foreground ? LOG_SINK_STDERR : LOG_SINK_SYSLOG;
+}
+
 static int start_log(const struct daemon_ctx *c)
 {
-	enum log_sink sink = c->o.log_path   ? LOG_SINK_FILE :
-			     c->o.foreground ? LOG_SINK_STDERR :
-					       LOG_SINK_SYSLOG;
+	enum log_sink sink = log_sink_of(c);
 	int err;
 
 	log_init("kfs", (enum log_level)c->o.log_level);
@@ -188,6 +192,17 @@ static int open_store(struct daemon_ctx *c, bool bdev_readonly, int *ret_error,
 	return EXIT_OK;
 }
 
+/* Against what was asked for: whoever mounts is told, not the log alone. */
+static void warn_readonly(struct daemon_ctx *c)
+{
+	(void)snprintf(c->said, sizeof(c->said), "%s: mounted read-only: %s", c->o.image,
+		       c->store->readonly_why ? c->store->readonly_why : "the store says so");
+	log_warn("%s", c->said);
+	/* The log is what they see. */
+	if (log_sink_of(c) == LOG_SINK_STDERR)
+		c->said[0] = '\0';
+}
+
 static int open_image(struct daemon_ctx *c)
 {
 	bool readonly = c->o.readonly == ON;
@@ -211,8 +226,7 @@ static int open_image(struct daemon_ctx *c)
 	}
 	c->readonly = atomic_load(&c->store->readonly);
 	if (c->readonly && !readonly)
-		log_warn("%s: mounted read-only: %s", c->o.image,
-			 c->store->readonly_why ? c->store->readonly_why : "the store says so");
+		warn_readonly(c);
 	return EXIT_OK;
 }
 
@@ -371,7 +385,7 @@ static void on_ready(void *arg, int error)
 				 strerror(-err));
 	}
 	log_info("%s: mounted at %s: %s", c->o.image, c->o.mountpoint, c->description);
-	daemonize_ready();
+	daemonize_ready(c->said);
 }
 
 static int mount_it(struct daemon_ctx *c)
@@ -488,7 +502,7 @@ static int run(struct daemon_ctx *c)
 	block_signals(c);
 	status = bring_up(c);
 	if (!status && c->o.fake) {
-		daemonize_ready();
+		daemonize_ready("");
 	} else if (!status) {
 		start_signals(c);
 		err = dev_run(c->dev);

@@ -149,7 +149,7 @@ static int check_refused(struct store *s, struct store_open_error *err)
 				       "not a filesystem");
 	if (unread) {
 		store_feature_names(0, unread, 0, names, sizeof(names));
-		return store_open_fail(err, -EOPNOTSUPP, "mount it with the kernel's ext4",
+		return store_open_fail(err, -EOPNOTSUPP, "mount it with the system that made it",
 				       "feature %s is not supported", names);
 	}
 	/* Reference counts of EA inodes lie where the Hurd keeps a translator. */
