@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Makes the images that the tables damage: bases.sh FOLDER. Only e2fsprogs is asked, and in such a way that two
+# Makes the images that the tables damage: bases.sh FOLDER [NAME…]; without names, all. Only e2fsprogs is asked, and in such a way that two
 # runs give the same image: fixed uuid, hash seed and time, files made by debugfs.
 #
 # Each has a guard behind the filesystem, 64 KiB of 0xa5, that nobody may write to.
 
 set -eu -o pipefail
 OUT=$1
+shift
 mkdir -p "$OUT"
 cd "$OUT"
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin" E2FSPROGS_FAKE_TIME=1700000000 MKE2FS_CONFIG=/dev/null
@@ -117,59 +118,79 @@ guard() {
 JOURNAL=(-J size=1)
 ALL=has_journal,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize
 
-sources
-
 # Everything a file system of today has.
-make csum -O "$ALL,metadata_csum,resize_inode" "${JOURNAL[@]}"
-fill csum.img indexed
-done_with csum
+base_csum() {
+	make csum -O "$ALL,metadata_csum,resize_inode" "${JOURNAL[@]}"
+	fill csum.img indexed
+	done_with csum
+}
 
 # No checksums stand in the way of damage.
-make plain -O "$ALL,^metadata_csum,resize_inode,uninit_bg" "${JOURNAL[@]}"
-fill plain.img
-done_with plain
+base_plain() {
+	make plain -O "$ALL,^metadata_csum,resize_inode,uninit_bg" "${JOURNAL[@]}"
+	fill plain.img
+	done_with plain
+}
 
 # No journal: what is damaged meets no log.
-make nolog -O "^has_journal,metadata_csum,64bit,extent"
-fill nolog.img
-done_with nolog
+base_nolog() {
+	make nolog -O "^has_journal,metadata_csum,64bit,extent"
+	fill nolog.img
+	done_with nolog
+}
 
 # As ext3 had it: block maps, no extents, small inodes.
-make ind -O "none,has_journal,ext_attr,dir_index,filetype,sparse_super,large_file,resize_inode" "${JOURNAL[@]}" -I 128
-fill ind.img
-done_with ind
+base_ind() {
+	make ind -O "none,has_journal,ext_attr,dir_index,filetype,sparse_super,large_file,resize_inode" "${JOURNAL[@]}" -I 128
+	fill ind.img
+	done_with ind
+}
 
 # ext2 revision 0
-make rev0 -r 0 -O none -I 128
-done_with rev0
+base_rev0() {
+	make rev0 -r 0 -O none -I 128
+	done_with rev0
+}
 
-make inline -O "$ALL,metadata_csum,inline_data" "${JOURNAL[@]}"
-fill inline.img
-run debugfs -w -f <(printf '%s\n' 'mkdir d/tiny' 'cd /x' 'write src/short tiny' 'write src/short60 mid' 'cd /d/tiny' 'write src/empty a' 'write src/empty b') inline.img
-done_with inline
+base_inline() {
+	make inline -O "$ALL,metadata_csum,inline_data" "${JOURNAL[@]}"
+	fill inline.img
+	run debugfs -w -f <(printf '%s\n' 'mkdir d/tiny' 'cd /x' 'write src/short tiny' 'write src/short60 mid' 'cd /d/tiny' 'write src/empty a' 'write src/empty b') inline.img
+	done_with inline
+}
 
-make ea -O "$ALL,metadata_csum,ea_inode" "${JOURNAL[@]}"
-fill ea.img
-run debugfs -w -f <(printf 'ea_set x/one user.huge -f src/huge\nea_set x/two user.other -f src/large\n') ea.img
-# debugfs does not count the blocks of the values.
-e2fsck -fy ea.img >run.log 2>&1 || [ $? -eq 1 ] || fail "ea: $(cat run.log)"
-done_with ea
+base_ea() {
+	make ea -O "$ALL,metadata_csum,ea_inode" "${JOURNAL[@]}"
+	fill ea.img
+	run debugfs -w -f <(printf 'ea_set x/one user.huge -f src/huge\nea_set x/two user.other -f src/large\n') ea.img
+	# debugfs does not count the blocks of the values.
+	e2fsck -fy ea.img >run.log 2>&1 || [ $? -eq 1 ] || fail "ea: $(cat run.log)"
+	done_with ea
+}
 
-make mmp -O "$ALL,metadata_csum,mmp" "${JOURNAL[@]}" -E "hash_seed=$SEED,mmp_update_interval=1,lazy_itable_init=0,nodiscard"
-fill mmp.img
-done_with mmp
+base_mmp() {
+	make mmp -O "$ALL,metadata_csum,mmp" "${JOURNAL[@]}" -E "hash_seed=$SEED,mmp_update_interval=1,lazy_itable_init=0,nodiscard"
+	fill mmp.img
+	done_with mmp
+}
 
-make orphan -O "$ALL,metadata_csum,orphan_file" "${JOURNAL[@]}"
-fill orphan.img
-done_with orphan
+base_orphan() {
+	make orphan -O "$ALL,metadata_csum,orphan_file" "${JOURNAL[@]}"
+	fill orphan.img
+	done_with orphan
+}
 
-make metabg -O "$ALL,metadata_csum,meta_bg,^resize_inode" "${JOURNAL[@]}"
-fill metabg.img
-done_with metabg
+base_metabg() {
+	make metabg -O "$ALL,metadata_csum,meta_bg,^resize_inode" "${JOURNAL[@]}"
+	fill metabg.img
+	done_with metabg
+}
 
-make bigalloc -O "$ALL,metadata_csum,bigalloc" -C 4096 "${JOURNAL[@]}"
-fill bigalloc.img
-done_with bigalloc
+base_bigalloc() {
+	make bigalloc -O "$ALL,metadata_csum,bigalloc" -C 4096 "${JOURNAL[@]}"
+	fill bigalloc.img
+	done_with bigalloc
+}
 
 # A log to replay: /keep/one's first block in transactions 1 and 3 with new contents (those that it has already, so
 # that the tree is the same with and without replay), f/small's in 1, which transaction 2 revokes.
@@ -184,18 +205,27 @@ logged() {
 	[ "$zero" -eq 0 ]
 }
 
-make log -O "$ALL,metadata_csum" "${JOURNAL[@]}"
-fill log.img
-logged log -c
-guard log
+base_log() {
+	make log -O "$ALL,metadata_csum" "${JOURNAL[@]}"
+	fill log.img
+	logged log -c
+	guard log
+}
 
-make log1 -O "$ALL,^metadata_csum" "${JOURNAL[@]}"
-fill log1.img
-logged log1 ""
-guard log1
+base_log1() {
+	make log1 -O "$ALL,^metadata_csum" "${JOURNAL[@]}"
+	fill log1.img
+	logged log1 ""
+	guard log1
+}
 
-make fc -O "$ALL,metadata_csum,fast_commit" -J size=2,fast_commit_size=256
-fill fc.img
-done_with fc
+base_fc() {
+	make fc -O "$ALL,metadata_csum,fast_commit" -J size=2,fast_commit_size=256
+	fill fc.img
+	done_with fc
+}
 
+sources
+if [ $# -eq 0 ]; then set -- csum plain nolog ind rev0 inline ea mmp orphan metabg bigalloc log log1 fc; fi
+for base; do "base_$base"; done
 rm -rf src script run.log
