@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "daemon/base/crc.h"
+#include "tests/lib/fault.h"
+#include "tests/lib/faultdev.h"
 #include "tests/lib/test.h"
 #include "tests/unit/daemon/journal/jtest.h"
 
@@ -472,6 +474,297 @@ TEST(test_journal_recover__log_is_durably_empty_before_it_is_used)
 	}
 }
 
+/* An older commit block under a transaction that was never finished: its checksums do not count. */
+TEST(test_journal_recover__stale_blocks_end_the_log)
+{
+	static const struct {
+		uint32_t lblk, off;
+	} wrong[] = { { 0, 0 }, { 15, 40 } }; /* nothing else; the descriptor of the last one */
+	uint32_t i;
+
+	for (i = 0; i < ARRAY_SIZE(wrong); i++) {
+		struct image im = image_new("v3");
+
+		change_word(&im, commit_of(2), offsetof(struct jbd2_commit_block, h_commit_sec), 0);
+		change_word(&im, commit_of(2), offsetof(struct jbd2_commit_block, h_commit_sec) + 4,
+			    0);
+		if (wrong[i].lblk) {
+			CHECK_EQ(wrong[i].lblk, descriptor_of(2));
+			change_word(&im, wrong[i].lblk, wrong[i].off, 0xdeadbeef);
+		}
+		CHECK_EQ(jtest_recover(im.bdev, im.f).transactions, 2);
+		bdev_close(im.bdev);
+	}
+}
+
+TEST(test_journal_recover__v1_commit_names_its_checksum)
+{
+	/* h_chksum_type, h_chksum_size and two bytes of padding; h_chksum[0] kept or zero. */
+	static const struct {
+		uint32_t word;
+		bool zero;
+		bool good;
+	} cases[] = {
+		{ 0x00000000, true, true }, /* written while the feature was off */
+		{ 0x00000000, false, false }, { 0x00010000, true, false },
+		{ 0x02040000, false, false }, { 0x01050000, false, false },
+		{ 0x01040000, true, false },  { 0x01040000, false, true },
+	};
+	uint32_t i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct image im = image_new("v1");
+
+		change_word(&im, commit_of(2), offsetof(struct jbd2_commit_block, h_chksum_type),
+			    cases[i].word);
+		if (cases[i].zero)
+			change_word(&im, commit_of(2), offsetof(struct jbd2_commit_block, h_chksum),
+				    0);
+		if (cases[i].good) {
+			CHECK_EQ(jtest_recover(im.bdev, im.f).transactions, TRANSACTIONS);
+			bdev_close(im.bdev);
+		} else {
+			check_refused(&im, -EBADMSG, "transaction");
+		}
+	}
+}
+
+/* Sequence number of the first transaction of a fresh image. */
+#define FIRST_TID 2
+
+static void put_header(const struct image *im, uint32_t lblk, uint32_t type, uint32_t sequence)
+{
+	static const uint8_t zeros[4096];
+
+	change(im, lblk, 0, zeros, im->f->block_size);
+	change_word(im, lblk, offsetof(struct jbd2_header, h_magic), JBD2_MAGIC_NUMBER);
+	change_word(im, lblk, offsetof(struct jbd2_header, h_blocktype), type);
+	change_word(im, lblk, offsetof(struct jbd2_header, h_sequence), sequence);
+}
+
+/* Descriptors of one transaction all around the log: it ends where it began. */
+TEST(test_journal_recover__transaction_without_end_is_none)
+{
+	struct image im = image_new("none");
+	uint32_t tags = (1024 - sizeof(struct jbd2_header)) / JBD2_TAG_SIZE32, lblk, i;
+
+	for (lblk = 1; lblk < im.f->log_blocks; lblk += tags + 1) {
+		put_header(&im, lblk, JBD2_DESCRIPTOR_BLOCK, FIRST_TID);
+		for (i = 0; i < tags; i++) {
+			uint32_t off = (uint32_t)sizeof(struct jbd2_header) + i * JBD2_TAG_SIZE32;
+
+			change_word(&im, lblk, off, FIRST_BLOCK);
+			change_word(&im, lblk, off + 4, JBD2_FLAG_SAME_UUID);
+		}
+	}
+	CHECK_EQ(jtest_recover(im.bdev, im.f).transactions, 0);
+	CHECK_EQ(home_byte(&im, 0), 0);
+	bdev_close(im.bdev);
+}
+
+/* A revoke block, r_count @count, one entry, and a commit block behind it. */
+static struct image image_with_revokes(const char *format, uint32_t count, uint64_t pblk)
+{
+	struct image im = image_new(format);
+	uint32_t off = sizeof(struct jbd2_revoke_header);
+
+	put_header(&im, 1, JBD2_REVOKE_BLOCK, FIRST_TID);
+	change_word(&im, 1, offsetof(struct jbd2_revoke_header, r_count), count);
+	if (im.f->incompat & JBD2_FEATURE_INCOMPAT_64BIT) {
+		change_word(&im, 1, off, (uint32_t)(pblk >> 32));
+		off += 4;
+	}
+	change_word(&im, 1, off, (uint32_t)pblk);
+	put_header(&im, 2, JBD2_COMMIT_BLOCK, FIRST_TID);
+	return im;
+}
+
+TEST(test_journal_recover__wrong_revoke_blocks_are_corruption)
+{
+	static const struct {
+		const char *format;
+		uint32_t count;
+		uint64_t pblk;
+		const char *word; /* NULL: nothing is wrong */
+	} cases[] = {
+		{ "none", 0, 1500, "r_count" },
+		{ "none", 15, 1500, "r_count" },
+		{ "none", 1025, 1500, "r_count" },
+		{ "none", 0xffffffff, 1500, "r_count" },
+		{ "none", 20, IMAGE_BLOCKS, "beyond the image" },
+		{ "64bit", 24, 1ull << 32 | 1500, "beyond the image" },
+		{ "none", 20, IMAGE_BLOCKS - 1, NULL },
+		{ "none", 16, IMAGE_BLOCKS, NULL },
+		{ "64bit", 23, 1ull << 32, NULL }, /* a part of an entry is none */
+		{ "64bit", 24, 1500, NULL },
+	};
+	uint32_t i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct image im =
+			image_with_revokes(cases[i].format, cases[i].count, cases[i].pblk);
+
+		if (cases[i].word) {
+			check_refused(&im, -EUCLEAN, cases[i].word);
+			continue;
+		}
+		CHECK_EQ(jtest_recover(im.bdev, im.f).transactions, 1);
+		bdev_close(im.bdev);
+	}
+}
+
+TEST(test_journal_recover__wrong_checksum_of_a_revoke_block)
+{
+	struct image im = image_with_revokes("v3", 20, 1500);
+
+	check_refused(&im, -EBADMSG, "transaction");
+	im = image_with_revokes("v3", 20, 1500);
+	change_word(&im, 2, 0, 0); /* not committed: as good as never written */
+	CHECK_EQ(jtest_recover(im.bdev, im.f).transactions, 0);
+	bdev_close(im.bdev);
+}
+
+/* ---- media that fail, and media that change their mind -------------------- */
+
+static struct image image_of(const struct jformat *f, uint32_t transactions)
+{
+	struct image im = { .f = f };
+
+	im.bdev = crash_bdev_new((uint64_t)IMAGE_BLOCKS * f->block_size, 512);
+	jtest_format(im.bdev, f);
+	write_transactions(im.bdev, f, transactions);
+	return im;
+}
+
+/* Recovery with the @nth call of @kind failing. False: there are not so many. */
+static bool recover_failing(const struct jformat *f, enum fault_kind kind, uint64_t nth)
+{
+	struct image im = image_of(f, TRANSACTIONS);
+	struct image failing = { .f = f, .bdev = faultdev_bdev(faultdev_new(im.bdev)) };
+	struct journal_recovery_info info;
+	const char *what = NULL;
+	int err;
+
+	fault_plan(&(struct fault_plan){ .kind = kind, .nth = nth, .error = EIO });
+	err = recover(&failing, &info, &what);
+	fault_stop();
+	CHECK_EQ(err, fault_fired() ? -EIO : 0);
+	CHECK_EQ(info.replayed, !err);
+	if (err) {
+		CHECK(what != NULL);
+		CHECK_NE(be32_to_cpu(jtest_super(failing.bdev, f).s_sequence), 0);
+	}
+	bdev_close(failing.bdev);
+	return err != 0;
+}
+
+TEST(test_journal_recover__any_failing_call_is_reported)
+{
+	static const enum fault_kind kinds[] = { FAULT_READ, FAULT_WRITE, FAULT_FLUSH };
+	static const char *const formats[] = { "none", "v1", "v3-64bit" };
+	uint32_t i, k;
+	uint64_t nth;
+
+	for (i = 0; i < ARRAY_SIZE(formats); i++) {
+		for (k = 0; k < ARRAY_SIZE(kinds); k++) {
+			for (nth = 1; recover_failing(format_named(formats[i]), kinds[k], nth);
+			     nth++)
+				CHECK_LT(nth, 100);
+			CHECK_GT(nth, 1);
+		}
+	}
+}
+
+/* A device whose blocks of the log read otherwise from one read on. */
+struct fickle {
+	struct bdev bdev;
+	struct bdev *below;
+	uint64_t reads_left;
+	uint32_t block_size;
+	uint32_t off; /* of the byte in each block that changes; UINT32_MAX: all are zero */
+};
+
+static int fickle_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off)
+{
+	struct fickle *d = container_of(b, struct fickle, bdev);
+	uint8_t *bytes = iov[0].iov_base;
+	int err = bdev_readv(d->below, iov, iovcnt, off);
+
+	CHECK_EQ(iovcnt, 1);
+	if (d->reads_left) {
+		d->reads_left--;
+		return err;
+	}
+	if (d->off == UINT32_MAX)
+		memset(bytes, 0, iov[0].iov_len);
+	else
+		for (size_t at = d->off; at < iov[0].iov_len; at += d->block_size)
+			bytes[at] ^= 0xff;
+	return err;
+}
+
+static int fickle_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off)
+{
+	return bdev_writev(container_of(b, struct fickle, bdev)->below, iov, iovcnt, off);
+}
+
+static int fickle_flush(struct bdev *b)
+{
+	return bdev_flush(container_of(b, struct fickle, bdev)->below);
+}
+
+static const struct bdev_ops fickle_ops = {
+	.readv = fickle_readv,
+	.writev = fickle_writev,
+	.flush = fickle_flush,
+};
+
+/*
+ * Enough transactions that each pass reads the log anew. Whatever it says the second time:
+ * an answer with a reason. @ret_seen: bits of @words that were the reason of one.
+ */
+static uint32_t recover_fickle(const struct jformat *f, uint32_t off, const char *const *words)
+{
+	struct image im = image_of(f, 40);
+	uint32_t seen = 0;
+
+	for (uint64_t reads = 1; reads < 14; reads++) {
+		struct fickle d = { .below = im.bdev,
+				    .reads_left = reads,
+				    .block_size = f->block_size,
+				    .off = off };
+		struct image fickle = { .f = f, .bdev = &d.bdev };
+		struct journal_recovery_info info;
+		const char *what = NULL;
+		int err;
+
+		bdev_init(&d.bdev, &fickle_ops, im.bdev->size);
+		err = recover(&fickle, &info, &what);
+		CHECK(err <= 0);
+		CHECK(err == 0 || what);
+		for (uint32_t k = 0; err && words[k]; k++)
+			if (strstr(what, words[k]))
+				seen |= 1u << k;
+		if (!err) {
+			bdev_close(im.bdev);
+			im = image_of(f, 40);
+		}
+	}
+	bdev_close(im.bdev);
+	return seen;
+}
+
+TEST(test_journal_recover__medium_that_changes_its_mind)
+{
+	static const char *const words[] = { "no longer found", "checksum of a descriptor",
+					     "checksum of the copy", NULL };
+
+	CHECK_EQ(recover_fickle(format_named("none"), UINT32_MAX, words), 1);
+	CHECK_EQ(recover_fickle(format_named("v1"), UINT32_MAX, words), 1);
+	CHECK(recover_fickle(format_named("v3"), 60, words) & 2);
+	CHECK(recover_fickle(format_named("v2-64bit"), 4000, words));
+}
+
 /* ---- fast commits --------------------------------------------------------- */
 
 #define FC_BLOCKS 64
@@ -526,6 +819,89 @@ TEST(test_journal_recover__ignores_old_and_unfinished_fast_commits)
 	CHECK_EQ(jtest_recover(im.bdev, im.f).transactions, TRANSACTIONS);
 	bdev_close(im.bdev);
 }
+
+struct fc_record {
+	uint16_t tag, len;
+	uint32_t tid;
+};
+
+/* In the fast-commit area, from its block @block on. The words of a body are all @tid. */
+static void put_records(const struct image *im, uint32_t block, const struct fc_record *records,
+			size_t count)
+{
+	uint32_t lblk = im->f->log_blocks - FC_BLOCKS + 1 + block, off = 0;
+
+	for (size_t k = 0; k < count && records[k].tag != UINT16_MAX; k++) {
+		const struct fc_record *r = &records[k];
+		struct ext4_fc_tl tl = { cpu_to_le16(r->tag), cpu_to_le16(r->len) };
+		le32 body[2] = { cpu_to_le32(r->tid), cpu_to_le32(r->tid) };
+
+		change(im, lblk, off, &tl, sizeof(tl));
+		off += (uint32_t)sizeof(tl);
+		if (off + sizeof(body) <= im->f->block_size)
+			change(im, lblk, off, body, sizeof(body));
+		off += r->len;
+	}
+}
+
+#define HEAD EXT4_FC_TAG_HEAD, 8, NEXT_TID
+#define TAIL EXT4_FC_TAG_TAIL, 8, NEXT_TID
+#define END UINT16_MAX, 0, 0
+
+TEST(test_journal_recover__looks_for_the_end_of_a_fast_commit)
+{
+	static const struct {
+		bool found;
+		struct fc_record first[4], second[2];
+	} cases[] = {
+		{ true, { { HEAD }, { TAIL }, { END } }, { { END } } },
+		{ true, { { HEAD }, { EXT4_FC_TAG_PAD, 1008, 0 }, { END } }, { { TAIL }, { END } } },
+		{ true, { { HEAD }, { EXT4_FC_TAG_PAD, 1006, 0 }, { END } }, { { TAIL }, { END } } },
+		{ true, { { HEAD }, { HEAD }, { TAIL }, { END } }, { { END } } },
+		{ false, { { TAIL }, { END } }, { { END } } },
+		{ false, { { EXT4_FC_TAG_PAD, 8, 0 }, { TAIL }, { END } }, { { END } } },
+		{ false, { { EXT4_FC_TAG_HEAD, 4, NEXT_TID }, { TAIL }, { END } }, { { END } } },
+		{ false, { { HEAD }, { EXT4_FC_TAG_TAIL, 4, NEXT_TID }, { END } }, { { END } } },
+		{ false, { { HEAD }, { EXT4_FC_TAG_TAIL, 8, 1 }, { END } }, { { END } } },
+		{ false, { { HEAD }, { 0, 8, 0 }, { TAIL }, { END } }, { { END } } },
+		{ false, { { HEAD }, { 10, 8, 0 }, { TAIL }, { END } }, { { END } } },
+		{ false,
+		  { { HEAD }, { EXT4_FC_TAG_INODE, 2000, 0 }, { END } },
+		  { { TAIL }, { END } } },
+		{ false, { { HEAD }, { EXT4_FC_TAG_PAD, 1008, 0 }, { END } }, { { END } } },
+	};
+
+	for (uint32_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct image im = image_with_fast_commit(1, false);
+
+		put_records(&im, 0, cases[i].first, ARRAY_SIZE(cases[i].first));
+		put_records(&im, 1, cases[i].second, ARRAY_SIZE(cases[i].second));
+		if (cases[i].found) {
+			check_refused(&im, -EOPNOTSUPP, "e2fsck");
+			continue;
+		}
+		CHECK_EQ(jtest_recover(im.bdev, im.f).transactions, TRANSACTIONS);
+		bdev_close(im.bdev);
+	}
+}
+
+/* It goes on in each block, and no block ends it. */
+TEST(test_journal_recover__fast_commit_without_end_is_none)
+{
+	static const struct fc_record head[] = { { HEAD }, { EXT4_FC_TAG_PAD, 1008, 0 } };
+	static const struct fc_record more[] = { { EXT4_FC_TAG_PAD, 1020, 0 } };
+	struct image im = image_with_fast_commit(1, false);
+
+	put_records(&im, 0, head, 2);
+	for (uint32_t block = 1; block < FC_BLOCKS - 1; block++)
+		put_records(&im, block, more, 1);
+	CHECK_EQ(jtest_recover(im.bdev, im.f).transactions, TRANSACTIONS);
+	bdev_close(im.bdev);
+}
+
+#undef HEAD
+#undef TAIL
+#undef END
 
 /* ---- hostile logs --------------------------------------------------------- */
 
