@@ -4,7 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #include "tests/lib/test.h"
 
@@ -137,4 +140,80 @@ TEST(test_frame__writing_to_a_closed_peer_is_an_error_not_a_signal)
 	close(ends[1]);
 	out = io_of(ends[0]);
 	CHECK_ERR(frame_write(&out, "x", 1), -EPIPE);
+}
+
+/* It left without reading what it was sent: a reset, which between messages is an end like another. */
+TEST(test_frame__reset_by_the_peer_is_an_end)
+{
+	struct frame_io in;
+	char *data;
+	uint32_t len;
+
+	connect_ends();
+	in = io_of(ends[1]);
+	CHECK_EQ(write(ends[1], "unread", 6), 6);
+	close(ends[0]);
+	CHECK_ERR(frame_read(&in, 100, &data, &len), -ENODATA);
+
+	connect_ends();
+	in = io_of(ends[1]);
+	feed("\x05\x00", 2);
+	CHECK_EQ(write(ends[1], "unread", 6), 6);
+	close(ends[0]);
+	CHECK_ERR(frame_read(&in, 100, &data, &len), -ECONNRESET);
+}
+
+TEST(test_frame__descriptor_that_is_none_is_an_error)
+{
+	struct frame_io io;
+	char *data;
+	uint32_t len;
+
+	connect_ends();
+	io = io_of(ends[1]);
+	close(ends[1]);
+	CHECK_ERR(frame_read(&io, 100, &data, &len), -EBADF);
+	CHECK_ERR(frame_write(&io, "x", 1), -EBADF);
+}
+
+TEST(test_frame__wait_that_fails_is_an_error)
+{
+	struct rlimit was, none;
+	struct frame_io io;
+	char *big = calloc(1, 1 << 20), *data;
+	uint32_t len;
+
+	CHECK(big);
+	connect_ends();
+	io = io_of(ends[1]);
+	io.deadline_ns = frame_deadline(0);
+	CHECK_EQ(io.deadline_ns, FRAME_NO_DEADLINE);
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &was), 0);
+	none = (struct rlimit){ 1, was.rlim_max };
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0); /* poll() of two is too much now */
+	CHECK_ERR(frame_read(&io, 100, &data, &len), -EINVAL);
+	CHECK_ERR(frame_write(&io, big, 1 << 20), -EINVAL);
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &was), 0);
+	free(big);
+}
+
+static void on_alarm(int signal)
+{
+	(void)signal;
+}
+
+TEST(test_frame__signals_do_not_end_a_wait)
+{
+	struct sigaction action = { .sa_handler = on_alarm };
+	struct itimerval often = { { 0, 1000 }, { 0, 1000 } };
+	struct frame_io in;
+	char *data;
+	uint32_t len;
+
+	CHECK_EQ(sigaction(SIGALRM, &action, NULL), 0);
+	CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
+	connect_ends();
+	in = io_of(ends[1]);
+	in.deadline_ns = frame_deadline(30);
+	CHECK_ERR(frame_read(&in, 100, &data, &len), -ETIMEDOUT);
 }

@@ -43,6 +43,12 @@ static const struct ctl_command commands[] = {
 	{ .name = "needs", .run = run_probe, .args = { { "ino", CTL_ARG_COUNT, true } } },
 	{ .name = "fail", .run = run_fail },
 	{ .name = "huge", .run = run_huge },
+	{ .name = "full",
+	  .run = run_probe,
+	  .args = { { "ino", CTL_ARG_COUNT, true },
+		    { "on", CTL_ARG_BOOL, false },
+		    { "size", CTL_ARG_COUNT, false },
+		    { "now", CTL_ARG_BOOL, true } } },
 	{ .name = NULL },
 };
 
@@ -233,4 +239,61 @@ TEST(test_request__text_that_is_not_utf8_is_escaped)
 	text = ctl_text("/mnt/\xc3\xa9");
 	CHECK_STR_EQ(json_string_value(text), "/mnt/\xc3\xa9");
 	json_decref(text);
+}
+
+TEST(test_request__as_many_arguments_as_there_may_be)
+{
+	json_t *reply =
+		answer("{\"version\":1,\"command\":\"full\",\"args\":{\"ino\":1,\"now\":true}}");
+
+	CHECK(json_is_true(json_object_get(reply, "ok")));
+	json_decref(reply);
+	check_refused("{\"version\":1,\"command\":\"full\",\"args\":{\"ino\":1}}", "EINVAL", "now");
+	check_refused("{\"version\":1,\"command\":\"full\",\"args\":{\"more\":1}}", "EINVAL",
+		      "more");
+}
+
+TEST(test_request__errors_without_a_name_are_eio)
+{
+	char *reply = ctl_refusal(-4000, "what", "why", "");
+
+	CHECK(reply && strstr(reply, "\"EIO\""));
+	free(reply);
+}
+
+static unsigned int allocations_left;
+
+static void *short_malloc(size_t size)
+{
+	return allocations_left && allocations_left-- ? malloc(size) : NULL;
+}
+
+/* Each allocation of the library fails in turn: an error reply or none, and nothing is left over. */
+TEST(test_request__without_memory_there_is_an_error_or_nothing)
+{
+	static const char *const texts[] = {
+		"{\"version\":1,\"command\":\"probe\",\"args\":{\"ino\":12,\"on\":false}}",
+		"{\"version\":1,\"command\":\"fail\"}",
+		"{\"version\":1,\"command\":\"no\xc3\xa9\"}",
+		"{",
+	};
+	bool whole;
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		unsigned int n = 0, refused = 0;
+
+		do {
+			char *reply;
+
+			allocations_left = n++;
+			json_set_alloc_funcs(short_malloc, free);
+			reply = ctl_answer(commands, NULL, -1, texts[i], strlen(texts[i]));
+			whole = allocations_left > 0;
+			json_set_alloc_funcs(malloc, free);
+			CHECK(reply || !whole);
+			refused += !reply;
+			free(reply);
+		} while (!whole && n < 1000);
+		CHECK(whole && refused > 0);
+	}
 }
