@@ -201,6 +201,7 @@ static const int errors_of[FAULT_KINDS][2] = {
 	[FAULT_ALLOC] = { ENOMEM },	 [FAULT_THREAD] = { EAGAIN },	  [FAULT_READ] = { EIO },
 	[FAULT_WRITE] = { EIO, ENOSPC }, [FAULT_FLUSH] = { EIO, ENOSPC }, [FAULT_DISCARD] = { EIO },
 	[FAULT_ZERO] = { EIO, ENOSPC },	 [FAULT_SHORT] = { EIO },	  [FAULT_INTR] = { EAGAIN },
+	[FAULT_JOIN] = { EIO, ENOSPC },
 };
 
 static uint64_t sweep_kind(const struct load *load, enum fault_kind kind, uint64_t total)

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "daemon/base/util.h"
-#include "daemon/journal/journal.h"
+#include "daemon/journal/journal_priv.h"
 
 #define IMAGE_BYTES (8u << 20)
 
@@ -216,6 +216,16 @@ static void check_promise(struct work *w, const struct promise *p)
 
 /* ---- mounting ------------------------------------------------------------------ */
 
+/* As a snapshot that has no room for what is about to be overwritten or freed. */
+static int keep_old(void *arg, struct handle *h, uint64_t pblk, uint32_t count)
+{
+	(void)arg;
+	(void)h;
+	(void)pblk;
+	(void)count;
+	return fault_hit(FAULT_JOIN) ? fault_error() : 0;
+}
+
 /* False: it could not be, which is allowed. */
 static bool mount_failing(struct work *w, const struct point *point)
 {
@@ -233,6 +243,7 @@ static bool mount_failing(struct work *w, const struct point *point)
 	fault_plan(&point->plan);
 	if (!did(w, "mount", store_open(faultdev_bdev(w->dev), &w->f.store_opts, &store, &err)))
 		return false;
+	store->journal->opts.before_overwrite = keep_old; /* nothing runs in it yet */
 	error = store_orphan_cleanup(store, &cleaned);
 	if (!error)
 		error = fs_open_store(store, w->f.bus, &w->f.opts, &w->f.fs);
@@ -368,7 +379,7 @@ size_t loads(struct load *first, size_t max)
 			.name = fs_loads[k].name,
 			.kinds = 1u << FAULT_ALLOC | 1u << FAULT_THREAD | 1u << FAULT_READ |
 				 1u << FAULT_WRITE | 1u << FAULT_FLUSH | 1u << FAULT_DISCARD |
-				 1u << FAULT_ZERO,
+				 1u << FAULT_ZERO | 1u << FAULT_JOIN,
 			.prepare = load_prepare,
 			.run = load_run,
 			.arg = &fs_loads[k],

@@ -8,6 +8,7 @@ static const char *const names[FAULT_KINDS] = {
 	[FAULT_ALLOC] = "alloc", [FAULT_THREAD] = "thread", [FAULT_READ] = "read",
 	[FAULT_WRITE] = "write", [FAULT_FLUSH] = "flush",   [FAULT_DISCARD] = "discard",
 	[FAULT_ZERO] = "zero",	 [FAULT_SHORT] = "short",   [FAULT_INTR] = "intr",
+	[FAULT_JOIN] = "join",
 };
 
 static struct fault_plan planned; /* [written while no other thread asks] */

@@ -27,7 +27,8 @@ enum fault_kind {
 	FAULT_DISCARD,
 	FAULT_ZERO,
 	FAULT_SHORT, /* a transfer moves only a part of what was asked: no error */
-	FAULT_INTR,  /* a system call is interrupted before it did anything: no error */
+	FAULT_JOIN, /* a block's old contents cannot be kept: its buffer does not join the transaction */
+	FAULT_INTR, /* a system call is interrupted before it did anything: no error */
 	FAULT_KINDS
 };
 
