@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The journal's interface: transactions, credits, callbacks, abort, no log. */
-#include "daemon/journal/journal.h"
+#include "daemon/journal/journal_priv.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -433,6 +433,157 @@ TEST(test_journal_stop__failed_before_any_change_goes_on)
 	CHECK_OK(journal_close(e.j));
 	CHECK_EQ(device_word(&e, 1500), 1);
 	CHECK_EQ(device_word(&e, 1501), 2);
+	env_free(&e);
+}
+
+/* A restart that fails leaves the handle without a transaction: everything after it is refused. */
+TEST(test_journal_restart__fails_after_an_abort)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	struct handle h;
+	struct buf *b;
+
+	CHECK_OK(buf_read(e.cache, 1500, &b));
+	CHECK_OK(journal_start(e.j, 4, &h));
+	CHECK_ERR(journal_restart(&h, journal_credits_max(e.j) + 1), -ENOSPC);
+	journal_abort(e.j, -EIO);
+	CHECK_ERR(journal_get_create(&h, b), -EROFS);
+	CHECK_ERR(journal_restart(&h, 4), -EROFS);
+	CHECK_ERR(journal_extend(&h, 1), -EROFS);
+	CHECK_ERR(journal_get_write(&h, b), -EROFS);
+	CHECK_ERR(journal_forget(&h, 1500, 1), -EROFS);
+	CHECK_ERR(journal_stop(&h), -EROFS);
+	buf_put(b);
+	CHECK_ERR(journal_close(e.j), -EIO);
+	env_free(&e);
+	CHECK_OK(journal_close(NULL));
+}
+
+TEST(test_journal_get_write__refuses_a_block_that_was_freed)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	struct handle h;
+	struct buf *b;
+
+	CHECK_OK(buf_read(e.cache, 1500, &b));
+	CHECK_OK(journal_start(e.j, 4, &h));
+	CHECK_OK(journal_forget(&h, 1500, 1));
+	CHECK_ERR(journal_get_write(&h, b), -EUCLEAN);
+	buf_put(b);
+	CHECK_ERR(journal_stop(&h), -EUCLEAN);
+	CHECK_OK(journal_close(e.j));
+	env_free(&e);
+}
+
+/* Beyond what the log holds for sure, a handle that asked for too little fails. */
+TEST(test_journal_get_write__overdraws_up_to_the_limit)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	struct handle h;
+	struct buf *b;
+	uint64_t pblk;
+	int err = 0;
+
+	CHECK_OK(journal_start(e.j, 1, &h));
+	e.j->credits_limit = 10;
+	for (pblk = 1500; !err; pblk++) {
+		CHECK_LT(pblk, 1520);
+		CHECK_OK(buf_read(e.cache, pblk, &b));
+		err = journal_get_write(&h, b);
+		buf_put(b);
+	}
+	CHECK_EQ(err, -ENOSPC);
+	CHECK_ERR(journal_stop(&h), -ENOSPC);
+	CHECK_OK(journal_close(e.j));
+	env_free(&e);
+}
+
+TEST(test_journal_forget__is_bounded_by_what_a_log_revokes)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	uint32_t limit = e.j->revokes_max;
+	struct handle h;
+
+	e.j->revokes_max = 20;
+	e.j->revokes_kick = 10;
+	CHECK_LT(20, limit);
+	CHECK_OK(journal_start(e.j, 4, &h));
+	CHECK_OK(journal_forget(&h, 1500, 9));
+	CHECK_OK(journal_forget(&h, 1510, 11)); /* asks for a commit */
+	CHECK_ERR(journal_forget(&h, 1530, 1), -ENOSPC);
+	CHECK_ERR(journal_stop(&h), -ENOSPC);
+	CHECK_OK(journal_close(e.j));
+	env_free(&e);
+}
+
+TEST(test_journal_commit_wait__refuses_transactions_to_come)
+{
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+	uint32_t tid = write_block(&e, 1500, 1);
+
+	CHECK_ERR(journal_commit_wait(e.j, tid + 1), -EINVAL);
+	CHECK_OK(journal_commit_wait(e.j, tid));
+	CHECK_OK(journal_commit_wait(e.j, tid));
+	CHECK_OK(journal_close(e.j));
+	env_free(&e);
+}
+
+static int refuse_old(void *arg, struct handle *h, uint64_t pblk, uint32_t count)
+{
+	(void)arg;
+	(void)h;
+	(void)count;
+	return pblk == 1501 ? -ENOSPC : 0;
+}
+
+/* Contents that cannot be kept are not overwritten, and their block is not freed. */
+TEST(test_journal__old_contents_are_kept_first)
+{
+	struct journal_opts opts = opts_default();
+	struct handle h;
+	struct env e;
+	struct buf *b;
+
+	opts.before_overwrite = refuse_old;
+	e = env_new(&opts, true);
+	CHECK_OK(journal_start(e.j, 4, &h));
+	set_word(&h, e.cache, 1500, 1);
+	CHECK_OK(journal_restart(&h, 4));
+	CHECK_OK(buf_read(e.cache, 1501, &b));
+	CHECK_ERR(journal_get_write(&h, b), -ENOSPC);
+	buf_put(b);
+	CHECK_ERR(journal_forget(&h, 1501, 1), -ENOSPC);
+	CHECK_ERR(journal_stop(&h), -ENOSPC);
+	CHECK_OK(journal_close(e.j));
+	CHECK_EQ(device_word(&e, 1500), 1);
+	env_free(&e);
+}
+
+/* The oldest logs know no features: it becomes version 2 when it is written. */
+TEST(test_journal_open__takes_version_1_logs)
+{
+	be32 type = cpu_to_be32(JBD2_SUPERBLOCK_V1);
+	struct journal_opts opts = opts_default();
+	struct env e = env_new(&opts, true);
+
+	CHECK_OK(journal_close(e.j));
+	CHECK_OK(bdev_write(e.bdev, &type, sizeof(type),
+			    (uint64_t)LOG_START * format->block_size +
+				    offsetof(struct jbd2_super_block, s_header.h_blocktype)));
+	CHECK(!jtest_recover(e.bdev, format).replayed);
+	opts.csum_v3 = false;
+	CHECK_OK(journal_open(e.cache, &jmap, format->log_blocks, &opts, &e.j));
+	CHECK_OK(journal_commit_wait(e.j, write_block(&e, 1500, 7)));
+	crash_bdev_crash(e.bdev);
+	journal_destroy(e.j);
+	CHECK_EQ(be32_to_cpu(jtest_super(e.bdev, format).s_header.h_blocktype), JBD2_SUPERBLOCK_V2);
+	CHECK_EQ(jtest_recover(e.bdev, format).transactions, 1);
+	CHECK_EQ(device_word(&e, 1500), 7);
 	env_free(&e);
 }
 

@@ -373,6 +373,7 @@ TEST(test_journal_recover__wrong_superblock_is_named)
 		{ 0x28, 0x40, -EOPNOTSUPP, "features" },
 		{ 0x2c, 1, -EOPNOTSUPP, "features" },
 		{ 0x28, 0x18, -EUCLEAN, "checksum version" },
+		{ 0x50, 0x01000000, -EUCLEAN, "s_checksum_type" },
 		{ 0x40, 2, -EOPNOTSUPP, "several filesystems" },
 	};
 	uint32_t i;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The table of revoked blocks equals an array. */
+#include <errno.h>
 #include <string.h>
 
 #include "daemon/journal/journal_priv.h"
@@ -71,4 +72,12 @@ TEST(test_revoke_table__equals_an_array_while_crowded)
 TEST(test_revoke_table__equals_an_array_while_it_grows)
 {
 	run(KEYS);
+}
+
+TEST(test_revoke_table__refuses_impossible_sizes)
+{
+	struct revoke_table t = { 0 };
+
+	CHECK_ERR(revoke_table_reserve(&t, UINT32_MAX), -ENOMEM);
+	CHECK_EQ(t.size, 0);
 }
