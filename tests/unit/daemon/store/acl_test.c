@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "daemon/store/dir.h"
-#include "daemon/store/xattr.h"
+#include "daemon/store/xattr_impl.h"
 #include "tests/lib/test.h"
 #include "tests/unit/daemon/store/img.h"
 
@@ -244,5 +244,79 @@ TEST(test_acl__set_through_xattr_folds_the_mode)
 	CHECK_OK(xattr_set(&h, f.file, &x));
 	CHECK_OK(inode_write(&h, f.file));
 	img_stop(&h);
+	fix_end(&f);
+}
+
+/* Words of the disk's form: version, then tag and permissions, then an id where the tag has one. */
+TEST(test_acl__impossible_ones_on_disk_are_corruption)
+{
+#define DISK(tag, perm) (uint32_t)(tag) | (uint32_t)(perm) << 16
+	static const struct {
+		uint32_t words[12];
+		size_t len;
+		int want;
+	} cases[] = {
+		{ { EXT4_ACL_VERSION, DISK(UO, 7), DISK(GO, 5), DISK(O, 1) }, 16, 0 },
+		{ { EXT4_ACL_VERSION, DISK(UO, 7), DISK(U, 6), 1000, DISK(GO, 5), DISK(M, 7),
+		    DISK(O, 1) },
+		  28,
+		  0 },
+		{ { EXT4_ACL_VERSION }, 4, 0 },
+		{ { EXT4_ACL_VERSION }, 3, -EUCLEAN },
+		{ { EXT4_ACL_VERSION + 1, DISK(UO, 7), DISK(GO, 5), DISK(O, 1) }, 16, -EUCLEAN },
+		{ { EXT4_ACL_VERSION, DISK(UO, 7), DISK(GO, 5), DISK(O, 1) }, 15, -EUCLEAN },
+		{ { EXT4_ACL_VERSION, DISK(UO, 7), DISK(U, 6) }, 12, -EUCLEAN }, /* without its id */
+		{ { EXT4_ACL_VERSION, DISK(UO, 7), DISK(GO, 5) }, 12, -EUCLEAN },
+		{ { EXT4_ACL_VERSION, DISK(GO, 7), DISK(UO, 5), DISK(O, 1) }, 16, -EUCLEAN },
+		{ { EXT4_ACL_VERSION, DISK(UO, 8), DISK(GO, 5), DISK(O, 1) }, 16, -EUCLEAN },
+		{ { EXT4_ACL_VERSION, DISK(3, 7), DISK(GO, 5), DISK(O, 1) }, 16, -EUCLEAN },
+		{ { EXT4_ACL_VERSION, DISK(UO, 7), DISK(U, 6), 1000, DISK(GO, 5), DISK(O, 1) },
+		  24,
+		  -EUCLEAN }, /* named entries want a mask */
+	};
+#undef DISK
+	struct fix f;
+
+	fix_start(&f);
+	for (size_t k = 0; k < ARRAY_SIZE(cases); k++) {
+		struct xattr_set_raw x = {
+			.key = { .index = EXT4_XATTR_INDEX_POSIX_ACL_ACCESS, .name = "" },
+			.value = cases[k].words,
+			.len = cases[k].len,
+		};
+		struct acl *acl;
+		struct handle h;
+
+		img_start(&f.m, &h);
+		CHECK_OK(xattr_set_raw(&h, f.file, &x));
+		CHECK_OK(inode_write(&h, f.file));
+		img_stop(&h);
+		CHECK_EQ(acl_get(f.file, false, &acl), cases[k].want);
+		CHECK(!cases[k].want || !acl);
+		free(acl);
+	}
+	CHECK_EQ(atomic_exchange(&f.m.s->corruptions, 0),
+		 9); /* each was reported; here on purpose */
+	img_put(f.file);
+	img_put(f.dir);
+	img_put(f.root);
+	img_close(&f.m);
+}
+
+TEST(test_acl__sizes_are_bounded)
+{
+	static uint8_t in[1 << 16];
+	uint16_t mode;
+	struct fix f;
+
+	fix_start(&f);
+	memcpy(in, "\2\0\0\0", 4);
+	CHECK_EQ(set_wire(&f, f.file, false, in, sizeof(in), &mode), -E2BIG);
+	CHECK_EQ(set_wire(&f, f.file, false, in, 3, &mode), -EINVAL);
+	CHECK_EQ(set_wire(&f, f.file, false, in, 5, &mode), -EINVAL);
+	CHECK_EQ(set_wire(&f, f.file, false, in, 0, &mode), 0);
+	CHECK_EQ(set_wire(&f, f.file, false, NULL, 0, &mode), 0);
+	in[0] = 3;
+	CHECK_EQ(set_wire(&f, f.file, false, in, 4, &mode), -EOPNOTSUPP);
 	fix_end(&f);
 }
