@@ -104,7 +104,10 @@ build/fuzz/obj/tests/%.o: KFS_CFLAGS += -fno-sanitize-coverage=$(FUZZ_COVERAGE)
 KFS_LDFLAGS += -fsanitize=address,undefined
 endif
 ifneq ($(COV),)
-KFS_CFLAGS += --coverage -O0
+# Each branch as it is written. Threads count, too: a lost count would show a branch as not taken.
+CFLAGS := -O0 -g
+KFS_CFLAGS += --coverage -fprofile-update=atomic
+$(BUILD)/obj/tests/fuzz/driver.o: KFS_CFLAGS += -DKFS_COVERAGE
 KFS_LDFLAGS += --coverage
 endif
 
@@ -393,7 +396,8 @@ vm:
 	$(Q)BUILD=$(BUILD) VM_SERIES=$(KERNEL) T='$(T)' tests/run.sh vm
 
 check: tests-programs
-	$(Q)BUILD=$(BUILD) T='$(T)' tests/run.sh unit $(UNITS) $(FUZZ_DRIVERS)
+	$(if $(COV),$(Q)find $(BUILD)/obj -name '*.gcda' -delete)
+	$(Q)BUILD=$(BUILD) T='$(T)' tests/run.sh unit $(UNITS) $(FUZZ_DRIVERS) $(if $(COV),cover)
 	$(if $(COV),$(Q)tests/lib/coverage.py $(BUILD))
 
 # Coverage-guided, as long as one likes. clang whatever CC is: libFuzzer is its own.

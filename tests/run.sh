@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs tests and says how they went.
 #
-#   tests/run.sh [lint] [unit PROGRAM…] [integration] [real] [vm]
+#   tests/run.sh [lint] [unit PROGRAM…] [integration] [cover] [real] [vm]
 #
 # Environment: BUILD (folder of the build), T (only tests whose name holds this), J (integration scripts at a time,
 # default 1), KFS_OPTS and KFS_MKFS_OPTS (forced odd settings, see lib/lib.sh), VM_SERIES (the kernel of vm's guest).
@@ -20,6 +20,7 @@ TMP=$BUILD/tmp
 TIMEOUT_DEFAULT=120
 # Unit programs take under a second; sanitizers and a busy machine stretch that.
 TIMEOUT_UNIT=300
+if grep -qs -e --coverage "$BUILD/flags.stamp"; then TIMEOUT_UNIT=600; fi # not optimised
 FILTER=${T:-}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 # The thread sanitizer of gcc 12 cannot place its shadow under the larger address randomisation of newer kernels.
@@ -134,7 +135,7 @@ for word; do
 	lint | unit) what=$word ;;&
 	lint) add_lint ;;
 	unit) ;;
-	integration | real) add_scripts "$word" bash ;;
+	integration | cover | real) add_scripts "$word" bash ;;
 	vm) add_scripts vm tests/vm/vm.sh --kernel "${VM_SERIES:-6.12}" --timeout 3600 bash ;;
 	*)
 		[ "$what" = unit ] || { echo "run.sh: unknown word: $word" >&2; exit 2; }
@@ -146,7 +147,7 @@ done
 rm -rf --one-file-system "$TMP"
 mkdir -p "$TMP" "$BUILD/results"
 mapfile -t quick < <(select_names lint; select_names unit; select_names fuzz)
-mapfile -t slow < <(select_names integration; select_names real; select_names vm)
+mapfile -t slow < <(select_names integration; select_names cover; select_names real; select_names vm)
 if [ "${#quick[@]}" -gt 0 ]; then run_all 2 "${quick[@]}"; fi
 if [ "${#slow[@]}" -gt 0 ]; then run_all "${J:-1}" "${slow[@]}"; fi
 

@@ -27,8 +27,10 @@
 #define INPUTS_MAX 4096
 
 /* A few seconds of each harness, well below half a minute of them all; sanitizers take ten times that. */
-#ifdef KFS_SANITIZE
+#if defined(KFS_SANITIZE)
 #define CHANGES_DEFAULT 400
+#elif defined(KFS_COVERAGE) /* not optimised; more changes reach hardly more */
+#define CHANGES_DEFAULT 1000
 #else
 #define CHANGES_DEFAULT 8000
 #endif

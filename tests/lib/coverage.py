@@ -20,8 +20,8 @@ BAR = 90.0
 PARTS = {
     "journal": ["daemon/journal/commit.c", "daemon/journal/checkpoint.c", "daemon/journal/handle.c",
                 "daemon/journal/journal.c", "daemon/journal/revoke.c", "daemon/journal/super.c"],
-    "recovery": ["daemon/journal/recovery.c", "daemon/store/journal_find.c", "daemon/store/orphan.c",
-                 "daemon/store/orphan_file.c"],
+    "recovery": ["daemon/journal/recovery.c", "daemon/journal/homes.c", "daemon/store/journal_find.c",
+                 "daemon/store/orphan.c", "daemon/store/orphan_file.c"],
     "geometry": ["daemon/store/super.c", "daemon/store/features.c", "daemon/store/geometry.c", "daemon/store/group.c",
                  "daemon/store/zones.c"],
     "inodes": ["daemon/store/inode_disk.c", "daemon/store/inline.c", "daemon/store/symlink.c"],
