@@ -65,7 +65,7 @@ static int count_names(void *arg, const struct dir_entry *e)
 	return 0;
 }
 
-static void use(struct victim *v, bool walked)
+static void check_use(struct victim *v, bool walked)
 {
 	uint32_t names = 0, ino;
 	struct store_open_error err;
@@ -129,6 +129,6 @@ TEST(test_htree_corrupt__wrong_fields_of_the_root)
 		memcpy(raw, whole, sizeof(raw));
 		memcpy(raw + cases[k].off, &value, cases[k].len);
 		raw_write(&v.m, raw, sizeof(raw), v.root_pblk * 1024);
-		use(&v, cases[k].walked);
+		check_use(&v, cases[k].walked);
 	}
 }
