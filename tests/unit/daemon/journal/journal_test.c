@@ -800,7 +800,7 @@ static void wait_for_checkpoint(struct env *e)
  * that it needs the room of the first two: it may write there only when the tail that leaves
  * them out is durable, or recovery begins with what is overwritten and never sees the third.
  */
-static void cut_while_the_log_is_used_again(uint64_t calls)
+static void check_cut_while_the_log_is_used_again(uint64_t calls)
 {
 	struct journal_opts opts = opts_default();
 	struct env e = env_new(&opts, true);
@@ -827,7 +827,7 @@ TEST(test_journal__tail_is_durable_before_its_blocks_are_written_again)
 
 	/* Its second calls are those behind the log's end; each cut loses other writes. */
 	for (round = 0; round < 24; round++)
-		cut_while_the_log_is_used_again(5 + round % 6);
+		check_cut_while_the_log_is_used_again(5 + round % 6);
 }
 
 /* Changes block 1200 in the next transaction as soon as this one is durable. */
@@ -873,7 +873,7 @@ TEST(test_journal__checkpoint_brings_home_what_was_committed)
 
 /* ---- without a log -------------------------------------------------------- */
 
-static void commit_without_log(void)
+static void check_commit_without_log(void)
 {
 	struct test_cb cb = { .cb.fn = note_commit, .error = 1 };
 	struct journal_opts opts = opts_default();
@@ -904,7 +904,7 @@ TEST(test_journal__without_log_commit_goes_home)
 	uint32_t round;
 
 	for (round = 0; round < 16; round++)
-		commit_without_log();
+		check_commit_without_log();
 }
 
 TEST(test_journal_checkpoint_all__makes_the_image_self_contained)

@@ -40,7 +40,7 @@ static void set(struct revoke_table *t, struct model *m, uint64_t k, uint32_t se
 	m->there[k] = true;
 }
 
-static void run(uint32_t live_max)
+static void check_run(uint32_t live_max)
 {
 	struct revoke_table t = { 0 };
 	struct model m = { 0 };
@@ -66,12 +66,12 @@ static void run(uint32_t live_max)
 
 TEST(test_revoke_table__equals_an_array_while_crowded)
 {
-	run(LIVE_MAX);
+	check_run(LIVE_MAX);
 }
 
 TEST(test_revoke_table__equals_an_array_while_it_grows)
 {
-	run(KEYS);
+	check_run(KEYS);
 }
 
 TEST(test_revoke_table__refuses_impossible_sizes)
