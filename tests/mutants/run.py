@@ -2,9 +2,10 @@
 """run.py [--quick] [--only WORD,...]: a test of the tests. Breaks kfs on purpose, one place at a time, and wants each caught.
 
 The mutants stand in *.mut beside this file. Each is an edit of one source file, the invariant that it breaks, and the test
-program that has to fail. Only the changed file is compiled; its object is linked before the build's archives, whose own
+program that has to fail. A catcher that passes is tried again with the next seed, as long as its minute lasts: power cuts and
+threads are drawn, and what one drawing misses another one meets. Only the changed file is compiled; its object is linked before the build's archives, whose own
 member of that name is then not taken. A mutant passes this test when its catcher ends with a failure within CATCH_CPU_S
-seconds of processor time. It fails it when the catcher succeeds (the mutant survives), hangs or exceeds that time; when its
+seconds of processor time. It fails it when the catcher succeeds all that time (the mutant survives), hangs or exceeds it; when its
 text is not found in the source exactly once, or does not compile; and when the same catcher, linked the same way, fails
 without any mutant.
 
@@ -137,11 +138,11 @@ class Runner:
         self.lock = threading.Lock()
         self.controls = {}
 
-    def run(self, binary, program, args, scratch):
+    def run(self, binary, program, args, scratch, seed):
         """Exit status, processor seconds, seconds; status None: it was ended because it took too long."""
         if program == "crash":
-            args = ["--dir", scratch] + args
-        env = dict(os.environ, TMPDIR=scratch, KFS_SEED="1")
+            args = ["--dir", scratch, "--seed", str(seed)] + args
+        env = dict(os.environ, TMPDIR=scratch, KFS_SEED=str(seed))
 
         def limits():
             # The processor time of each process; their sum is looked at when they have ended.
@@ -180,21 +181,21 @@ class Runner:
         with open(os.path.join(scratch, "log"), encoding="utf-8", errors="replace") as f:
             return f.read()
 
-    def control(self, catch):
+    def control(self, catch, seed):
         """The catcher passes without a mutant, or nothing that it says of one counts."""
         with self.lock:
-            once = self.controls.setdefault(catch, threading.Lock())
+            once = self.controls.setdefault((catch, seed), threading.Lock())
         with once:
-            if isinstance(self.controls.get((catch, "done")), bool):
+            if isinstance(self.controls.get((catch, seed, "done")), bool):
                 return
             program, *args = catch.split()
-            scratch = self.scratch("unbroken-" + catch.replace("/", "_").replace(" ", "_")[:80])
+            scratch = self.scratch(f"unbroken-{seed}-" + catch.replace("/", "_").replace(" ", "_")[:80])
             binary = os.path.join(scratch, "catcher")
             self.builder.link(program, [], binary)
-            status, _, _ = self.run(binary, program, args, scratch)
+            status, _, _ = self.run(binary, program, args, scratch, seed)
             if status != 0:
                 raise Fault(f"{catch}: fails without any mutant (status {status}):\n{self.log_of(scratch)[-3000:]}")
-            self.controls[(catch, "done")] = True
+            self.controls[(catch, seed, "done")] = True
             subprocess.run(["rm", "-rf", scratch], check=True)
 
     def try_mutant(self, m, catch):
@@ -205,15 +206,20 @@ class Runner:
             f.write(m.text())
         self.builder.compile(source, obj)
         self.builder.link(program, [obj], binary)
-        self.control(catch)
-        status, cpu, seconds = self.run(binary, program, args, scratch)
+        cpu = seconds = 0
+        seed, status = 0, 0
+        while status == 0 and cpu < CATCH_CPU_S and seconds < CATCH_WALL_S:
+            seed += 1
+            status, cpu_one, seconds_one = self.run(binary, program, args, scratch, seed)
+            cpu, seconds = cpu + cpu_one, seconds + seconds_one
         log = self.log_of(scratch)
         if status is None:
             raise Fault(f"{catch}: hangs: ended after {CATCH_WALL_S} s:\n{log[-1500:]}")
         if status in (0, 77):
-            raise Fault(f"SURVIVES {catch} (status {status})")
+            raise Fault(f"SURVIVES {catch} (status {status}, {seed} seeds)")
         if cpu > CATCH_CPU_S:
             raise Fault(f"{catch}: caught after {cpu:.1f} s of processor time, more than {CATCH_CPU_S}")
+        self.control(catch, seed)
         subprocess.run(["rm", "-rf", scratch], check=True)
         return cpu, seconds, first_complaint(log)
 
