@@ -15,7 +15,12 @@
  * or for its parked request, and nowhere else; both waits end when the connection does,
  * and uring_stop() interrupts both until the thread has gone: it does not rely on the
  * kernel to end commands that were registered while the connection was torn down.
- * (4) Memory of an entry is the kernel's until the ring is closed.
+ * (4) Memory of an entry is the kernel's until the ring is closed. (5) The kernel hands a
+ * queue's waiting requests out when a reply is committed there, and not when an entry is
+ * registered (Linux 6.14 .. 6.18, fuse_uring_do_register). When all other entries of a queue
+ * are parked, what came before the new one was there would wait for ever. So whoever parks
+ * a request, or registers an entry while some are parked, has the kernel ask something of
+ * that queue (fetch_waiting()): the reply to that is the commit that is missing.
  *
  * Threads of a queue are used last in, first out by the kernel: those that a burst needed
  * cost nothing later.
@@ -31,6 +36,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/base/check.h"
 #include "daemon/base/log.h"
@@ -47,6 +53,8 @@
 #define THREADS_DEFAULT 16
 /* Besides those: threads whose request is parked, of all queues. */
 #define PARKED_MAX 4096u
+/* NOTIFY_RETRIEVE numbers its answer: even, and far above the kernel's own; bit 63 is RESEND. */
+#define FETCH_UNIQUE (1ull << 62)
 
 enum req_state { REQ_SERVED, REQ_PARKED, REQ_ENDED, REQ_ORPHANED };
 enum uring_state { URING_PREPARING, URING_SERVING, URING_NEVER };
@@ -66,8 +74,9 @@ struct server {
 	struct uring_req *r;
 	struct io_uring ring; /* [its thread] */
 	pthread_t thread;
-	bool fixed;	   /* [its thread] the ring has the device as its file 0 */
-	_Atomic bool gone; /* [atomic] the thread does nothing any more */
+	uint64_t parked_node; /* [queue lock] of its request, while that is parked */
+	bool fixed;	      /* [its thread] the ring has the device as its file 0 */
+	_Atomic bool gone;    /* [atomic] the thread does nothing any more */
 };
 
 struct queue {
@@ -93,6 +102,7 @@ struct uring {
 	int error;		 /* [lock] of the first that failed */
 	_Atomic bool quit;	 /* [atomic] */
 	_Atomic uint32_t threads, parked;
+	_Atomic uint64_t fetches; /* [atomic] numbers them */
 };
 
 static _Thread_local const struct server *this_server;
@@ -220,6 +230,72 @@ static bool submit_and_wait(struct server *s, int *ret_result)
 
 /* ---- one thread ---- */
 
+/* The calling thread, from now on. Returns 0 or -errno. */
+static int run_on(unsigned cpu)
+{
+	cpu_set_t here;
+
+	CPU_ZERO(&here);
+	CPU_SET(cpu, &here);
+	return -pthread_setaffinity_np(pthread_self(), sizeof(here), &here);
+}
+
+/* The node of the parked request number @index of the queue; 0: there are not so many. */
+static uint64_t parked_node(struct queue *q, unsigned index)
+{
+	struct list *pos;
+	uint64_t node = 0;
+
+	mutex_lock(&q->lock);
+	list_for_each(pos, &q->servers) {
+		const struct server *s = list_entry(pos, struct server, link);
+
+		if (s->parked_node && !index--) {
+			node = s->parked_node;
+			break;
+		}
+	}
+	mutex_unlock(&q->lock);
+	return node;
+}
+
+/* NOTIFY_RETRIEVE of nothing: the kernel asks for the answer in the queue of this processor. */
+static int ask_for_nothing(struct uring *u, uint64_t node)
+{
+	struct fuse_notify_retrieve_out out = {
+		.notify_unique = FETCH_UNIQUE + 2 * atomic_fetch_add(&u->fetches, 1),
+		.nodeid = node,
+	};
+	struct fuse_out_header head = { .len = sizeof(head) + sizeof(out),
+					.error = FUSE_NOTIFY_RETRIEVE };
+	struct iovec iov[2] = {
+		{ .iov_base = &head, .iov_len = sizeof(head) },
+		{ .iov_base = &out, .iov_len = sizeof(out) },
+	};
+
+	return dev_notify(u->dev, iov, ARRAY_SIZE(iov));
+}
+
+/*
+ * Invariant 5. The kernel takes regular files that it knows: those of requests that may wait
+ * for long. ENOENT: that one was answered meanwhile, which is a commit. EINVAL: a folder;
+ * its answer waits for no other request.
+ */
+static void fetch_waiting(struct queue *q)
+{
+	struct uring *u = q->uring;
+	bool stays = CPU_ISSET(q->qid, &u->allowed);
+	uint64_t node;
+	int err = -ENOENT;
+
+	if (!stays && run_on(q->qid))
+		return; /* it is offline: nobody is there to wait */
+	for (unsigned i = 0; err && (node = parked_node(q, i)); i++)
+		err = ask_for_nothing(u, node);
+	if (!stays)
+		(void)pthread_setaffinity_np(pthread_self(), sizeof(u->allowed), &u->allowed);
+}
+
 static int server_open(struct server *s)
 {
 	struct uring *u = s->queue->uring;
@@ -241,14 +317,8 @@ static int server_open(struct server *s)
 		s->r = NULL;
 		return err;
 	}
-	if (s->queue->qid < CPU_SETSIZE && CPU_ISSET(s->queue->qid, &u->allowed)) {
-		cpu_set_t here;
-
-		CPU_ZERO(&here);
-		CPU_SET(s->queue->qid, &here);
-		/* It may be offline: then the thread runs where it can. */
-		(void)pthread_setaffinity_np(pthread_self(), sizeof(here), &here);
-	}
+	if (CPU_ISSET(s->queue->qid, &u->allowed))
+		(void)run_on(s->queue->qid); /* offline: then the thread runs where it can */
 	return 0;
 }
 
@@ -265,15 +335,19 @@ static bool wait_parked(struct server *s)
 	atomic_fetch_add(&u->parked, 1);
 	mutex_lock(&q->lock);
 	q->parked++;
+	s->parked_node = r->req.nodeid;
 	mutex_unlock(&q->lock);
 	if (atomic_load(&q->pool.idle) <= 0)
 		err = grow_queue(q);
+	else
+		fetch_waiting(q);
 	if (err)
 		log_debug("no thread in place of a waiting one: %s", strerror(-err));
 	mutex_lock(&q->lock);
 	while (atomic_load(&r->state) == REQ_PARKED && !is_over(u))
 		cond_wait(&q->ended, &q->lock);
 	q->parked--;
+	s->parked_node = 0;
 	mutex_unlock(&q->lock);
 	atomic_fetch_sub(&u->parked, 1);
 	return !atomic_compare_exchange_strong(&r->state, &parked, REQ_ORPHANED);
@@ -316,6 +390,8 @@ static void server_loop(struct server *s)
 	(void)io_uring_register_ring_fd(&s->ring);
 	s->fixed = !io_uring_register_files(&s->ring, &fd, 1);
 	prepare(s, WIRE_URING_REGISTER, 0, memory);
+	if (io_uring_submit(&s->ring) == 1)
+		fetch_waiting(q);
 	for (;;) {
 		pool_wait(&q->pool);
 		if (!submit_and_wait(s, &result)) {
@@ -489,9 +565,34 @@ static int check_kernel(unsigned *ret_cpus, char *why, size_t why_len)
 		*ret_cpus = uring_count_cpus(text);
 	else
 		*ret_cpus = 0;
-	if (*ret_cpus)
+	if (*ret_cpus && *ret_cpus <= CPU_SETSIZE)
 		return 0;
 	(void)snprintf(why, why_len, CPUS_POSSIBLE ": cannot tell how many processors there are");
+	return -EOPNOTSUPP;
+}
+
+/* What its owner set (taskset) may be left for a moment; what an administrator set (cpuset) not. */
+static int check_processors(struct uring *u, char *why, size_t why_len)
+{
+	long online = sysconf(_SC_NPROCESSORS_ONLN);
+	cpu_set_t all;
+	int reached = 0;
+
+	if (sched_getaffinity(0, sizeof(u->allowed), &u->allowed))
+		return -errno;
+	CPU_ZERO(&all);
+	for (unsigned i = 0; i < u->queue_count; i++)
+		CPU_SET(i, &all);
+	if (!sched_setaffinity(0, sizeof(all), &all) && !sched_getaffinity(0, sizeof(all), &all))
+		reached = CPU_COUNT(&all);
+	(void)sched_setaffinity(0, sizeof(u->allowed), &u->allowed); /* as it was */
+	if (reached >= online)
+		return 0;
+	(void)snprintf(
+		why, why_len,
+		"io_uring: kfs may run on %d of %ld processors (cpuset), and the queues of the "
+		"others need it there",
+		reached, online);
 	return -EOPNOTSUPP;
 }
 
@@ -537,8 +638,12 @@ int uring_new(struct dev *d, uint32_t threads_max, struct uring **ret_uring, cha
 	u->queue_count = cpus;
 	mutex_init(&u->lock, LOCK_LEAF);
 	cond_init(&u->changed);
-	if (sched_getaffinity(0, sizeof(u->allowed), &u->allowed))
-		CPU_ZERO(&u->allowed);
+	err = check_processors(u, why, why_len);
+	if (err) {
+		free(u->queues);
+		free(u);
+		return err;
+	}
 	for (unsigned i = 0; i < cpus; i++) {
 		struct queue *q = &u->queues[i];
 

@@ -83,6 +83,42 @@ umount_kfs m
 fsck_clean kfs.img
 kumount ext4
 
+# ---- a request that came while the only entry of its queue was taken by one that waits: nothing else comes after it ----
+mkimage img 64M
+mount_kfs img m -o uring=on,share=on
+touch m/other
+daemon=$(kfs_pids "$PWD/m")
+drop_caches
+timeout -s KILL 100 taskset -c 0 python3 - m/locked m/other "$daemon" <<'PY' || fail "a request that came after one that waits"
+import fcntl, os, signal, sys, time
+locked, other, daemon = sys.argv[1], sys.argv[2], int(sys.argv[3])
+holder = os.open(locked, os.O_RDWR | os.O_CREAT)
+waiting = os.open(locked, os.O_RDWR)
+fcntl.flock(holder, fcntl.LOCK_EX)
+def child(run):
+    pid = os.fork()
+    if not pid:
+        run()
+        os.kill(os.getpid(), signal.SIGKILL) # nothing is flushed
+    return pid
+os.kill(daemon, signal.SIGSTOP)
+try:
+    waiter = child(lambda: fcntl.flock(waiting, fcntl.LOCK_EX))
+    time.sleep(1)
+    ended, end = os.pipe()
+    asker = child(lambda: os.write(end, b"%d" % os.stat(other).st_size))
+    time.sleep(1)
+finally:
+    os.kill(daemon, signal.SIGCONT)
+signal.alarm(60)
+assert os.read(ended, 1) == b"0"
+os.waitpid(asker, 0)
+fcntl.flock(holder, fcntl.LOCK_UN)
+os.waitpid(waiter, 0)
+PY
+umount_kfs m
+fsck_clean img
+
 # ---- requests that wait: more of them than threads, all in one queue; whoever unlocks must be served ----
 mkimage img 64M
 mount_kfs img m -o uring=on,share=on,max_threads=1
