@@ -14,7 +14,6 @@
 #include <sys/stat.h>
 
 #include "daemon/base/check.h"
-#include "daemon/base/log.h"
 #include "daemon/store/alloc.h"
 #include "daemon/store/xattr.h"
 
@@ -124,16 +123,10 @@ void create_orphan(struct handle *h, struct inode *i)
 
 void create_discard(struct fs *fs, struct inode *i)
 {
-	int error;
-
-	if (atomic_load(&fs->store->readonly)) {
+	if (atomic_load(&fs->store->readonly))
 		node_put_write(i);
-		return;
-	}
-	error = inode_delete(i);
-	if (error)
-		log_error("a half-made inode could not be deleted: %s: e2fsck will do it",
-			  strerror(-error));
+	else
+		inode_delete_or_retry(fs, i);
 }
 
 static int name_inode(struct handle *h, struct inode *dir, struct fs_name name, struct inode *i)

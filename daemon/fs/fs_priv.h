@@ -50,7 +50,9 @@
 #define LOCKS_SESSION_MAX (1u << 18) /* of one: a hostile guest leaves room for the others */
 #define WAITERS_MAX 65536
 #define REAP_INLINE_BLOCKS 1024 /* larger files are deleted by the reaper */
-#define RETRIES_MAX 64		/* of an operation whose names changed under it */
+/* Deletions that failed and are tried again; more than these wait for the next mount. */
+#define REAP_FAILED_MAX 1024
+#define RETRIES_MAX 64 /* of an operation whose names changed under it */
 /* When a name's inode dies between two locks, the name has changed: look again. */
 #define LOOKUP_RETRIES_MAX 8
 #define COPY_CHUNK (1u << 20)
@@ -91,6 +93,10 @@ struct reaper {
 	struct mutex lock; /* LOCK_LEAF */
 	struct cond work, idle;
 	struct reap_item *head, **tail; /* [lock] */
+	/* In the struct, because memory may be what was missing. [lock] each a reference */
+	struct inode *failed[REAP_FAILED_MAX];
+	uint32_t failed_count;		/* [lock] */
+	uint64_t retry_at_ns, retry_ms; /* [lock] CLOCK_MONOTONIC; what was waited last */
 	bool busy, stop, discard;	/* [lock] */
 	bool started;			/* [written once] */
 	pthread_t thread;
@@ -174,6 +180,12 @@ void inode_clear_unlinked(struct fs *fs, struct inode *i);
  */
 void inode_reap(struct fs *fs, struct inode *i, bool inside);
 void inode_reap_later(struct fs *fs, struct inode *i);
+/*
+ * inode_delete(), and when it fails for want of memory, room or a working device, again
+ * later and once more when fs is closed. Caller holds the lock exclusively and passed the
+ * gate; lock and reference are taken.
+ */
+void inode_delete_or_retry(struct fs *fs, struct inode *i);
 /* A session's last count of @nodeid is gone. */
 void node_forgotten(struct fs *fs, uint64_t nodeid);
 

@@ -4,16 +4,25 @@
  * the thread that forgot them last; large ones, and all while the filesystem is
  * frozen, by the reaper thread, so that a flood of forgets does not hold up requests.
  *
- * Such an inode is on the orphan list from the moment of its last unlink. If we die or
- * the deletion fails, recovery or the next mount finishes it.
+ * Such an inode is on the orphan list from the moment of its last unlink. If we die,
+ * recovery or the next mount finishes it. A deletion that failed for want of memory, room
+ * or a working device is tried again by the reaper, ever more rarely, and a last time when
+ * the filesystem is closed; what is left then is an orphan still.
  */
 #include "daemon/fs/fs_priv.h"
 
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
 #include "daemon/base/check.h"
 #include "daemon/base/log.h"
+#include "daemon/base/stats.h"
+#include "daemon/base/util.h"
 #include "daemon/store/alloc.h"
+
+#define RETRY_MS_MIN UINT64_C(20)
+#define RETRY_MS_MAX UINT64_C(60000)
 
 struct reap_item {
 	struct reap_item *next;
@@ -39,6 +48,45 @@ void inode_clear_unlinked(struct fs *fs, struct inode *i)
 	inode_put(i); /* never the last: whoever holds the lock has a reference */
 }
 
+static bool is_transient(int error)
+{
+	return error == -ENOMEM || error == -ENOSPC || error == -EIO;
+}
+
+/* Takes the reference, if there is room for one more. */
+static bool keep_failed(struct reaper *r, struct inode *i)
+{
+	bool kept;
+
+	mutex_lock(&r->lock);
+	kept = r->failed_count < REAP_FAILED_MAX;
+	if (kept)
+		r->failed[r->failed_count++] = i;
+	if (kept && r->failed_count == 1) {
+		r->retry_ms = RETRY_MS_MIN;
+		r->retry_at_ns = stats_now_ns() + RETRY_MS_MIN * 1000000;
+		cond_wake_one(&r->work);
+	}
+	mutex_unlock(&r->lock);
+	return kept;
+}
+
+void inode_delete_or_retry(struct fs *fs, struct inode *i)
+{
+	uint32_t ino = i->ino;
+	int error = inode_delete_try(i);
+	bool again = error && is_transient(error) && !atomic_load(&fs->store->readonly);
+
+	rwlock_unwrite(&i->lock);
+	if (again)
+		again = keep_failed(&fs->reaper, i);
+	if (!again)
+		inode_put(i);
+	if (error && !atomic_load(&fs->store->readonly))
+		log_error("inode %u: deleting it failed: %s: %s", ino, strerror(-error),
+			  again ? "it is tried again" : "the next mount or e2fsck will finish it");
+}
+
 static bool is_big(const struct inode *i)
 {
 	return i->blocks / (i->store->block_size / 512) > REAP_INLINE_BLOCKS;
@@ -50,9 +98,6 @@ static bool is_big(const struct inode *i)
  */
 static bool try_reap(struct fs *fs, struct inode *i, bool inline_only)
 {
-	uint32_t ino = i->ino;
-	int error;
-
 	rwlock_write(&i->lock);
 	if (i->links || !(atomic_load(&i->state) & INODE_UNLINKED) ||
 	    nodes_known(fs, inode_nodeid(i))) {
@@ -72,10 +117,7 @@ static bool try_reap(struct fs *fs, struct inode *i, bool inline_only)
 	inode_bump(i);
 	publish_inode(fs, NULL, INVAL_INODE_GONE, i);
 	inode_clear_unlinked(fs, i);
-	error = inode_delete(i);
-	if (error && !atomic_load(&fs->store->readonly))
-		log_error("inode %u: deleting it failed: %s: e2fsck will finish it", ino,
-			  strerror(-error));
+	inode_delete_or_retry(fs, i);
 	return true;
 }
 
@@ -155,6 +197,107 @@ static struct reap_item *reaper_take(struct reaper *r)
 	return item;
 }
 
+/* 0: gone, or not ours to delete any more. */
+static int retry_one(struct fs *fs, struct inode *i)
+{
+	int error = 0;
+
+	gate_enter(&fs->gate);
+	rwlock_write(&i->lock);
+	if (!atomic_load(&fs->store->readonly))
+		error = inode_delete_try(i);
+	if (atomic_load(&fs->store->readonly))
+		error = 0; /* aborted: the orphan list on disk remembers it */
+	if (error && !is_transient(error)) {
+		log_error(
+			"inode %u: deleting it failed: %s: the next mount or e2fsck will finish it",
+			i->ino, strerror(-error));
+		error = 0;
+	}
+	rwlock_unwrite(&i->lock);
+	gate_leave(&fs->gate);
+	return error;
+}
+
+/*
+ * Each that is there now, once; those that fail again stay. Others may be added meanwhile,
+ * behind. Caller holds the lock, which is given up in between. The last error, or 0.
+ */
+static int retry_all(struct fs *fs)
+{
+	struct reaper *r = &fs->reaper;
+	uint32_t count = r->failed_count, kept = 0;
+	int last = 0;
+
+	for (uint32_t k = 0; k < count && !r->discard; k++) {
+		struct inode *i = r->failed[kept];
+		int error;
+
+		mutex_unlock(&r->lock);
+		error = retry_one(fs, i);
+		if (!error)
+			inode_put(i);
+		mutex_lock(&r->lock);
+		if (error) {
+			last = error;
+			kept++;
+			continue;
+		}
+		r->failed_count--;
+		memmove(&r->failed[kept], &r->failed[kept + 1],
+			(r->failed_count - kept) * sizeof(*r->failed));
+	}
+	/* Something went: the want may be over. */
+	r->retry_ms = kept < count ? RETRY_MS_MIN : MIN(2 * r->retry_ms, RETRY_MS_MAX);
+	r->retry_at_ns = stats_now_ns() + r->retry_ms * 1000000;
+	return last;
+}
+
+/* The end of the thread: a last attempt. Nobody adds to them any more. */
+static void retry_last(struct fs *fs)
+{
+	struct reaper *r = &fs->reaper;
+	int error;
+
+	mutex_lock(&r->lock);
+	error = r->discard ? 0 : retry_all(fs);
+	mutex_unlock(&r->lock);
+	if (error)
+		log_error(
+			"%u unlinked inodes are not deleted: %s: the next mount or e2fsck will do it",
+			r->failed_count, strerror(-error));
+	for (uint32_t k = 0; k < r->failed_count; k++)
+		inode_put(r->failed[k]);
+	r->failed_count = 0;
+}
+
+/* Until there is work, a retry is due, or the end. Caller holds the lock. */
+static void reaper_wait(struct reaper *r)
+{
+	struct timespec at = { .tv_sec = (time_t)(r->retry_at_ns / 1000000000),
+			       .tv_nsec = (long)(r->retry_at_ns % 1000000000) };
+
+	if (!r->failed_count)
+		cond_wait(&r->work, &r->lock);
+	else
+		(void)cond_wait_until(&r->work, &r->lock, &at); /* the caller looks at the time */
+}
+
+/* One item off the queue; its memory is freed. No lock held. */
+static void reap_one(struct fs *fs, struct reap_item *item, bool discard)
+{
+	if (discard) {
+		rwlock_write(&item->inode->lock);
+		inode_clear_unlinked(fs, item->inode);
+		node_put_write(item->inode);
+	} else {
+		gate_enter(&fs->gate);
+		(void)try_reap(fs, item->inode, false);
+		gate_leave(&fs->gate);
+	}
+	free(item);
+}
+
 static void *reaper_main(void *arg)
 {
 	struct fs *fs = arg;
@@ -165,29 +308,26 @@ static void *reaper_main(void *arg)
 		struct reap_item *item = reaper_take(r);
 		bool discard = r->discard;
 
+		if (!item && !r->stop && r->failed_count && stats_now_ns() >= r->retry_at_ns) {
+			r->busy = true;
+			(void)retry_all(fs); /* each was reported when it failed first */
+			continue;
+		}
 		if (!item) {
 			r->busy = false;
 			cond_wake_all(&r->idle);
 			if (r->stop)
 				break;
-			cond_wait(&r->work, &r->lock);
+			reaper_wait(r);
 			continue;
 		}
 		r->busy = true;
 		mutex_unlock(&r->lock);
-		if (discard) {
-			rwlock_write(&item->inode->lock);
-			inode_clear_unlinked(fs, item->inode);
-			node_put_write(item->inode);
-		} else {
-			gate_enter(&fs->gate);
-			(void)try_reap(fs, item->inode, false);
-			gate_leave(&fs->gate);
-		}
-		free(item);
+		reap_one(fs, item, discard);
 		mutex_lock(&r->lock);
 	}
 	mutex_unlock(&r->lock);
+	retry_last(fs);
 	return NULL;
 }
 

@@ -164,6 +164,12 @@ MUST_USE int inode_create(struct handle *h, struct inode *dir, const struct inod
  */
 MUST_USE int inode_delete(struct inode *i);
 /*
+ * The same, but lock and reference stay the caller's. After an error some of it may be
+ * done; it may be called again. What is not deleted in the end is still an orphan,
+ * unless just its number could not be given back.
+ */
+MUST_USE int inode_delete_try(struct inode *i);
+/*
  * Its last step, for EA inodes, too: inside @h the slot says deleted, the object leaves
  * the cache, then the number is free. In that order: whoever looks in between finds
  * nothing. Caller holds the lock exclusively. CREDITS_INODE + CREDITS_ALLOC.

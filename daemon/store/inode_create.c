@@ -106,6 +106,9 @@ static int release(struct inode *i)
 		ret = journal_extend(&h, CREDITS_RELEASE);
 		ret = ret > 0 ? 0 : ret;
 	}
+	/* The slot's buffer joins first: once it is no orphan, writing the slot cannot fail. */
+	if (!ret)
+		ret = inode_write(&h, i);
 	if (!ret)
 		ret = orphan_del(&h, i);
 	if (!ret)
@@ -114,16 +117,39 @@ static int release(struct inode *i)
 	return ret ? ret : stop_ret;
 }
 
-int inode_delete(struct inode *i)
+static int release_again(struct inode *i)
+{
+	struct handle h;
+	int ret, stop_ret;
+
+	ret = journal_start(i->store->journal, CREDITS_INODE + CREDITS_ALLOC, &h);
+	if (ret)
+		return ret;
+	ret = inode_release_number(&h, i);
+	stop_ret = journal_stop(&h);
+	return ret ? ret : stop_ret;
+}
+
+int inode_delete_try(struct inode *i)
 {
 	int ret;
 
 	CHECK(rwlock_is_write_locked(&i->lock));
 	CHECK(i->links == 0);
 	balloc_release_resv(i);
+	/* Tried before, and nothing but its number is left. */
+	if (atomic_load(&i->state) & INODE_FREED)
+		return release_again(i);
 	ret = inode_truncate_all(i);
 	if (!ret)
 		ret = release(i);
+	return ret;
+}
+
+int inode_delete(struct inode *i)
+{
+	int ret = inode_delete_try(i);
+
 	rwlock_unwrite(&i->lock);
 	inode_put(i);
 	return ret;

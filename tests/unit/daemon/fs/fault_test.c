@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/base/log.h"
 #include "daemon/block/cache.h"
@@ -174,6 +175,8 @@ TEST(test_power_loss__keeps_what_fsync_promised)
 /* A file system over a device whose reads can be made to fail. */
 static struct faultdev *open_failing(struct fixture *f)
 {
+	/* Large enough for a block of its own. */
+	struct fs_setxattr attr = { .name = "user.x", .value = body, .len = 600 };
 	struct faultdev *x;
 
 	log_set_level(LOG_LEVEL_OFF);
@@ -189,6 +192,9 @@ static struct faultdev *open_failing(struct fixture *f)
 	}
 	forget(f, make_dir(f, "/a/sub"));
 	forget(f, make_file(f, "/b/new"));
+	attr.nodeid = make_file(f, "/b/attr");
+	CHECK_OK(fs_setxattr(f->fs, &f->ctx, &attr));
+	forget(f, attr.nodeid);
 	fixture_unmount(f);
 	x = faultdev_new(device_of(f));
 	mount_on(f, faultdev_bdev(x));
@@ -301,5 +307,90 @@ TEST(test_rename__unreadable_source_changes_nothing)
 		CHECK_EQ(attr_of(&f, "/a").nlink, 3);
 		CHECK_EQ(attr_of(&f, "/b").nlink, 2);
 		close_failing(&f, x);
+	}
+}
+
+/* ---- deletions that fail ---------------------------------------------------- */
+
+/* /b/attr is unlinked, and its attribute block cannot be read: it is not deleted yet. */
+static void fail_deletion(struct fixture *f, struct faultdev *x)
+{
+	struct reaper *r = &f->fs->reaper;
+	struct inode *i = inode_of(f, "/b/attr");
+	uint64_t inodes = inodes_free(f);
+
+	CHECK_GT(i->file_acl, 0);
+	lose_block(f, x, i->file_acl);
+	inode_put(i);
+	CHECK_OK(try_unlink(f, "/b/attr"));
+	CHECK_EQ(inodes_free(f), inodes);
+	mutex_lock(&r->lock);
+	CHECK_EQ(r->failed_count, 1);
+	mutex_unlock(&r->lock);
+}
+
+/* From now on the reaper does not come to it by itself. */
+static void postpone_retry(struct fixture *f)
+{
+	struct reaper *r = &f->fs->reaper;
+
+	mutex_lock(&r->lock);
+	while (r->busy)
+		cond_wait(&r->idle, &r->lock);
+	r->retry_at_ns = INT64_MAX;
+	mutex_unlock(&r->lock);
+}
+
+TEST(test_deletion__is_tried_again_until_it_succeeds)
+{
+	struct fixture f;
+	struct faultdev *x = open_failing(&f);
+	uint64_t inodes = inodes_free(&f), blocks = blocks_free(&f);
+	uint32_t waits = 0;
+
+	fail_deletion(&f, x);
+	faultdev_bad_byte(x, 0);
+	/* Milliseconds; a minute is for a machine that does nothing else for us. */
+	while (inodes_free(&f) == inodes && waits++ < 60000)
+		(void)usleep(1000);
+	CHECK_EQ(inodes_free(&f), inodes + 1);
+	CHECK_EQ(blocks_free(&f), blocks + 1);
+	close_failing(&f, x);
+}
+
+TEST(test_deletion__is_tried_again_at_unmount)
+{
+	struct fixture f;
+	struct faultdev *x = open_failing(&f);
+	uint64_t inodes = inodes_free(&f);
+
+	fail_deletion(&f, x);
+	postpone_retry(&f);
+	faultdev_bad_byte(x, 0);
+	fixture_unmount(&f);
+	fixture_fsck(f.image); /* no orphan is left for the mount to delete */
+	fixture_mount(&f);
+	CHECK_EQ(inodes_free(&f), inodes + 1);
+	fixture_close(&f);
+}
+
+TEST(test_deletion__that_fails_to_the_end_is_left_to_the_next_mount)
+{
+	for (int crash = 0; crash < 2; crash++) {
+		struct fixture f;
+		struct faultdev *x = open_failing(&f);
+		uint64_t inodes = inodes_free(&f), blocks = blocks_free(&f);
+
+		fail_deletion(&f, x);
+		CHECK_OK(fs_syncfs(f.fs));
+		if (crash)
+			fixture_crash(&f);
+		else
+			fixture_unmount(&f);
+		fixture_mount(&f);
+		CHECK_EQ(inodes_free(&f), inodes + 1);
+		CHECK_EQ(blocks_free(&f), blocks + 1);
+		CHECK_ERR(try_look(&f, "/b/attr"), -ENOENT);
+		fixture_close(&f);
 	}
 }
