@@ -418,14 +418,14 @@ static void do_unlink(struct state *s, const struct op *op, uint32_t v)
 static void do_rename(struct state *s, const struct op *op, uint32_t v)
 {
 	struct place a = find(s, op->a), b = find(s, op->b);
-	bool a_dir = S_ISDIR(s->nodes[a.node].mode), b_dir;
+	bool a_dir = S_ISDIR(s->nodes[a.node].mode);
+	bool b_dir = b.ent && S_ISDIR(s->nodes[b.node].mode);
 
 	s->nodes[a.node].inode_v = s->nodes[a.node].name_v = v;
 	touch_dir(s, a.parent, v, a_dir ? -1 : 0);
 	touch_dir(s, b.parent, v, a_dir ? 1 : 0);
 	a.ent->used = false;
 	if (b.ent) {
-		b_dir = S_ISDIR(s->nodes[b.node].mode);
 		b.ent->used = false;
 		touch_dir(s, b.parent, v, b_dir ? -1 : 0);
 	}
