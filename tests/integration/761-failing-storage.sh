@@ -72,6 +72,9 @@ for kind in write flush; do
 	for i in 1 2 3 4; do
 		grep -Eq '^told (EIO|EROFS) [0-9]+$' "syncer-$i.txt" || fail "syncer $i was not told: $(cat "syncer-$i.txt")"
 	done
+	# All four may have met it in their data, which aborts nothing; the next commit does.
+	mkdir m/last 2>mkdir.txt || grep -q 'Read-only file system' mkdir.txt || fail "mkdir before the abort: $(cat mkdir.txt)"
+	expect_failure kfsctl sync m 2>/dev/null
 	expect_eq "$(status '[.readonly, .errors.journal_aborted] | map(tostring) | join(" ")')" "true true" "status after a failed $kind"
 	[ "$(status .readonly_reason)" != null ] || fail "status does not say why it is read-only"
 	[ "$(status .journal.error)" != null ] || fail "status does not name the journal's error"
