@@ -26,7 +26,7 @@
 
 #define FILE_SIZE 4096
 #define THREADS_MAX 64
-#define WARM_ROUNDS 3 /* warm rounds are short: repeat them within the clock */
+#define WARM_S 0.4 /* warm rounds are short: repeat them for so long */
 
 struct worker {
 	pthread_t thread;
@@ -40,7 +40,7 @@ struct worker {
 struct phase {
 	const char *name;
 	int (*run)(struct worker *w);
-	int rounds; /* timed ones; more than one: warm, after a round that is not timed */
+	bool warm; /* after a round that is not timed, and as often as fits into WARM_S */
 };
 
 static pthread_barrier_t start_line;
@@ -182,32 +182,36 @@ static int drop_dentries(void)
 	return error;
 }
 
-static const struct phase phases[] = {
-	{ "create", run_create, 1 },	   { "stat1", run_stat, 1 },
-	{ "stat", run_stat, WARM_ROUNDS }, { "negstat", run_negstat, WARM_ROUNDS },
-	{ "read", run_read, WARM_ROUNDS }, { "readdirstat", run_readdirstat, WARM_ROUNDS },
-	{ "rename", run_rename, 1 },	   { "unlink", run_unlink, 1 },
-};
-
-static void *worker_main(void *arg)
-{
-	struct worker *w = arg;
-
-	if (w->phase->rounds > 1)
-		w->error = w->phase->run(w);
-	w->ops = 0;
-	pthread_barrier_wait(&start_line);
-	for (int r = 0; r < w->phase->rounds && !w->error; r++)
-		w->error = w->phase->run(w);
-	return NULL;
-}
-
 static double now_s(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static const struct phase phases[] = {
+	{ "create", run_create, false }, { "stat1", run_stat, false },
+	{ "stat", run_stat, true },	 { "negstat", run_negstat, true },
+	{ "read", run_read, true },	 { "readdirstat", run_readdirstat, true },
+	{ "rename", run_rename, false }, { "unlink", run_unlink, false },
+};
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+	double end;
+
+	if (w->phase->warm)
+		w->error = w->phase->run(w);
+	w->ops = 0;
+	pthread_barrier_wait(&start_line);
+	end = now_s() + WARM_S;
+	do {
+		if (!w->error)
+			w->error = w->phase->run(w);
+	} while (w->phase->warm && !w->error && now_s() < end);
+	return NULL;
 }
 
 static int run_phase(const struct phase *phase, const char *dir, unsigned int threads,
