@@ -39,6 +39,25 @@ for i in $(seq 20); do mkdir "m/dir$i"; done
 expect_eq "$(counted MKDIR m)" 20 "mkdir requests through rings"
 umount_kfs m
 
+# A queue is served on its own processor: kept from one by a cpuset, kfs stays with /dev/fuse and says so.
+CPUSETS=/sys/fs/cgroup/cpuset
+if [ "$(nproc)" -gt 1 ] && [ -e "$CPUSETS/cpuset.cpus" ]; then
+	narrow=$CPUSETS/kfs-test-$$
+	mkdir "$narrow"
+	cat "$CPUSETS/cpuset.mems" >"$narrow/cpuset.mems"
+	echo 0 >"$narrow/cpuset.cpus"
+	in_cpuset() { (echo "$BASHPID" >"$narrow/tasks" && exec "$@"); }
+	expect_status 32 in_cpuset kfs img m -o uring=on 2>err.txt
+	grep -q 'may run on 1 of .* processors (cpuset)' err.txt || fail "uring=on in a cpuset: $(cat err.txt)"
+	in_cpuset kfs img m -o "uring=auto,log=$SCRATCH/cpuset.log"
+	expect_eq "$(transport m)" dev "transport in a cpuset of one processor"
+	kfsctl status m | grep -q 'transport.*/dev/fuse: .*cpuset' || fail "status does not say why: $(kfsctl status m)"
+	umount_kfs m
+	eventually 10 rmdir "$narrow"
+else
+	echo "not shown: a cpuset of some processors (one processor, or no hierarchy of cpusets at $CPUSETS)"
+fi
+
 # ---- POSIX ----
 for profile in off on; do
 	mkimage img 256M -b 4096
