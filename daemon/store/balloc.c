@@ -35,9 +35,11 @@ struct search {
 	struct store *s;
 	struct handle *h;
 	const struct alloc_req *req;
-	struct resv *resv; /* where the rest of the run is kept; NULL: nowhere */
-	uint32_t want;	   /* claimed */
-	uint32_t window;   /* wished behind it */
+	struct resv_window *behind; /* where the rest of the run is kept; NULL: nowhere */
+	struct resv_window *before; /* where what is skipped is kept, if something is */
+	uint32_t want;		    /* claimed */
+	uint32_t window;	    /* wished behind it */
+	uint32_t skip;		    /* wished before it, for writes that this one overtook */
 	uint32_t goal_group, goal_bit;
 	uint64_t pblk; /* result */
 	uint32_t count;
@@ -114,22 +116,34 @@ static int take(struct search *q, uint32_t g, uint32_t first, uint32_t count, bo
 	return 0;
 }
 
+/* The run that would serve best. */
+static uint32_t wish(const struct search *q)
+{
+	return q->skip + q->want + q->window;
+}
+
 /*
- * Take from the run of free blocks @run what is wanted; the rest becomes the window.
+ * Take from the run of free blocks @run what is wanted; the rest goes to the windows.
  * 1: the group is of no use. Caller holds the lock of group @g.
  */
 static int take_run(struct search *q, uint32_t g, struct bit_run run)
 {
-	uint32_t count = MIN(run.len, q->want);
-	int ret = take(q, g, run.first, count, false);
+	uint32_t skip = run.len >= q->skip + q->want ? q->skip : 0;
+	uint32_t count = MIN(run.len - skip, q->want);
+	uint32_t lblk = q->req->lblk;
+	int ret = take(q, g, run.first + skip, count, false);
 
 	/* Its bitmap turned bad after the map was made: others serve. */
 	if (ret == -EUCLEAN || ret == -EBADMSG)
 		return 1;
-	if (ret || !q->resv)
+	if (ret || !q->behind)
 		return ret;
-	resv_set_locked(q->s, q->resv, g,
-			(struct bit_run){ .first = run.first + count, .len = run.len - count });
+	if (skip)
+		resv_set_locked(q->s, q->before, g, (struct bit_run){ run.first, skip },
+				lblk - skip);
+	skip += count;
+	resv_set_locked(q->s, q->behind, g, (struct bit_run){ run.first + skip, run.len - skip },
+			lblk + count);
 	return 0;
 }
 
@@ -152,9 +166,9 @@ static int try_group(struct search *q, uint32_t g, uint32_t need)
 		return ret == -ENOMEM ? ret : 1;
 	}
 	if (grp->run_hint >= need && from)
-		run = busy_search(s, g, from, MAX(need, q->want + q->window));
+		run = busy_search(s, g, from, MAX(need, wish(q)));
 	if (grp->run_hint >= need && run.len < need) {
-		longest = busy_search(s, g, 0, MAX(need, q->want + q->window));
+		longest = busy_search(s, g, 0, MAX(need, wish(q)));
 		if (longest.len < need)
 			busy_set_hint(s, grp, longest.len);
 		run = longest;
@@ -206,7 +220,7 @@ static int try_goal(struct search *q, bool exact)
 		rwlock_unwrite(&grp->lock);
 		return ret == -ENOMEM ? ret : 1;
 	}
-	len = busy_run_at(s, q->goal_group, q->goal_bit, q->want + q->window);
+	len = busy_run_at(s, q->goal_group, q->goal_bit, wish(q));
 	if (len > 0 && (exact || len >= q->want || len >= NEAR_RUN_MIN))
 		ret = take_run(q, q->goal_group,
 			       (struct bit_run){ .first = q->goal_bit, .len = len });
@@ -219,7 +233,7 @@ static int try_goal(struct search *q, bool exact)
 /* Longest runs first. 1: the image has no free block that nobody holds. */
 static int place(struct search *q)
 {
-	uint32_t need = q->want + q->window;
+	uint32_t need = wish(q);
 	int ret = try_goal(q, q->req->flags & ALLOC_EXACT);
 
 	if (ret != 1 || (q->req->flags & ALLOC_EXACT))
@@ -235,33 +249,44 @@ static int place(struct search *q)
 
 /* ---- the inode's reservation ---------------------------------------------- */
 
-/* 1: there is no window, or it does not suit. */
-static int try_window(struct search *q, struct resv *r)
+/* From the window that the request lies in. 1: it does not suit. */
+static int take_window(struct search *q, struct resv *r, struct resv_window *w)
 {
 	struct store *s = q->s;
-	struct group *grp = &s->groups[r->group];
-	uint32_t count;
+	struct group *grp = &s->groups[w->group];
+	uint32_t skip = q->req->lblk - w->lblk, count = MIN(q->want, w->end - q->req->lblk);
+	struct resv_window *tail = NULL;
 	int ret = 1;
 
+	if (skip > 0 && skip + count < w->end - w->lblk)
+		tail = resv_spare(s, r, w);
 	rwlock_write(&grp->lock);
-	if (r->len > 0) {
-		count = MIN(q->want, r->len);
-		ret = take(q, r->group, r->first, count, true);
+	if (w->len > 0) {
+		ret = take(q, w->group, w->first + skip, count, true);
 		if (!ret)
-			resv_consume_locked(s, r, count);
+			resv_consume_locked(s, w, skip, count, tail);
 	}
 	rwlock_unwrite(&grp->lock);
-	/* A bitmap that turned bad after the window was set: the window is of no use. */
-	return ret == -EUCLEAN || ret == -EBADMSG ? 1 : ret;
+	/* Taken away, or its bitmap turned bad after it was set: it is of no use. */
+	if (ret == -EUCLEAN || ret == -EBADMSG)
+		ret = 1;
+	if (ret == 1)
+		resv_drop(s, w);
+	return ret;
 }
 
-static void drop_window(struct store *s, struct resv *r)
+/* 1: the request lies in no window, or that does not suit. */
+static int try_windows(struct search *q, struct resv *r)
 {
-	struct group *grp = &s->groups[r->group];
+	uint32_t lblk = q->req->lblk;
 
-	rwlock_write(&grp->lock);
-	resv_drop_locked(s, r);
-	rwlock_unwrite(&grp->lock);
+	for (int k = 0; k < RESV_WINDOWS; k++) {
+		struct resv_window *w = &r->windows[k];
+
+		if (w->lblk <= lblk && lblk < w->end)
+			return take_window(q, r, w);
+	}
+	return 1;
 }
 
 static uint32_t pow2_at_least(uint32_t n)
@@ -270,14 +295,14 @@ static uint32_t pow2_at_least(uint32_t n)
 }
 
 /* How much to keep behind this run: twice as much each time a stream asks again. */
-static uint32_t window_size(const struct search *q, bool stream)
+static uint32_t window_size(const struct search *q, const struct resv *r, bool stream)
 {
 	struct store *s = q->s;
 	uint64_t share = (uint64_t)MAX(atomic_load(&s->blocks_free), 0) / WINDOW_SHARE;
 	uint32_t size = 0;
 
 	if (stream)
-		size = MAX(q->resv->window * 2, pow2_at_least(q->want) * 2);
+		size = MAX(r->size * (q->skip ? 1 : 2), pow2_at_least(q->want) * 2);
 	else if (q->req->flags & ALLOC_STREAM)
 		size = pow2_at_least(q->want);
 	if (size)
@@ -286,37 +311,65 @@ static uint32_t window_size(const struct search *q, bool stream)
 	return (uint32_t)MIN((uint64_t)size, share);
 }
 
-/* Sets q->resv and q->window. 0: the blocks came from the window already; 1: search. */
+/* Ahead of its stream, which ends at @head: room is left for those that it overtook. */
+static void leave_gap(struct search *q, uint32_t head, bool goal_follows)
+{
+	uint32_t gap = q->req->lblk - head;
+
+	if (goal_follows && q->goal_bit < gap)
+		return;
+	q->skip = gap;
+	if (goal_follows)
+		q->goal_bit -= gap;
+}
+
+/* The request belongs to no window: see to a new one, if there shall be one. */
+static void plan_window(struct search *q, struct resv *r, bool is_new)
+{
+	const struct alloc_req *req = q->req;
+	uint32_t lblk = req->lblk;
+	/* A file's first write may have been overtaken, too. */
+	uint32_t head = !is_new ? resv_head(r) : req->inode->size == 0 ? 0 : lblk;
+	bool large = req->count >= RESV_SKIP_RUN_MIN;
+	bool ahead = lblk >= head && lblk - head <= (large ? RESV_SKIP_MAX : 0);
+	bool stream = ahead && lblk > 0;
+
+	/* One that was overtaken, and no room was left: the stream shall not suffer. */
+	if (large && lblk < r->lblk_next && r->lblk_next - lblk <= RESV_SKIP_MAX)
+		return;
+	if (!ahead) {
+		resv_drop_all(q->s, r);
+		r->lblk_next = 0;
+	} else if (lblk > head) {
+		leave_gap(q, head, !is_new);
+	}
+	q->before = q->skip ? resv_spare(q->s, r, NULL) : NULL;
+	q->behind = resv_spare(q->s, r, q->before);
+	q->window = window_size(q, r, stream);
+	r->size = q->window;
+}
+
+/* 0: the blocks came from a window of the inode's; 1: search, as q says now. */
 static int use_reservation(struct search *q)
 {
 	const struct alloc_req *req = q->req;
 	struct inode *i = req->inode;
-	struct resv *r = i->resv;
-	bool stream;
-	int ret;
+	bool is_new = !i->resv;
+	int ret = 1;
 
 	if (!inode_is_reg(i) || (req->flags & (ALLOC_META | ALLOC_EXACT)))
 		return 1;
-	stream = r ? req->lblk == r->lblk_next : req->lblk > 0 && req->goal != 0;
-	if (r && stream) {
-		ret = try_window(q, r);
-		if (ret != 1)
-			return ret;
-	}
+	if (!is_new)
+		ret = try_windows(q, i->resv);
 	/* Most files are written once, whatever their size: a window behind each would scatter them. */
-	if (!r && !stream && !(req->flags & ALLOC_STREAM))
+	else if (req->lblk == 0 && !(req->flags & ALLOC_STREAM))
 		return 1;
-	if (!r) {
-		r = calloc(1, sizeof(*r));
-		if (!r)
-			return 1; /* without a reservation it works as well, less tidily */
-		list_init(&r->link);
-		i->resv = r;
-	}
-	drop_window(q->s, r);
-	q->resv = r;
-	q->window = window_size(q, stream);
-	r->window = q->window;
+	if (ret != 1)
+		return ret;
+	if (is_new)
+		i->resv = resv_new();
+	if (i->resv) /* without a reservation it works as well, less tidily */
+		plan_window(q, i->resv, is_new);
 	return 1;
 }
 
@@ -343,6 +396,7 @@ static int find(struct search *q)
 	/* All that is free may be reserved for others: they are asked to give way. */
 	if (ret == 1 && resv_reclaim(q->s)) {
 		q->window = 0;
+		q->skip = 0;
 		ret = place(q);
 	}
 	return ret == 1 ? -ENOSPC : ret;
@@ -368,7 +422,7 @@ int balloc(struct handle *h, const struct alloc_req *req, uint64_t *ret_pblk, ui
 	if (ret)
 		return ret;
 	if (req->inode->resv && !(req->flags & (ALLOC_META | ALLOC_EXACT)))
-		req->inode->resv->lblk_next = req->lblk + q.count;
+		req->inode->resv->lblk_next = MAX(req->inode->resv->lblk_next, req->lblk + q.count);
 	atomic_fetch_add(&s->allocs, 1);
 	atomic_fetch_add(&s->alloc_blocks, q.count);
 	busy_shed(s);

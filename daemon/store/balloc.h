@@ -27,13 +27,27 @@ struct alloc_state {
 	_Atomic uint32_t shed_hand;	 /* [atomic] next group whose map may go */
 };
 
-/* Blocks an inode will be given next. Belongs to the inode; the window to its group. */
-struct resv {
+/*
+ * Windows of an inode: one for what its stream writes next, the others for gaps that
+ * writes left which overtook their predecessors.
+ */
+#define RESV_WINDOWS 8
+/* So far ahead of its stream, in blocks, a write of at least so many has overtaken others. */
+#define RESV_SKIP_MAX 2048
+#define RESV_SKIP_RUN_MIN 16
+
+/* Blocks kept for a run of a file. Belongs to the inode; the blocks to their group. */
+struct resv_window {
 	struct list link;   /* [group lock] in the group's list while len > 0 */
 	uint32_t group;	    /* [inode lock, exclusive] */
 	uint32_t first;	    /* [group lock] bit in the group */
-	uint32_t len;	    /* [group lock] 0: used up or taken away */
-	uint32_t window;    /* [inode lock, exclusive] size of the last window asked for */
+	uint32_t len;	    /* [group lock] end - lblk, or 0: used up or taken away */
+	uint32_t lblk, end; /* [inode lock, exclusive] what of the file they are for */
+};
+
+struct resv {
+	struct resv_window windows[RESV_WINDOWS];
+	uint32_t size;	    /* [inode lock, exclusive] of the last window asked for */
 	uint32_t lblk_next; /* [inode lock, exclusive] writes that go on here are a stream */
 };
 
@@ -65,12 +79,24 @@ void busy_shed(struct store *s);
 
 /* resv.c */
 
-/* Take away @r's window. Caller holds the lock of r->group. */
-void resv_drop_locked(struct store *s, struct resv *r);
-/* Give @r the window [first, first + len), whose bits are free. Caller holds group @g's lock. */
-void resv_set_locked(struct store *s, struct resv *r, uint32_t g, struct bit_run window);
-/* The first @count blocks of the window become allocated: they stay busy. Caller holds the lock. */
-void resv_consume_locked(struct store *s, struct resv *r, uint32_t count);
+MUST_USE struct resv *resv_new(void);
+/* Take the window away; it is empty for its owner, too. Locks its group. */
+void resv_drop(struct store *s, struct resv_window *w);
+void resv_drop_all(struct store *s, struct resv *r);
+/* The empty window becomes the run of free blocks @run of group @g, for @lblk on. Caller holds the lock of @g. */
+void resv_set_locked(struct store *s, struct resv_window *w, uint32_t g, struct bit_run run,
+		     uint32_t lblk);
+/*
+ * @count blocks of the window from @skip on become allocated: they stay busy. What lies
+ * behind them goes to the empty window @tail if there is something before them. Caller
+ * holds the lock of w->group.
+ */
+void resv_consume_locked(struct store *s, struct resv_window *w, uint32_t skip, uint32_t count,
+			 struct resv_window *tail);
+/* An empty window other than @avoid; the shortest gives way. */
+struct resv_window *resv_spare(struct store *s, struct resv *r, const struct resv_window *avoid);
+/* The end of what @r has set aside or been given: where its stream goes on. */
+uint32_t resv_head(const struct resv *r);
 /* Take all windows of all inodes away. True if there was one. No group lock held. */
 bool resv_reclaim(struct store *s);
 

@@ -383,6 +383,61 @@ TEST(test_failed_write__maps_nothing)
 	file_close(&f);
 }
 
+/* ---- streams -------------------------------------------------------------- */
+
+#define CHUNK (1u << 20)
+
+static uint32_t count_extents(struct inode *i, uint32_t end)
+{
+	uint64_t next = 0;
+	uint32_t n = 0;
+
+	for (uint32_t lblk = 0; lblk < end;) {
+		struct map_run run;
+
+		CHECK_OK(map_lookup(i, lblk, end - lblk, &run));
+		CHECK_EQ(run.flags, 0);
+		n += run.pblk != next;
+		next = run.pblk + run.count;
+		lblk += run.count;
+	}
+	return n;
+}
+
+/* A file written from its beginning to its end, but each piece comes less than @reach places early or late. */
+static uint32_t disordered_stream(uint32_t chunks, uint32_t reach)
+{
+	static uint64_t order[1024];
+	struct file f;
+	uint32_t n;
+
+	for (n = 0; n < chunks; n++) {
+		uint64_t key = (n + test_random_below(reach)) << 32 | n;
+		uint32_t at = n;
+
+		for (; at > 0 && order[at - 1] > key; at--)
+			order[at] = order[at - 1];
+		order[at] = key;
+	}
+	file_open(&f, "-b 4096", "3G");
+	for (n = 0; n < chunks; n++)
+		CHECK_EQ(put(&f, (uint32_t)order[n] * (uint64_t)CHUNK, CHUNK, 7), CHUNK);
+	n = count_extents(f.i, chunks * (CHUNK / 4096));
+	file_close(&f);
+	return n;
+}
+
+TEST(test_stream__stays_together_when_writes_overtake_each_other)
+{
+	for (uint32_t reach = 1; reach <= 8; reach++) {
+		uint32_t n = disordered_stream(1024, reach);
+
+		printf("pieces of 1 MiB, less than %u places early or late: %u extents\n", reach,
+		       n);
+		CHECK_LE(n, 9);
+	}
+}
+
 /* ---- threads -------------------------------------------------------------- */
 
 #define THREADS 4
