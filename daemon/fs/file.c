@@ -259,39 +259,22 @@ static int write_locked(struct fs *fs, const struct fs_ctx *ctx, struct writing 
 }
 
 /*
- * The kernel writes a stream back in order, but large requests overtake each other between
- * our threads, and blocks allocated out of order scatter the file. So a large one that leaves
- * a gap behind the end gives the one before it a moment to arrive: at most
- * EARLY_TRIES_MAX * EARLY_PAUSE_NS, for nothing forbids a file with a hole there.
+ * Large requests of the page cache's are pieces of a stream, which the kernel sends in
+ * order; they overtake each other while our threads fetch them. So they go in turn, and
+ * one that leaves a gap behind the end gives the one before it a moment to arrive: but
+ * EARLY_WAIT_NS in all, for nothing forbids a file with a hole there.
  */
-#define EARLY_LEN_MIN (128u << 10)
+#define TURN_LEN_MIN (64u << 10)
 #define EARLY_GAP_MAX (16u << 20)
-#define EARLY_TRIES_MAX 50
-#define EARLY_PAUSE_NS 100000L
+#define EARLY_WAIT_NS 5000000
 
 static bool write_is_early(const struct writing *w, const struct inode *i)
 {
-	return w->from_cache && w->left >= EARLY_LEN_MIN && i->size > 0 && w->off > i->size &&
-	       w->off - i->size <= EARLY_GAP_MAX;
+	return w->off > i->size && w->off - i->size <= EARLY_GAP_MAX;
 }
 
-/* node_get_write(), in the stream's order where that can be had. */
-static int write_get_node(struct fs *fs, const struct fs_ctx *ctx, const struct writing *w,
-			  struct inode **ret_inode)
-{
-	const struct timespec pause = { .tv_nsec = EARLY_PAUSE_NS };
-	int error;
-
-	for (int tries = 0;; tries++) {
-		error = node_get_write(fs, ctx, w->req->nodeid, ret_inode);
-		if (error || tries == EARLY_TRIES_MAX || !write_is_early(w, *ret_inode))
-			return error;
-		node_put_write(*ret_inode);
-		(void)nanosleep(&pause, NULL); /* woken early: only looks sooner */
-	}
-}
-
-static int write_once(struct fs *fs, const struct fs_ctx *ctx, struct writing *w)
+/* -EAGAIN: it is early, and @can_wait. */
+static int write_once(struct fs *fs, const struct fs_ctx *ctx, struct writing *w, bool can_wait)
 {
 	struct inode *i;
 	int error;
@@ -299,15 +282,40 @@ static int write_once(struct fs *fs, const struct fs_ctx *ctx, struct writing *w
 	error = fs_begin(fs, ctx);
 	if (error)
 		return error;
-	error = write_get_node(fs, ctx, w, &i);
+	error = node_get_write(fs, ctx, w->req->nodeid, &i);
 	if (!error) {
-		error = write_locked(fs, ctx, w, i);
+		if (can_wait && write_is_early(w, i))
+			error = -EAGAIN;
+		else
+			error = write_locked(fs, ctx, w, i);
 		w->sync_attr = i->flags & EXT4_SYNC_FL;
 		w->tid = w->req->flags & FS_WRITE_SYNC || w->sync_attr ? i->sync_tid :
 									 i->datasync_tid;
 		node_put_write(i);
 	}
 	fs_end(fs);
+	return error;
+}
+
+static int write_in_turn(struct fs *fs, const struct fs_ctx *ctx, struct writing *w)
+{
+	bool can_wait = true;
+	struct timespec until;
+	struct turn turn;
+	int error;
+
+	if (!w->from_cache || w->left < TURN_LEN_MIN)
+		return write_once(fs, ctx, w, false);
+	(void)clock_gettime(CLOCK_MONOTONIC, &until); /* that clock cannot fail */
+	until.tv_nsec += EARLY_WAIT_NS;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_nsec -= 1000000000;
+		until.tv_sec++;
+	}
+	turn_take(&fs->writes, &turn, w->req->nodeid, w->off);
+	while ((error = write_once(fs, ctx, w, can_wait)) == -EAGAIN && can_wait)
+		can_wait = turn_yield(&fs->writes, &turn, &until);
+	turn_pass(&fs->writes, &turn);
 	return error;
 }
 
@@ -332,7 +340,7 @@ ssize_t fs_write(struct fs *fs, const struct fs_ctx *ctx, const struct fs_write 
 	w.iovcnt = req->iovcnt;
 	memcpy(w.iov, req->iov, (size_t)req->iovcnt * sizeof(*w.iov));
 	do {
-		error = write_once(fs, ctx, &w);
+		error = write_in_turn(fs, ctx, &w);
 	} while (error == -ENOSPC && fs_make_room(fs, &tries));
 	free(many);
 	if (error && (w.from_cache || !w.done))

@@ -115,6 +115,41 @@ struct lock_table {
 	_Atomic uint64_t locks, waiters; /* [atomic] */
 };
 
+/* turns.c: threads that come with pieces of the same file go in the order of the pieces */
+
+#define TURN_QUEUES 64
+/* So many may go before one that came earlier. */
+#define TURN_OVERTAKEN_MAX 64
+
+struct turn_queue {
+	struct mutex lock;   /* LOCK_LEAF */
+	struct list waiting; /* [lock] struct turn; of each file, in the order of their turns */
+	uint32_t in_vain;    /* [lock] how often in sequence nobody came who was let go first */
+};
+
+struct turns {
+	struct turn_queue queues[TURN_QUEUES];
+};
+
+/* One thread's, from turn_take() to turn_pass(). */
+struct turn {
+	struct list link; /* [queue's lock] */
+	struct cond come;
+	uint32_t overtaken; /* [queue's lock] */
+	uint64_t nodeid, off;
+};
+
+void turns_init(struct turns *t);
+/* Returns when it is this thread's turn for the file @nodeid. Nothing held. */
+void turn_take(struct turns *t, struct turn *turn, uint64_t nodeid, uint64_t off);
+/*
+ * Somebody with an earlier piece may be on the way: lets it go first. True if one did;
+ * false at @until (CLOCK_MONOTONIC), or at once where nobody came the last times: holes
+ * are holes. It is this thread's turn again.
+ */
+bool turn_yield(struct turns *t, struct turn *turn, const struct timespec *until);
+void turn_pass(struct turns *t, struct turn *turn);
+
 struct fs {
 	struct store *store;   /* [written once] owned */
 	struct inval_bus *bus; /* [written once] */
@@ -128,6 +163,7 @@ struct fs {
 	_Atomic uint64_t frees_synced;	   /* [atomic] store->frees when last committed for room */
 	struct reaper reaper;
 	struct lock_table locks;
+	struct turns writes; /* large ones from the kernel's page cache */
 };
 
 struct now {

@@ -130,6 +130,7 @@ int fs_open_store(struct store *store, struct inval_bus *bus, const struct fs_op
 	fs->bus = bus;
 	fs->opts = *opts;
 	gate_init(&fs->gate);
+	turns_init(&fs->writes);
 	mutex_init(&fs->rename_lock, LOCK_RENAME);
 	mutex_init(&fs->session_lock, LOCK_SESSION);
 	for (uint32_t i = 0; i < FS_SESSIONS_MAX; i++)
