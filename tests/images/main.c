@@ -159,7 +159,7 @@ static void options(struct run *r, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct run r = { .word = "", .parts = 1 };
+	static struct run r = { .word = "", .parts = 1 }; /* until the program ends */
 	const char *command = argc > 1 ? argv[1] : "";
 
 	if (argc < 3)

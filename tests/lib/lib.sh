@@ -238,12 +238,20 @@ kmount() {
 	MOUNTS+=("kernel $dir")
 }
 
-# kumount DIR
+# backing_file DEVICE: what a loop device stands for; nothing if it is free, or no loop device
+backing_file() { cat "/sys/block/${1#/dev/}/loop/backing_file" 2>/dev/null || :; }
+backing_file_is() { [ "$(backing_file "$1")" = "$2" ]; }
+
+# kumount DIR: returns when the kernel is done with the image, which another's copy of the mounts may hold for a moment.
 kumount() {
-	local dir
+	local dir device image
 	dir=$(absolute "$1")
+	device=$(findmnt -n -o SOURCE "$dir")
+	image=$(backing_file "$device")
 	umount "$dir"
 	forget_mount "$dir"
+	[ -z "$image" ] || eventually "$RELEASE_SECONDS_MAX" eval '! backing_file_is "$device" "$image"' ||
+		fail "something keeps $image mounted"
 }
 
 # sync_mounts: what was mounted here is written back, and nothing else: sync(2) waits for every filesystem of the

@@ -348,7 +348,7 @@ static void write_transactions(struct image *im, const char *list, uint32_t coun
 struct filler {
 	struct image *im;
 	struct log *log;
-	const struct target *targets;
+	struct target *targets;
 	uint32_t target, targets_count;
 	uint32_t lblk, sequence;
 	uint8_t *block, *descriptor;
@@ -448,6 +448,9 @@ static void fill(struct image *im, const char *list)
 	set_needs_recovery(im);
 	printf("copies %u blocks %u\n", copies, im->log_blocks);
 	log_close(f.log);
+	free(f.descriptor);
+	free(f.block);
+	free(f.targets);
 }
 
 static void recover(struct image *im)

@@ -292,6 +292,8 @@ TEST(test_fsync__fails_when_the_journal_was_aborted)
 	CHECK_ERR(fs_fsync(f.fs, &f.ctx, id, true), -EIO);
 	CHECK_ERR(fs_syncfs(f.fs), -EIO);
 	fixture_crash(&f);
+	fixture_mount(&f);
+	fixture_close(&f);
 }
 
 /* Corruption stops further changes; what was written before it can still be made durable. */
@@ -315,6 +317,7 @@ TEST(test_fsync__keeps_its_promise_after_errors_remount_ro)
 	CHECK_EQ(read_node(&f, look(&f, "/f"), got, sizeof(got), 0), 5);
 	CHECK_MEM_EQ(got, "hello", 5);
 	fixture_unmount(&f);
+	inval_free(f.bus);
 }
 
 TEST(test_confined_session__uses_only_what_it_was_given)
