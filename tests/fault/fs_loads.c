@@ -167,6 +167,23 @@ static void work_attrs(struct work *w)
 	op_unlink(w, "/old");
 }
 
+/* Values with inodes of their own, named in the inode until it is full and then in a block: all go with the file. */
+static void work_attrs_both(struct work *w)
+{
+	static uint8_t value[2500];
+	char name[16];
+
+	memset(value, 'w', sizeof(value));
+	for (uint32_t k = 0; k < 6; k++) {
+		value[0] = (uint8_t)('0' + k);
+		(void)snprintf(name, sizeof(name), "user.e%u", k);
+		do_setxattr(w, "/old", name, value, sizeof(value));
+	}
+	do_setxattr(w, "/old", "user.block", value, 400);
+	keep_file(w, "/d/kept", 1000, 5);
+	op_unlink(w, "/old");
+}
+
 /* ---- contents --------------------------------------------------------------------- */
 
 static void op_fallocate(struct work *w, uint64_t node, uint32_t mode, uint64_t off, uint64_t len)
@@ -335,6 +352,11 @@ const struct named_load fs_loads[] = {
 	{ "htree", { .mke2fs = { SMALL }, .fill = fill_some, .work = work_htree } },
 	{ "attrs",
 	  { .mke2fs = { SMALL, "-O", "ea_inode" }, .fill = fill_some, .work = work_attrs } },
+	{ "attrs-both",
+	  { .mke2fs = { SMALL, "-O", "ea_inode" },
+	    .fill = fill_some,
+	    .work = work_attrs_both,
+	    .store_opts = { .bufs_max = 8, .inodes_cached_max = 4 } } },
 	{ "attrs-128",
 	  { .mke2fs = { SMALL, "-I", "128" }, .fill = fill_some, .work = work_attrs } },
 	{ "extents", { .mke2fs = { SMALL }, .fill = fill_some, .work = work_extents } },
