@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,7 @@
 static struct test_case *tests_first;
 static struct test_case **tests_last = &tests_first;
 static char scratch_dir[PATH_MAX];
-static uint64_t random_state;
+static _Atomic uint64_t random_state;
 static uint64_t random_seed;
 
 void test_register(struct test_case *test)
@@ -148,10 +149,11 @@ const char *test_path(const char *file_name)
 	return path;
 }
 
-/* splitmix64: full period, good enough mixing for test data, one word of state. */
+/* splitmix64: full period, good enough mixing for test data, one word of state, for any thread. */
 uint64_t test_random(void)
 {
-	uint64_t z = (random_state += 0x9e3779b97f4a7c15ULL);
+	const uint64_t step = 0x9e3779b97f4a7c15ULL;
+	uint64_t z = atomic_fetch_add(&random_state, step) + step;
 
 	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
 	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;

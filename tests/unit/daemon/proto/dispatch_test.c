@@ -22,7 +22,8 @@
 
 static struct {
 	_Atomic unsigned replies;
-	unsigned dones, notes;
+	unsigned dones;
+	_Atomic unsigned notes; /* counted when the note is there */
 	int error;
 	size_t len;
 	uint8_t data[1 << 16];

@@ -447,7 +447,7 @@ struct worker {
 	struct file f;
 	struct file *all; /* THREADS of them */
 	uint32_t id;
-	uint64_t seed; /* of its own: test_random() is for one thread */
+	uint64_t seed; /* of its own: what it does does not depend on the others */
 };
 
 static uint64_t worker_random(struct worker *w, uint64_t limit)
