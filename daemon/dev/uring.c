@@ -331,17 +331,23 @@ static bool wait_parked(struct server *s)
 	struct uring *u = q->uring;
 	struct uring_req *r = s->r;
 	int parked = REQ_PARKED, err = 0;
+	bool last;
 
 	atomic_fetch_add(&u->parked, 1);
 	mutex_lock(&q->lock);
 	q->parked++;
+	last = q->parked == q->threads;
 	s->parked_node = r->req.nodeid;
 	mutex_unlock(&q->lock);
 	if (atomic_load(&q->pool.idle) <= 0)
 		err = grow_queue(q);
 	else
 		fetch_waiting(q);
-	if (err)
+	if (err && last && !is_over(u))
+		log_warn("io_uring: every thread of a queue waits, and there is no other: %s: the "
+			 "queue's requests wait, too",
+			 strerror(-err));
+	else if (err)
 		log_debug("no thread in place of a waiting one: %s", strerror(-err));
 	mutex_lock(&q->lock);
 	while (atomic_load(&r->state) == REQ_PARKED && !is_over(u))
