@@ -36,9 +36,18 @@ struct reading {
 	size_t why_size;
 };
 
+/* A mount of another test's, which it unmounts while we run. */
+static bool is_anothers(const struct mntent *m)
+{
+	if (strncmp(m->mnt_type, "fuse", 4) == 0)
+		return strcmp(m->mnt_type, "fusectl") != 0;
+	return strncmp(m->mnt_fsname, "/dev/loop", 9) == 0 && strcmp(m->mnt_dir, "/") != 0;
+}
+
 /*
- * A namespace of its own begins with a copy of every mount, and a copy keeps a FUSE daemon alive
- * whose mount was unmounted outside. They are let go here, last first.
+ * A namespace of its own begins with a copy of every mount, and a copy keeps what was
+ * unmounted outside: a FUSE daemon, a loop device with its image. They are let go here,
+ * last first.
  */
 static void let_go_of_others(void)
 {
@@ -50,8 +59,7 @@ static void let_go_of_others(void)
 	if (!mounts)
 		return;
 	while (count < MOUNTS_MAX && (entry = getmntent(mounts)))
-		if (strncmp(entry->mnt_type, "fuse", 4) == 0 &&
-		    strcmp(entry->mnt_type, "fusectl") != 0)
+		if (is_anothers(entry))
 			(void)snprintf(dirs[count++], PATH_MAX, "%s", entry->mnt_dir);
 	(void)endmntent(mounts);
 	while (count > 0)
