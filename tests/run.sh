@@ -21,6 +21,9 @@ TIMEOUT_DEFAULT=120
 # Unit programs take under a second; sanitizers and a busy machine stretch that.
 TIMEOUT_UNIT=300
 if grep -qs -e --coverage "$BUILD/flags.stamp"; then TIMEOUT_UNIT=600; fi # not optimised
+# Sanitizers slow the tools of the scripts, too.
+STRETCH=1
+if grep -qs fsanitize=thread "$BUILD/flags.stamp"; then STRETCH=4; elif grep -qs fsanitize= "$BUILD/flags.stamp"; then STRETCH=2; fi
 FILTER=${T:-}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 # The thread sanitizer of gcc 12 cannot place its shadow under the larger address randomisation of newer kernels.
@@ -55,7 +58,7 @@ add_scripts() { # FOLDER COMMAND…
 	for script in tests/"$folder"/[0-9]*.sh; do
 		[ -e "$script" ] || continue
 		limit=$(sed -n 's/^# timeout: *\([0-9][0-9]*\) *$/\1/p' "$script" | head -n 1)
-		add "$folder/$(basename "$script" .sh)" "${limit:-$TIMEOUT_DEFAULT}" "$* $script"
+		add "$folder/$(basename "$script" .sh)" "$((${limit:-$TIMEOUT_DEFAULT} * STRETCH))" "$* $script"
 	done
 }
 
