@@ -101,6 +101,11 @@ struct uring {
 	unsigned opened, failed; /* [lock] first threads of the queues */
 	int error;		 /* [lock] of the first that failed */
 	_Atomic bool quit;	 /* [atomic] */
+	/*
+	 * LOCK_LEAF: rings are mapped and unmapped under it. liburing does that past libc, and
+	 * the thread sanitizer has to see that who gets an address again comes after.
+	 */
+	struct mutex mapping;
 	_Atomic uint32_t threads, parked;
 	_Atomic uint64_t fetches; /* [atomic] numbers them */
 };
@@ -310,8 +315,11 @@ static int server_open(struct server *s)
 	s->r->owner = s;
 	s->r->queue = s->queue;
 	err = uring_entry_map(&s->r->entry, DEV_PAYLOAD_SIZE);
-	if (!err)
+	if (!err) {
+		mutex_lock(&u->mapping);
 		err = io_uring_queue_init_params(RING_SIZE, &s->ring, &params);
+		mutex_unlock(&u->mapping);
+	}
 	if (err) {
 		req_free(s->r);
 		s->r = NULL;
@@ -454,8 +462,11 @@ static void *server_thread(void *arg)
 		server_loop(s);
 	else if (err)
 		log_debug("io_uring: no ring: %s", strerror(-err));
-	if (opened)
+	if (opened) {
+		mutex_lock(&u->mapping);
 		io_uring_queue_exit(&s->ring);
+		mutex_unlock(&u->mapping);
+	}
 	req_free(s->r);
 	s->r = NULL;
 	mutex_lock(&s->queue->lock);
@@ -643,6 +654,7 @@ int uring_new(struct dev *d, uint32_t threads_max, struct uring **ret_uring, cha
 	u->threads_max = threads_max ? threads_max : THREADS_DEFAULT;
 	u->queue_count = cpus;
 	mutex_init(&u->lock, LOCK_LEAF);
+	mutex_init(&u->mapping, LOCK_LEAF);
 	cond_init(&u->changed);
 	err = check_processors(u, why, why_len);
 	if (err) {
