@@ -10,7 +10,8 @@
  * (1) A block without a saved copy and without its bit in "skip" has not changed since
  *     the moment: every change goes through view_keep() first, under the shard's lock.
  * (2) So a reader that holds the shard's lock and finds no copy may take the bytes of
- *     the cached buffer: whoever is about to change them waits for the lock.
+ *     the cached buffer: whoever is about to change them waits for the lock. Where there
+ *     was no room for a copy the view is lost, and nobody reads on.
  * (3) A buffer that the journal does not hold equals the medium (cache.h). Held or not
  *     is looked at before the medium is read, and copies are looked for afterwards: a
  *     block that was not held then and has no copy now was on the medium all the time.
@@ -131,10 +132,11 @@ static void keep(struct journal_view *v, uint64_t pblk, const struct buf *known)
 {
 	struct view_shard *sh = shard_of(v, pblk);
 
-	if (pblk >= v->blocks || skipped(v, pblk) || atomic_load(&v->lost))
+	if (pblk >= v->blocks || skipped(v, pblk))
 		return;
 	mutex_lock(&sh->lock);
-	if (!find(sh, pblk) && !skipped(v, pblk) && save(v, sh, pblk, known))
+	if (!atomic_load(&v->lost) && !find(sh, pblk) && !skipped(v, pblk) &&
+	    save(v, sh, pblk, known))
 		atomic_store(&v->lost, true);
 	mutex_unlock(&sh->lock);
 }
@@ -311,7 +313,7 @@ static struct buf *held_buf(struct journal_view *v, uint64_t pblk)
 	return NULL;
 }
 
-/* True: @data is the block, or NULL was given and it is not on the medium. */
+/* True: @data is the block, or was NULL and it is not on the medium; or the view is lost. */
 static bool read_memory(struct journal_view *v, uint64_t pblk, uint8_t *data)
 {
 	struct view_shard *sh = shard_of(v, pblk);
@@ -319,6 +321,11 @@ static bool read_memory(struct journal_view *v, uint64_t pblk, uint8_t *data)
 	struct buf *b = NULL;
 
 	mutex_lock(&sh->lock);
+	/* Once it is, buffers change without a copy, behind this lock. */
+	if (atomic_load(&v->lost)) {
+		mutex_unlock(&sh->lock);
+		return true;
+	}
 	c = find(sh, pblk);
 	if (!c)
 		b = held_buf(v, pblk);
