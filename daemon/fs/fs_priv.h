@@ -136,6 +136,7 @@ struct turn {
 	struct list link; /* [queue's lock] */
 	struct cond come;
 	uint32_t overtaken; /* [queue's lock] */
+	bool preceded;	    /* [queue's lock] somebody else has passed on to this one */
 	uint64_t nodeid, off;
 };
 
@@ -143,9 +144,9 @@ void turns_init(struct turns *t);
 /* Returns when it is this thread's turn for the file @nodeid. Nothing held. */
 void turn_take(struct turns *t, struct turn *turn, uint64_t nodeid, uint64_t off);
 /*
- * Somebody with an earlier piece may be on the way: lets it go first. True if one did;
- * false at @until (CLOCK_MONOTONIC), or at once where nobody came the last times: holes
- * are holes. It is this thread's turn again.
+ * Somebody with an earlier piece may be on the way: lets it go first. True if one did, now
+ * or since it became this thread's turn; false at @until (CLOCK_MONOTONIC), or at once
+ * where nobody came the last times: holes are holes. It is this thread's turn again.
  */
 bool turn_yield(struct turns *t, struct turn *turn, const struct timespec *until);
 void turn_pass(struct turns *t, struct turn *turn);

@@ -67,6 +67,7 @@ void turn_take(struct turns *t, struct turn *turn, uint64_t nodeid, uint64_t off
 	enqueue(q, turn);
 	while (first_of(q, q->waiting.next, nodeid) != turn)
 		cond_wait(&turn->come, &q->lock);
+	turn->preceded = false;
 	mutex_unlock(&q->lock);
 }
 
@@ -82,9 +83,13 @@ bool turn_yield(struct turns *t, struct turn *turn, const struct timespec *until
 	bool came;
 
 	mutex_lock(&q->lock);
-	came = is_worth_waiting(q) && cond_wait_until(&turn->come, &q->lock, until);
-	for (; first_of(q, q->waiting.next, turn->nodeid) != turn; came = true)
+	if (!turn->preceded && first_of(q, q->waiting.next, turn->nodeid) == turn &&
+	    is_worth_waiting(q))
+		(void)cond_wait_until(&turn->come, &q->lock, until); /* seen below */
+	while (first_of(q, q->waiting.next, turn->nodeid) != turn)
 		cond_wait(&turn->come, &q->lock);
+	came = turn->preceded;
+	turn->preceded = false;
 	q->in_vain = came ? 0 : q->in_vain + 1;
 	mutex_unlock(&q->lock);
 	return came;
@@ -98,7 +103,9 @@ void turn_pass(struct turns *t, struct turn *turn)
 	mutex_lock(&q->lock);
 	next = first_of(q, turn->link.next, turn->nodeid);
 	list_del(&turn->link);
-	if (next)
+	if (next) {
+		next->preceded = true;
 		cond_wake_one(&next->come);
+	}
 	mutex_unlock(&q->lock);
 }
