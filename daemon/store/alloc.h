@@ -87,6 +87,8 @@ bool balloc_may_use_reserved(const struct store *s, uint32_t uid, uint32_t gid, 
 /* ialloc.c */
 MUST_USE int ialloc(struct handle *h, struct inode *dir, bool is_dir, uint32_t *ret_ino);
 MUST_USE int ialloc_free(struct handle *h, struct store *s, uint32_t ino, bool is_dir);
+/* As balloc_free_prepare(), for the number that ialloc_free() will give back. */
+MUST_USE int ialloc_free_prepare(struct handle *h, struct store *s, uint32_t ino);
 /* Is the number marked used in its bitmap (NFS handles, lookup of corrupt names)? */
 MUST_USE int ialloc_in_use(struct store *s, uint32_t ino, bool *ret_used);
 

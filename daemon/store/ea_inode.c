@@ -202,6 +202,11 @@ static int ea_free(struct handle *h, struct inode *ea)
 {
 	int err = map_remove(h, ea, 0, LBLK_END - 1);
 
+	/* Slot and bitmap join first: once it is no orphan nobody would try again. */
+	if (err == 0)
+		err = inode_write(h, ea);
+	if (err == 0)
+		err = ialloc_free_prepare(h, ea->store, ea->ino);
 	if (err == 0)
 		err = orphan_del(h, ea);
 	if (err == 0)

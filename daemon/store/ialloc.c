@@ -296,6 +296,26 @@ int ialloc_free(struct handle *h, struct store *s, uint32_t ino, bool is_dir)
 	return ret == -EUCLEAN || ret == -EBADMSG ? 0 : ret;
 }
 
+int ialloc_free_prepare(struct handle *h, struct store *s, uint32_t ino)
+{
+	uint32_t g = (ino - 1) / s->inodes_per_group;
+	struct group *grp;
+	struct buf *bitmap;
+	int ret = 0;
+
+	if (ino < s->first_ino || ino > s->inodes_count)
+		return 0; /* ialloc_free() reports it */
+	grp = &s->groups[g];
+	rwlock_write(&grp->lock);
+	if (!atomic_load(&grp->corrupt_inodes)) {
+		ret = group_change_begin(s, h, g, BITMAP_INODES, &bitmap);
+		if (!ret)
+			buf_put(bitmap);
+	}
+	rwlock_unwrite(&grp->lock);
+	return ret == -EUCLEAN || ret == -EBADMSG ? 0 : ret;
+}
+
 int ialloc_in_use(struct store *s, uint32_t ino, bool *ret_used)
 {
 	uint32_t g;

@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "daemon/base/check.h"
+#include "daemon/store/alloc.h"
 #include "daemon/store/xattr_impl.h"
 
 /* Larger values go to an inode of their own at once: beside them a block holds little. */
@@ -741,7 +742,7 @@ static int delete_prepare(struct handle *h, struct inode *i, const struct xattrs
 			  struct doomed *d)
 {
 	uint32_t count = x->in.count + x->out.count, want = CREDITS_XATTR + CREDITS_EA_DROP * count;
-	int ret;
+	int ret = 0;
 
 	d->v = calloc(2 * count + 1, sizeof(*d->v));
 	if (!d->v)
@@ -756,10 +757,12 @@ static int delete_prepare(struct handle *h, struct inode *i, const struct xattrs
 			return err;
 		d->held_count++;
 	}
-	if (h->credits >= want)
-		return 0;
-	ret = journal_extend(h, MIN(want, journal_credits_max(h->journal)));
-	return ret < 0 ? ret : 0;
+	if (h->credits < want)
+		ret = journal_extend(h, MIN(want, journal_credits_max(h->journal)));
+	if (ret < 0)
+		return ret;
+	/* Failing later, freeing the block would leave values that the inode no longer names. */
+	return i->file_acl ? balloc_free_prepare(h, i->store, i->file_acl) : 0;
 }
 
 /*

@@ -13,6 +13,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/journal/journal_priv.h"
+#include "daemon/store/alloc.h"
 #include "daemon/store/dir_block.h"
 #include "daemon/store/xattr_impl.h"
 #include "tests/lib/test.h"
@@ -716,4 +717,96 @@ TEST(test_acl_set_wire__without_memory_changes_nothing)
 	img_put(root);
 	img_close(&m);
 	img_fsck(&m);
+}
+
+/* ---- deleting ------------------------------------------------------------------ */
+
+/* Two values in inodes of their own, one named in the inode and one in the block. */
+static void make_doomed(struct img *m)
+{
+	static const char *const names[] = { "user.in", "user.fill", "user.out" };
+	static const size_t lens[] = { 2500, 50, 2000 };
+	struct inode *root, *i;
+	struct handle h;
+
+	img_make(m, "-b 1024 -I 256 -O ea_inode", "4M");
+	img_open(m);
+	root = img_root(m);
+	i = img_create(m, root, "f", 0100644);
+	img_start(m, &h);
+	for (uint32_t k = 0; k < 3; k++) {
+		struct xattr_set x = { .name = names[k], .value = value, .len = lens[k] };
+
+		CHECK_OK(xattr_set(&h, i, &x));
+		CHECK_OK(inode_write(&h, i));
+	}
+	img_stop(&h);
+	CHECK_NE(i->file_acl, 0);
+	v_ino = i->ino;
+	img_put(i);
+	img_put(root);
+	img_close(m);
+	raw_read(m, image, IMAGE_LEN, 0);
+}
+
+static struct inode *unlink_doomed(struct img *m)
+{
+	struct inode *root = img_root(m), *i = open_inode(m, v_ino);
+	struct handle h;
+
+	img_start(m, &h);
+	CHECK_OK(dir_remove(&h, root, &(struct dir_name){ "f", 1 }));
+	CHECK_OK(inode_write_data(&h, root));
+	i->links = 0;
+	CHECK_OK(orphan_add(&h, i));
+	CHECK_OK(inode_write(&h, i));
+	img_stop(&h);
+	img_put(root);
+	return i;
+}
+
+/* A deletion that fails is tried again later (fs): then nothing of the file may be left over. */
+static bool delete_twice(struct img *m, uint32_t n, uint32_t *again)
+{
+	struct inode *i;
+	bool fired;
+	int ret;
+
+	raw_write(m, image, IMAGE_LEN, 0);
+	img_open(m);
+	i = unlink_doomed(m);
+	arm(REFUSE_MEMORY, n);
+	ret = inode_delete_try(i);
+	fired = disarm(REFUSE_MEMORY);
+	CHECK(fired || !ret);
+	if (journal_error(m->s->journal)) {
+		img_put(i);
+		store_destroy(m->s); /* e2fsck's now: tests/fault */
+		return fired;
+	}
+	if (ret) {
+		CHECK_EQ(ret, -ENOMEM);
+		++*again;
+		CHECK_OK(inode_delete_try(i));
+	}
+	img_put(i);
+	img_close(m);
+	/* A value that could not be freed is an orphan until the next mount. */
+	img_open(m);
+	CHECK_OK(store_orphan_cleanup(m->s, &(uint32_t){ 0 }));
+	img_close(m);
+	img_fsck(m);
+	return fired;
+}
+
+/* Freeing the block failed after the inode had forgotten its values: nothing named them any more. */
+TEST(test_inode_delete__refused_and_tried_again_leaves_no_value_behind)
+{
+	uint32_t n = 0, again = 0;
+	struct img m;
+
+	make_doomed(&m);
+	while (KINDS > 1 && delete_twice(&m, n, &again))
+		CHECK_LT(++n, POINTS_MAX);
+	CHECK(again > 2 || KINDS == 1);
 }
