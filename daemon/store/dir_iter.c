@@ -206,7 +206,9 @@ static int batch_add(struct iter *it, struct batch *b, const struct dir_area *a,
 
 				if (err)
 					return err;
-				b->e[b->count++] = e;
+				/* Beyond what was just dropped: emitted, it would hide that. */
+				if (!b->truncated || e.key <= b->key_max)
+					b->e[b->count++] = e;
 			}
 		}
 		off += dirent_rec_len(de);

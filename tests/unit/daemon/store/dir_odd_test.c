@@ -54,7 +54,7 @@ static int add(struct fix *f, struct dir_name n)
 static void make(struct fix *f, const char *options, const char *tune)
 {
 	log_set_level(LOG_LEVEL_OFF);
-	img_make(&f->m, options, "8M");
+	img_make(&f->m, options, strstr(options, "-b 65536") ? "256M" : "8M");
 	if (tune)
 		img_tune(&f->m, tune);
 }
@@ -444,6 +444,45 @@ TEST(test_dir_add__empty_leaf_is_taken_for_a_node_only_if_it_is_one)
 }
 
 /* ---- hashes ------------------------------------------------------------------------- */
+
+/* More names than are sorted at a time, in leaves that all say they continue the last one's hash. */
+TEST(test_dir_iterate__leaves_that_all_continue_one_hash)
+{
+	uint32_t count;
+	struct buf *b;
+	struct fix f;
+
+	make(&f, "-b 4096 -O ^metadata_csum", NULL);
+	start(&f, NAMES_MAX, 0);
+	CHECK_OK(dir_block_read(f.dir, 0, DIR_INDEX, &b));
+	count = le16_to_cpu(((struct dx_countlimit *)(b->data + dir_index_off(0)))->count);
+	CHECK_GT(count, 8);
+	for (uint32_t k = 1; k < count; k++)
+		((struct dx_entry *)(b->data + dir_index_off(0)))[k].hash.raw |= cpu_to_le32(1).raw;
+	buf_put(b);
+	for (uint32_t id = 0; id < f.names; id++)
+		CHECK_OK(look(&f, id));
+	check_all_listed_once(&f);
+	img_put(f.file);
+	img_put(f.dir);
+	img_put(f.root);
+	img_close(&f.m);
+}
+
+/* One name too many was listed before those that had been dropped for room, which never came. */
+TEST(test_dir_iterate__more_names_in_a_block_than_are_sorted_at_a_time)
+{
+	struct fix f;
+
+	make(&f, "-b 65536 -O ^resize_inode -J size=64", NULL);
+	start(&f, 2500, 0);
+	CHECK_EQ(f.dir->size, 65536);
+	check_all_listed_once(&f);
+	while (f.names < NAMES_MAX)
+		CHECK_OK(add(&f, name_of(&f, f.names++)));
+	check_all_listed_once(&f);
+	stop(&f);
+}
 
 /* The superblock says that names were hashed as unsigned characters: e2fsck looks at each hash. */
 static void check_unsigned(const char *algorithm)
