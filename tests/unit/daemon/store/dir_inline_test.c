@@ -7,6 +7,7 @@
 #include "daemon/base/log.h"
 #include "daemon/store/dir_block.h"
 #include "daemon/store/xattr.h"
+#include "daemon/store/xattr_ibody.h"
 #include "tests/lib/test.h"
 #include "tests/unit/daemon/store/img.h"
 
@@ -124,5 +125,129 @@ TEST(test_dir_inline__impossible_parents_are_corruption)
 	CHECK_OK(dir_inline_parent(f.dir, &parent));
 	CHECK_EQ(parent, f.root->ino);
 	CHECK_EQ(atomic_exchange(&f.m.s->corruptions, 0), 2);
+	fix_end(&f);
+}
+
+static int list_none(void *arg, const struct dir_entry *e)
+{
+	(void)arg;
+	return e->name[0] == '.' ? 0 : -EBADE; /* the dots are no entries of the chain */
+}
+
+/* Nothing is found, nothing is absent, nothing is changed. */
+static void check_refused(struct fix *f, const char *name)
+{
+	struct dir_name n = { name, (uint32_t)strlen(name) };
+	uint8_t i_block[sizeof(f->dir->i_block)];
+	uint64_t size = f->dir->size;
+	struct handle h;
+	bool empty;
+
+	memcpy(i_block, f->dir->i_block, sizeof(i_block));
+	CHECK_ERR(look(f, name), -EUCLEAN);
+	CHECK_ERR(look(f, "absent"), -EUCLEAN);
+	CHECK_ERR(add(f, "new"), -EUCLEAN);
+	CHECK_ERR(dir_is_empty(f->dir, &empty), -EUCLEAN);
+	CHECK_ERR(dir_iterate(f->dir, 2, list_none, NULL), -EUCLEAN);
+	img_start(&f->m, &h);
+	CHECK_ERR(dir_remove(&h, f->dir, &n), -EUCLEAN);
+	CHECK_ERR(dir_replace(&h, f->dir, &n, f->root->ino, EXT4_FT_DIR), -EUCLEAN);
+	CHECK_ERR(dir_inline_convert(&h, f->dir), -EUCLEAN);
+	img_stop(&h);
+	CHECK_MEM_EQ(f->dir->i_block, i_block, sizeof(i_block));
+	CHECK_EQ(f->dir->size, size);
+	CHECK(f->dir->flags & EXT4_INLINE_DATA_FL);
+	CHECK_EQ(atomic_exchange(&f->m.s->corruptions, 0), 8);
+}
+
+TEST(test_dir_inline__broken_chains_refuse_every_change)
+{
+	static const uint8_t broken[12] = { 1, 0, 0, 0, 7 }; /* a record of 7 bytes */
+	uint8_t whole[200], old;
+	struct handle h;
+	struct fix f;
+	ssize_t len;
+
+	log_set_level(LOG_LEVEL_OFF);
+	fix_start(&f);
+	for (char name[] = "name-a"; f.dir->size == sizeof(f.dir->i_block); name[5]++)
+		CHECK_OK(add(&f, name));
+	len = xattr_ibody_data_get(f.dir, whole, sizeof(whole));
+	CHECK_GT(len, 0);
+	old = f.dir->i_block[4 + 4];
+	f.dir->i_block[4 + 4] = 7;
+	check_refused(&f, "name-a");
+	f.dir->i_block[4 + 4] = old;
+	CHECK_OK(look(&f, "name-a"));
+	img_start(&f.m, &h);
+	CHECK_OK(xattr_ibody_data_set(&h, f.dir, broken, sizeof(broken)));
+	img_stop(&h);
+	check_refused(&f, "name-a");
+	img_start(&f.m, &h);
+	CHECK_OK(xattr_ibody_data_set(&h, f.dir, whole, (size_t)len));
+	img_stop(&h);
+	CHECK_OK(look(&f, "name-a"));
+	CHECK_OK(add(&f, "new"));
+	fix_end(&f);
+}
+
+/* In either chain, seen by who reads the inode again. */
+TEST(test_dir_inline__replaces_and_removes_in_both_chains)
+{
+	char name[] = "name-a", last;
+	struct dir_name n = { name, 6 };
+	struct handle h;
+	struct fix f;
+	uint32_t ino;
+	uint8_t ftype;
+	bool empty;
+
+	fix_start(&f);
+	for (; f.dir->size == sizeof(f.dir->i_block); name[5]++)
+		CHECK_OK(add(&f, name));
+	last = (char)(name[5] - 1);
+	img_start(&f.m, &h);
+	for (name[5] = 'a'; name[5] <= last; name[5]++)
+		CHECK_OK(dir_replace(&h, f.dir, &n, f.root->ino, EXT4_FT_DIR));
+	CHECK_ERR(dir_replace(&h, f.dir, &n, f.root->ino, EXT4_FT_DIR), -ENOENT);
+	CHECK_OK(inode_write_data(&h, f.dir));
+	img_stop(&h);
+	for (name[5] = 'a'; name[5] <= last; name[5]++) {
+		CHECK_OK(dir_lookup(f.dir, &n, &ino, &ftype));
+		CHECK_EQ(ino, f.root->ino);
+		CHECK_EQ(ftype, EXT4_FT_DIR);
+	}
+	img_start(&f.m, &h);
+	for (name[5] = 'a'; name[5] <= last; name[5]++) {
+		CHECK_OK(dir_is_empty(f.dir, &empty));
+		CHECK(!empty); /* also when only the second chain has a name */
+		CHECK_OK(dir_remove(&h, f.dir, &n));
+		CHECK_ERR(look(&f, name), -ENOENT);
+	}
+	CHECK_OK(dir_is_empty(f.dir, &empty));
+	CHECK(empty);
+	CHECK_OK(inode_write_data(&h, f.dir));
+	img_stop(&h);
+	fix_end(&f);
+	img_fsck(&f.m);
+}
+
+/* Attributes may have taken the room: then the directory has to be a block. */
+TEST(test_dir_inline__needs_room_beside_the_attributes)
+{
+	static const char value[60];
+	struct xattr_set x = { .name = "user.full", .value = value, .len = sizeof(value) };
+	uint8_t i_block[60];
+	struct handle h;
+	struct fix f;
+
+	fix_start(&f);
+	img_start(&f.m, &h);
+	CHECK_OK(xattr_ibody_data_remove(&h, f.file));
+	CHECK_OK(xattr_set(&h, f.file, &x));
+	memcpy(i_block, f.file->i_block, sizeof(i_block));
+	CHECK_ERR(dir_inline_init(&h, f.file, f.root->ino), -ENOSPC);
+	CHECK_MEM_EQ(f.file->i_block, i_block, sizeof(i_block));
+	img_stop(&h);
 	fix_end(&f);
 }
