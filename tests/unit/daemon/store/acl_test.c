@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/store/alloc.h"
 #include "daemon/store/dir.h"
 #include "daemon/store/xattr_impl.h"
 #include "tests/lib/test.h"
@@ -133,6 +134,12 @@ TEST(test_acl__bad_ones_are_refused)
 		{ UO, 7, 0, GO, 5, 0, 0x40, 5, 0, O, 0, 0, END },		 /* tag */
 		{ UO, 7, 0, GO, 5, 0, O, 0, 0, M, 7, 0, END },			 /* after other */
 		{ UO, 7, 0, G, 5, 1, GO, 5, 0, M, 7, 0, O, 0, 0, END },		 /* group first */
+		{ UO, 7, 0, GO, 5, 0, U, 5, 1, M, 7, 0, O, 0, 0, END },		 /* user late */
+		{ UO, 7, 0, GO, 5, 0, G, 5, UINT32_MAX, M, 7, 0, O, 0, 0, END }, /* no id */
+		{ UO, 7, 0, GO, 5, 0, M, 7, 0, G, 5, 1, O, 0, 0, END },		 /* group late */
+		{ UO, 7, 0, GO, 5, 0, M, 7, 0, M, 7, 0, O, 0, 0, END },		 /* masks */
+		{ UO, 7, 0, GO, 5, 0, O, 0, 0, O, 0, 0, END },			 /* others */
+		{ UO, 7, 0, O, 0, 0, END },					 /* no group */
 	};
 	uint8_t in[256];
 	uint16_t mode;
@@ -318,5 +325,113 @@ TEST(test_acl__sizes_are_bounded)
 	CHECK_EQ(set_wire(&f, f.file, false, NULL, 0, &mode), 0);
 	in[0] = 3;
 	CHECK_EQ(set_wire(&f, f.file, false, in, 4, &mode), -EOPNOTSUPP);
+	fix_end(&f);
+}
+
+static void set_raw(struct fix *f, const void *value, size_t len, int want)
+{
+	struct xattr_set_raw x = {
+		.key = { .index = EXT4_XATTR_INDEX_POSIX_ACL_ACCESS, .name = "" },
+		.value = value,
+		.len = len,
+	};
+	struct handle h;
+
+	CHECK_OK(journal_start(f->m.s->journal, xattr_credits(f->m.s, len), &h));
+	CHECK_ERR(xattr_set_raw(&h, f->file, &x), want);
+	CHECK_OK(inode_write(&h, f->file));
+	img_stop(&h);
+}
+
+/* Values in inodes of their own can be larger than any ACL. */
+TEST(test_acl__more_entries_than_linux_takes_are_corruption)
+{
+	static uint32_t words[3000] = { EXT4_ACL_VERSION };
+	struct acl *acl;
+	struct fix f;
+
+	for (uint32_t k = 1; k < ARRAY_SIZE(words); k++)
+		words[k] = (uint32_t)UO | 7u << 16;
+	img_make(&f.m, "-b 1024 -I 256 -O ea_inode", "8M");
+	img_open(&f.m);
+	f.root = img_root(&f.m);
+	f.dir = img_create(&f.m, f.root, "d", 040755);
+	f.file = img_create(&f.m, f.root, "f", 0100640);
+	set_raw(&f, words, 4 + 4 * 2000, 0); /* as long as 1000 entries with ids */
+	CHECK_ERR(acl_get(f.file, false, &acl), -EUCLEAN);
+	CHECK_PTR_EQ(acl, NULL);
+	set_raw(&f, words, 4 + 4 * 2999, 0); /* longer than the longest */
+	CHECK_ERR(acl_get(f.file, false, &acl), -EUCLEAN);
+	CHECK_PTR_EQ(acl, NULL);
+	CHECK_EQ(atomic_exchange(&f.m.s->corruptions, 0), 2);
+	fix_end(&f);
+}
+
+/* Others may store what the mode says as well; there is no mask then, and chmod means the group. */
+TEST(test_acl__chmod_without_a_mask_changes_the_group)
+{
+	static const uint32_t words[] = { EXT4_ACL_VERSION, (uint32_t)UO | 7u << 16,
+					  (uint32_t)GO | 5u << 16, (uint32_t)O | 1u << 16 };
+	struct acl *acl;
+	struct handle h;
+	struct fix f;
+
+	fix_start(&f);
+	set_raw(&f, words, sizeof(words), 0);
+	img_start(&f.m, &h);
+	CHECK_OK(acl_chmod(&h, f.file, 0100624));
+	CHECK_OK(inode_write(&h, f.file));
+	img_stop(&h);
+	CHECK_OK(acl_get(f.file, false, &acl));
+	CHECK_EQ(acl->count, 3);
+	CHECK_EQ(acl->e[0].perm, 6);
+	CHECK_EQ(acl->e[1].perm, 2);
+	CHECK_EQ(acl->e[2].perm, 4);
+	free(acl);
+	fix_end(&f);
+}
+
+/* Where ACLs do not exist they are neither read nor made. */
+TEST(test_acl__none_on_symlinks_and_where_switched_off)
+{
+	uint8_t in[256];
+	size_t len = wire(in, full);
+	struct inode *link;
+	struct handle h;
+	uint16_t mode = 1;
+	struct acl *acl;
+	struct fix f;
+
+	fix_start(&f);
+	link = img_create(&f.m, f.root, "l", 0120777);
+	CHECK_EQ(set_wire(&f, link, false, in, len, &mode), -EOPNOTSUPP);
+	img_start(&f.m, &h);
+	CHECK_ERR(acl_set(&h, link, false, NULL), -EOPNOTSUPP);
+	CHECK_OK(acl_chmod(&h, link, 0120700));
+	img_stop(&h);
+	CHECK_EQ(xattr_get(link, ACCESS, NULL, 0), -ENODATA);
+	CHECK_EQ(set_wire(&f, f.file, false, in, len, &mode), 0);
+	f.m.s->opts.noacl = true;
+	CHECK_OK(acl_get(f.file, false, &acl));
+	CHECK_PTR_EQ(acl, NULL);
+	mode = 1;
+	CHECK_EQ(set_wire(&f, f.file, false, in, len, &mode), -EOPNOTSUPP);
+	CHECK_EQ(mode, 1);
+	img_start(&f.m, &h);
+	CHECK_OK(acl_chmod(&h, f.file, 0100600)); /* and what is there stays as it is */
+	img_stop(&h);
+	f.m.s->opts.noacl = false;
+	CHECK_OK(acl_get(f.file, false, &acl));
+	CHECK_EQ(acl->e[0].perm, 7);
+	free(acl);
+	img_start(&f.m, &h);
+	CHECK_OK(inode_write_data(&h, link));
+	CHECK_OK(dir_remove(&h, f.root, &(struct dir_name){ "l", 1 }));
+	CHECK_OK(inode_write_data(&h, f.root));
+	link->links = 0;
+	CHECK_OK(orphan_add(&h, link));
+	CHECK_OK(inode_write(&h, link));
+	img_stop(&h);
+	CHECK_OK(inode_delete(link)); /* it has no target */
 	fix_end(&f);
 }

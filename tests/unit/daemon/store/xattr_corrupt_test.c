@@ -15,7 +15,7 @@
 #include "daemon/store/xattr.h"
 #include "daemon/store/xattr_impl.h"
 #include "tests/lib/test.h"
-#include "tests/unit/daemon/store/img.h"
+#include "tests/unit/daemon/store/raw.h"
 
 #define IMAGE_LEN (4u << 20)
 #define FILES 6
@@ -201,4 +201,105 @@ TEST(test_xattr_cursor_next__refuses_an_entry_without_any_name)
 	d->e_name_index = EXT4_XATTR_INDEX_POSIX_ACL_ACCESS;
 	xattr_cursor_init(&c, &r);
 	CHECK_EQ(xattr_cursor_next(&c, &e), 1);
+}
+
+/* One entry of a table that begins at 0, with its value counted from there. */
+static int next_of(uint8_t name_len, uint32_t value_len, uint16_t offs, uint32_t size)
+{
+	static _Alignas(4) uint8_t bytes[256];
+	struct ext4_xattr_entry *d = (struct ext4_xattr_entry *)bytes;
+	struct xattr_key key = { .index = EXT4_XATTR_INDEX_USER, .len = 1, .name = "-" };
+	struct xattr_region r = { .base = bytes, .size = size };
+	struct xattr_cursor c;
+	struct xattr_entry e;
+	int ret;
+
+	memset(bytes, 0, sizeof(bytes));
+	memset(d->e_name, 'n', name_len);
+	d->e_name_index = EXT4_XATTR_INDEX_USER;
+	d->e_name_len = name_len;
+	d->e_value_size = cpu_to_le32(value_len);
+	d->e_value_offs = cpu_to_le16(offs);
+	xattr_cursor_init(&c, &r);
+	ret = xattr_cursor_next(&c, &e);
+	/* Whoever searches the table stops there, too. */
+	CHECK_EQ(xattr_region_find(&r, &key, &e), ret == 1 ? -ENODATA : ret);
+	CHECK_EQ(xattr_region_check(&r) == NULL, ret == 1);
+	return ret;
+}
+
+TEST(test_xattr_cursor_next__reads_nothing_outside_its_region)
+{
+	CHECK_EQ(next_of(4, 8, 64, 72), 1);
+	CHECK_EQ(next_of(4, 0, 0xffff, 72), 1); /* no value is nowhere */
+	CHECK_EQ(next_of(4, 9, 64, 72), -EUCLEAN);
+	CHECK_EQ(next_of(4, UINT32_MAX, 64, 72), -EUCLEAN);
+	CHECK_EQ(next_of(4, 1, 73, 72), -EUCLEAN);
+	CHECK_EQ(next_of(4, 3, 69, 72), -EUCLEAN); /* its padding is outside */
+	CHECK_EQ(next_of(4, 0, 0, 24), 1);
+	CHECK_EQ(next_of(4, 0, 0, 20), -EUCLEAN); /* no room for the end's mark */
+	CHECK_EQ(next_of(5, 0, 0, 24), -EUCLEAN);
+	CHECK_EQ(next_of(0, 0, 0, 12), -EUCLEAN); /* nor for the entry */
+	CHECK_EQ(next_of(0, 0, 0, 3), -EUCLEAN);
+}
+
+/* The header of a block in which nothing else is wrong. */
+TEST(test_xattr_block__impossible_headers_are_corruption)
+{
+	static const struct {
+		uint32_t off, value;
+	} cases[] = {
+		{ 0, 0xea010000 }, /* h_magic */
+		{ 4, 0 },	   { 4, EXT4_XATTR_REFCOUNT_MAX + 1 },
+		{ 4, UINT32_MAX },	     /* h_refcount */
+		{ 8, 0 },	   { 8, 2 }, /* h_blocks */
+	};
+	static const uint8_t value[300];
+	struct xattr_set x = { .name = "user.a", .value = value, .len = sizeof(value) };
+	struct store_opts opts = { .errors = ERRORS_CONTINUE, .no_barrier = true };
+	uint32_t ino, old;
+	struct inode *root, *i;
+	struct handle h;
+	uint8_t got[300];
+	struct img m;
+	uint64_t at;
+
+	log_set_level(LOG_LEVEL_OFF);
+	img_make(&m, "-b 1024 -I 128 -O ^metadata_csum", "4M");
+	img_open(&m);
+	root = img_root(&m);
+	i = img_create(&m, root, "f", 0100644);
+	img_start(&m, &h);
+	CHECK_OK(xattr_set(&h, i, &x));
+	CHECK_OK(inode_write(&h, i));
+	img_stop(&h);
+	ino = i->ino;
+	at = i->file_acl * 1024;
+	img_put(i);
+	img_put(root);
+	img_close(&m);
+	for (uint32_t k = 0; k < ARRAY_SIZE(cases); k++) {
+		raw_read(&m, &old, sizeof(old), at + cases[k].off);
+		raw_write(&m, &cases[k].value, sizeof(old), at + cases[k].off);
+		img_open_opts(&m, &opts);
+		CHECK_OK(inode_get(m.s, ino, &i));
+		rwlock_write(&i->lock);
+		CHECK_EQ(xattr_get(i, "user.a", got, sizeof(got)), -EUCLEAN);
+		CHECK_EQ(xattr_list(i, NULL, 0), -EUCLEAN);
+		img_start(&m, &h);
+		x.name = "user.b";
+		CHECK_ERR(xattr_set(&h, i, &x), -EUCLEAN);
+		img_stop(&h);
+		CHECK_EQ(i->file_acl, at / 1024);
+		CHECK_GT(atomic_load(&m.s->corruptions), 0);
+		img_put(i);
+		store_destroy(m.s);
+		raw_write(&m, &old, sizeof(old), at + cases[k].off);
+	}
+	img_open(&m);
+	CHECK_OK(inode_get(m.s, ino, &i));
+	rwlock_write(&i->lock);
+	CHECK_EQ(xattr_get(i, "user.a", got, sizeof(got)), sizeof(got));
+	img_put(i);
+	img_close(&m);
 }
