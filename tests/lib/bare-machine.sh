@@ -65,7 +65,7 @@ enter() {
 		DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 sh -ec '
 		apt-get update -qq
 		apt-get install -y -qq --no-install-recommends make >/dev/null
-		cd /root/kfs
+		cd /srv/kfs
 		for target; do
 			echo "== make $target"
 			make "$target"
@@ -83,7 +83,7 @@ make_base
 mkdir -p "$BARE"
 trap 'rm -rf --one-file-system "$BARE"' EXIT
 tar -C "$BARE" -xf "$BASE"
-git clone -q --no-hardlinks "$TOP" "$BARE/root/kfs"
+git clone -q --no-hardlinks "$TOP" "$BARE/srv/kfs"
 for file in /etc/resolv.conf /etc/hosts; do cp -L "$file" "$BARE$file"; done
 status=0
 BUILD=$BUILD unshare -m --propagation private bash "$TOP/tests/lib/bare-machine.sh" --enter "$@" 2>&1 | tee "$LOG" || status=$?

@@ -65,11 +65,13 @@ static void start(uid_t owner_uid)
 	CHECK_OK(ctl_server_start_with(&env, commands, &server));
 }
 
-/* Others may reach the socket, so that only the server stands between. */
+/* Others may reach the socket, wherever the folder of the tests lies, so that only the server stands between. */
 static void open_to_all(void)
 {
 	CHECK_EQ(chmod(test_path("."), 0711), 0);
 	CHECK_EQ(chmod(path, 0666), 0);
+	CHECK_EQ(chdir(test_path(".")), 0);
+	path = "ctl.sock";
 }
 
 static int client(void)

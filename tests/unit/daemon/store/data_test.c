@@ -407,7 +407,7 @@ static uint32_t count_extents(struct inode *i, uint32_t end)
 /* A file written from its beginning to its end, but each piece comes less than @reach places early or late. */
 static uint32_t disordered_stream(uint32_t chunks, uint32_t reach)
 {
-	static uint64_t order[1024];
+	static uint64_t order[384];
 	struct file f;
 	uint32_t n;
 
@@ -429,12 +429,12 @@ static uint32_t disordered_stream(uint32_t chunks, uint32_t reach)
 
 TEST(test_stream__stays_together_when_writes_overtake_each_other)
 {
-	for (uint32_t reach = 1; reach <= 8; reach++) {
-		uint32_t n = disordered_stream(1024, reach);
+	for (uint32_t reach = 1; reach <= 8; reach *= 2) {
+		uint32_t n = disordered_stream(384, reach);
 
 		printf("pieces of 1 MiB, less than %u places early or late: %u extents\n", reach,
 		       n);
-		CHECK_LE(n, 9);
+		CHECK_LE(n, 4); /* three groups, of which some begin with metadata */
 	}
 }
 
