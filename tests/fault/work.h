@@ -24,7 +24,7 @@ struct work {
 	struct faultdev *dev; /* NULL before mounting and after closing */
 	_Atomic uint32_t
 		refused; /* operations that failed: later ones may miss what they would have made */
-	bool aborted, no_log;
+	bool aborted, no_log, ea_inodes;
 	struct promise promises[PROMISES_MAX];
 	_Atomic uint32_t promise_count;
 };
