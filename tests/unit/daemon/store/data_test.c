@@ -82,7 +82,6 @@ static void make_stale(struct img *m)
 {
 	struct file f = { .m = *m };
 	struct inode *root;
-	struct handle h;
 	uint64_t off = 0;
 
 	file_create(&f, "stale");
@@ -91,13 +90,7 @@ static void make_stale(struct img *m)
 	rwlock_unwrite(&f.i->lock);
 	root = img_root(m);
 	rwlock_write(&f.i->lock);
-	img_start(m, &h);
-	CHECK_OK(dir_remove(&h, root, &(struct dir_name){ "stale", 5 }));
-	f.i->links = 0;
-	CHECK_OK(orphan_add(&h, f.i));
-	CHECK_OK(inode_write(&h, f.i));
-	CHECK_OK(inode_write_data(&h, root));
-	img_stop(&h);
+	img_unlink(m, root, "stale", f.i);
 	img_put(root);
 	CHECK_OK(inode_delete(f.i));
 	CHECK_OK(journal_sync(m->s->journal));

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "daemon/store/alloc.h"
 #include "daemon/store/dir.h"
 #include "tests/lib/test.h"
 
@@ -149,4 +150,17 @@ struct inode *img_create(struct img *m, struct inode *dir, const char *name, uin
 	CHECK_OK(inode_write_data(&h, dir));
 	img_stop(&h);
 	return i;
+}
+
+void img_unlink(struct img *m, struct inode *dir, const char *name, struct inode *i)
+{
+	struct handle h;
+
+	img_start(m, &h);
+	CHECK_OK(dir_remove(&h, dir, &(struct dir_name){ name, (uint32_t)strlen(name) }));
+	CHECK_OK(inode_write_data(&h, dir));
+	i->links = 0;
+	CHECK_OK(orphan_add(&h, i));
+	CHECK_OK(inode_write(&h, i));
+	img_stop(&h);
 }

@@ -43,4 +43,7 @@ void img_put(struct inode *i);
 /* A new inode named @name in locked directory @dir (links and names kept right), locked. */
 struct inode *img_create(struct img *m, struct inode *dir, const char *name, uint16_t mode);
 
+/* Both are locked exclusively. @i loses its only name and is an orphan: what unlink(2) leaves of an open file. */
+void img_unlink(struct img *m, struct inode *dir, const char *name, struct inode *i);
+
 #endif

@@ -752,15 +752,8 @@ static void make_doomed(struct img *m)
 static struct inode *unlink_doomed(struct img *m)
 {
 	struct inode *root = img_root(m), *i = open_inode(m, v_ino);
-	struct handle h;
 
-	img_start(m, &h);
-	CHECK_OK(dir_remove(&h, root, &(struct dir_name){ "f", 1 }));
-	CHECK_OK(inode_write_data(&h, root));
-	i->links = 0;
-	CHECK_OK(orphan_add(&h, i));
-	CHECK_OK(inode_write(&h, i));
-	img_stop(&h);
+	img_unlink(m, root, "f", i);
 	img_put(root);
 	return i;
 }

@@ -427,13 +427,7 @@ TEST(test_xattr__go_with_a_deleted_inode)
 	CHECK_OK(inode_write(&h, i));
 	img_stop(&h);
 	CHECK_EQ(atomic_load(&m.s->inodes_free), inodes_free - 3);
-	img_start(&m, &h);
-	CHECK_OK(dir_remove(&h, root, &(struct dir_name){ "f", 1 }));
-	CHECK_OK(inode_write_data(&h, root));
-	i->links = 0;
-	CHECK_OK(orphan_add(&h, i));
-	CHECK_OK(inode_write(&h, i));
-	img_stop(&h);
+	img_unlink(&m, root, "f", i);
 	CHECK_OK(inode_delete(i));
 	img_put(root);
 	CHECK_OK(journal_sync(m.s->journal));
