@@ -186,7 +186,6 @@ static int write_blocks(struct handle *h, struct inode *ea, const uint8_t *value
 	return 0;
 }
 
-/* Free blocks and number. The inode is locked exclusively; lock and reference are dropped. */
 /* Onto the orphan list: from here on a crash leaves the rest to recovery. */
 static int ea_doom(struct handle *h, struct inode *ea)
 {

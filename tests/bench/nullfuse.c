@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The least a FUSE filesystem can cost: names and attributes that never change, kept by
- * the kernel for a year, no open, no writing; access is checked, as it must be. What metabench's warm
- * rows reach here is what the kernel's FUSE leaves to any daemon, for they send no message.
+ * the kernel for a year, no open, no writing; access is checked, as it must be. What
+ * metabench's warm rows reach here is what the kernel's FUSE leaves to any daemon, for
+ * they send no message.
  *
  *	nullfuse MOUNTPOINT		goes to the background; ends when unmounted
  *
