@@ -57,6 +57,15 @@ static int status_of_dead(void)
 	return EXIT_INTERNAL;
 }
 
+/* Who is told of a failure may try again at once: the image must be free by then. An interrupt ends the waiting. */
+static void wait_for_end(void)
+{
+	int status;
+
+	while (waitpid(daemon_pid, &status, 0) < 0 && errno == EINTR && !interrupted)
+		;
+}
+
 _Noreturn static void wait_for_daemon(int fd)
 {
 	char message[1 + LINE_MAX_BYTES];
@@ -78,6 +87,8 @@ _Noreturn static void wait_for_daemon(int fd)
 		_exit(status_of_dead());
 	if (have > 1)
 		fprintf(stderr, "kfs: %.*s\n", (int)have - 1, message + 1);
+	if (message[0] != EXIT_OK)
+		wait_for_end();
 	_exit(interrupted ? EXIT_INTERRUPTED : message[0]);
 }
 

@@ -75,6 +75,11 @@ mkdir -p theirs
 expect_status 32 as_user kfs "$SCRATCH/a.img" "$SCRATCH/theirs" 2>error.txt
 expect_eq "$(wc -l <error.txt)" 1 "lines of a refusal by fusermount3"
 grep -q "^kfs: $SCRATCH/theirs: " error.txt || fail "$(cat error.txt)"
+# What was refused has let go of the image.
+for ((i = 0; i < 20; i++)); do
+	expect_status 32 as_user kfs "$SCRATCH/a.img" "$SCRATCH/theirs" 2>error.txt
+	grep -q "^kfs: $SCRATCH/theirs: " error.txt || fail "at the next try: $(cat error.txt)"
+done
 if ! grep -qs '^user_allow_other' /etc/fuse.conf; then
 	expect_status 32 as_user kfs "$SCRATCH/a.img" "$SCRATCH/mine" -o allow_other 2>error.txt
 	grep -q "^kfs: $SCRATCH/mine: .*user_allow_other" error.txt || fail "$(cat error.txt)"
