@@ -6,7 +6,8 @@
  *	daemonize_start()	forks; the parent never returns from it
  *	daemonize_ready()	the parent prints the line, if any, and exits with 0; the terminal
  *				is let go
- *	daemonize_failed()	the parent prints the line and exits with the status
+ *	daemonize_failed()	the parent prints the line, waits until the daemon has ended, so that
+ *				the image is free, and exits with the status
  *
  * In the foreground nothing is forked and a failure's line goes to stderr.
  */
