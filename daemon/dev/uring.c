@@ -43,11 +43,10 @@
 #include "daemon/dev/dev_priv.h"
 #include "daemon/dev/mount.h"
 #include "daemon/dev/uring_entry.h"
+#include "daemon/dev/uring_probe.h"
 #include "daemon/proto/proto.h"
 #include "daemon/proto/wire.h"
 
-#define PARAMETER "/sys/module/fuse/parameters/enable_uring"
-#define CPUS_POSSIBLE "/sys/devices/system/cpu/possible"
 /* One submission is under way at a time; the kernel rounds up anyway. */
 #define RING_SIZE 2
 #define THREADS_DEFAULT 16
@@ -553,66 +552,6 @@ bool uring_look(struct uring *u)
 
 /* ---- life ---- */
 
-static ssize_t read_text(const char *path, char *text, size_t size)
-{
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t got = fd < 0 ? -1 : read(fd, text, size - 1);
-
-	if (got < 0)
-		return -errno;
-	text[got] = 0;
-	return got;
-}
-
-static int check_kernel(unsigned *ret_cpus, char *why, size_t why_len)
-{
-	char text[256];
-
-	if (read_text(PARAMETER, text, sizeof(text)) < 0) {
-		(void)snprintf(why, why_len,
-			       "the kernel has no FUSE over io_uring: Linux 6.14 "
-			       "with CONFIG_FUSE_IO_URING is needed");
-		return -EOPNOTSUPP;
-	}
-	if (*text != 'Y') {
-		(void)snprintf(why, why_len, "the kernel has it switched off: echo Y > " PARAMETER);
-		return -EOPNOTSUPP;
-	}
-	if (read_text(CPUS_POSSIBLE, text, sizeof(text)) > 0)
-		*ret_cpus = uring_count_cpus(text);
-	else
-		*ret_cpus = 0;
-	if (*ret_cpus && *ret_cpus <= CPU_SETSIZE)
-		return 0;
-	(void)snprintf(why, why_len, CPUS_POSSIBLE ": cannot tell how many processors there are");
-	return -EOPNOTSUPP;
-}
-
-/* What its owner set (taskset) may be left for a moment; what an administrator set (cpuset) not. */
-static int check_processors(struct uring *u, char *why, size_t why_len)
-{
-	long online = sysconf(_SC_NPROCESSORS_ONLN);
-	cpu_set_t all;
-	int reached = 0;
-
-	if (sched_getaffinity(0, sizeof(u->allowed), &u->allowed))
-		return -errno;
-	CPU_ZERO(&all);
-	for (unsigned i = 0; i < u->queue_count; i++)
-		CPU_SET(i, &all);
-	if (!sched_setaffinity(0, sizeof(all), &all) && !sched_getaffinity(0, sizeof(all), &all))
-		reached = CPU_COUNT(&all);
-	(void)sched_setaffinity(0, sizeof(u->allowed), &u->allowed); /* as it was */
-	if (reached >= online)
-		return 0;
-	(void)snprintf(
-		why, why_len,
-		"io_uring: kfs may run on %d of %ld processors (cpuset), and the queues of the "
-		"others need it there",
-		reached, online);
-	return -EOPNOTSUPP;
-}
-
 /* Of each queue the first thread; all have their rings, or it is a failure. */
 static int open_queues(struct uring *u, char *why, size_t why_len)
 {
@@ -637,7 +576,7 @@ int uring_new(struct dev *d, uint32_t threads_max, struct uring **ret_uring, cha
 {
 	unsigned cpus;
 	struct uring *u;
-	int err = check_kernel(&cpus, why, why_len);
+	int err = uring_check_kernel(&cpus, why, why_len);
 
 	if (err)
 		return err;
@@ -656,7 +595,7 @@ int uring_new(struct dev *d, uint32_t threads_max, struct uring **ret_uring, cha
 	mutex_init(&u->lock, LOCK_LEAF);
 	mutex_init(&u->mapping, LOCK_LEAF);
 	cond_init(&u->changed);
-	err = check_processors(u, why, why_len);
+	err = uring_check_processors(cpus, &u->allowed, why, why_len);
 	if (err) {
 		free(u->queues);
 		free(u);

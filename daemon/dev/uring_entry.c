@@ -8,8 +8,6 @@
 #include "daemon/dev/dev_priv.h"
 #include "daemon/proto/wire.h"
 
-#define CPUS_MAX 8192u
-
 int uring_entry_map(struct uring_entry *e, size_t payload_size)
 {
 	uint8_t *memory = dev_map_pages(DEV_PAGE + payload_size);
@@ -68,39 +66,4 @@ void uring_entry_reply(struct uring_entry *e, uint64_t unique, int error, const 
 	out.len = (uint32_t)(sizeof(out) + len);
 	e->head->out = out;
 	e->head->ring_ent_in_out.payload_sz = (uint32_t)len;
-}
-
-/* A number and what follows it; false when there is none in range. */
-static bool take_number(const char **text, unsigned *ret_number)
-{
-	char *end;
-	unsigned long number;
-
-	if (**text < '0' || **text > '9')
-		return false;
-	number = strtoul(*text, &end, 10);
-	*text = end;
-	*ret_number = (unsigned)number;
-	return number < CPUS_MAX;
-}
-
-unsigned uring_count_cpus(const char *list)
-{
-	unsigned count = 0, first, last;
-
-	for (;;) {
-		if (!take_number(&list, &first))
-			return 0;
-		last = first;
-		if (*list == '-' && (list++, !take_number(&list, &last)))
-			return 0;
-		/* The kernel takes a processor's number as a queue's: gaps cannot be served. */
-		if (first != count || last < first)
-			return 0;
-		count = last + 1;
-		if (*list != ',')
-			break;
-		list++;
-	}
-	return *list == '\n' || !*list ? count : 0;
 }

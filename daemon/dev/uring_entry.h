@@ -33,7 +33,4 @@ int uring_entry_request(const struct uring_entry *e, struct iovec in[URING_ENTRY
 /* Put a reply there. Data that lies where it belongs already is not copied. */
 void uring_entry_reply(struct uring_entry *e, uint64_t unique, int error, const struct iovec *data,
 		       int count);
-/* How many queues the kernel wants: its possible processors, from its own list "0-3,8". 0: unclear. */
-unsigned uring_count_cpus(const char *list);
-
 #endif

@@ -128,19 +128,3 @@ TEST(test_uring_entry_reply__errors_carry_nothing)
 	CHECK_EQ(e.head->ring_ent_in_out.payload_sz, 0);
 	uring_entry_unmap(&e);
 }
-
-TEST(test_uring_count_cpus__reads_the_kernels_lists)
-{
-	CHECK_EQ(uring_count_cpus("0\n"), 1);
-	CHECK_EQ(uring_count_cpus("0-1\n"), 2);
-	CHECK_EQ(uring_count_cpus("0-127"), 128);
-	CHECK_EQ(uring_count_cpus("0-1,2-3,4\n"), 5);
-	/* Gaps: the highest number would have no queue. */
-	CHECK_EQ(uring_count_cpus("0,2\n"), 0);
-	CHECK_EQ(uring_count_cpus("1-2\n"), 0);
-	CHECK_EQ(uring_count_cpus(""), 0);
-	CHECK_EQ(uring_count_cpus("0-\n"), 0);
-	CHECK_EQ(uring_count_cpus("3-1\n"), 0);
-	CHECK_EQ(uring_count_cpus("0-1x\n"), 0);
-	CHECK_EQ(uring_count_cpus("0-99999999999999999999\n"), 0);
-}
