@@ -37,6 +37,7 @@ enum lock_rank {
 	LOCK_JOURNAL,	  /* journal state: transactions, tail */
 	LOCK_VIEW,	  /* a shard of a view's saved blocks; looks into the cache */
 	LOCK_CACHE,	  /* a shard of the buffer cache */
+	LOCK_INFLIGHT,	  /* a shard of a session's requests; who answers early takes a leaf */
 	LOCK_LEAF,	  /* takes nothing below it: logs, statistics, queues */
 };
 

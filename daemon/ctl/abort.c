@@ -53,6 +53,11 @@ static int abort_unique(struct ctl_call *call, struct aborting *a, uint64_t uniq
 	case -EALREADY:
 		return ctl_fail(call, ret, "abort",
 				"it was aborted before; its thread is still stuck", "");
+	case -ENOMEM:
+	case -EAGAIN:
+		return ctl_fail(call, ret, "abort",
+				"there is no memory or thread for another in its place",
+				"try again");
 	case -EOPNOTSUPP:
 		return ctl_fail(call, ret, "abort", "nobody waits for the answer of this request",
 				"");

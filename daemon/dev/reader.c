@@ -139,7 +139,7 @@ static void dev_done(struct proto_req *req)
 }
 
 /* A thread may be stuck with it for ever: another one may be started in its place. */
-static void dev_answer_early(struct proto_req *req, int error)
+static int dev_answer_early(struct proto_req *req, int error)
 {
 	struct dev_req *r = container_of(req, struct dev_req, req);
 	struct fuse_out_header head = { .error = error,
@@ -151,6 +151,7 @@ static void dev_answer_early(struct proto_req *req, int error)
 	/* The caller may be gone already; then nobody waits. */
 	if (write(r->fd, &head, sizeof(head)) < 0 && !reply_is_moot(errno))
 		log_debug("early answer to request of type %u: %s", req->opcode, strerror(errno));
+	return 0;
 }
 
 const struct transport_ops reader_ops = {

@@ -15,12 +15,16 @@
  * or for its parked request, and nowhere else; both waits end when the connection does,
  * and uring_stop() interrupts both until the thread has gone: it does not rely on the
  * kernel to end commands that were registered while the connection was torn down.
- * (4) Memory of an entry is the kernel's until the ring is closed. (5) The kernel hands a
- * queue's waiting requests out when a reply is committed there, and not when an entry is
- * registered (Linux 6.14 .. 6.18, fuse_uring_do_register). When all other entries of a queue
- * are parked, what came before the new one was there would wait for ever. So whoever parks
- * a request, or registers an entry while some are parked, has the kernel ask something of
- * that queue (fetch_waiting()): the reply to that is the commit that is missing.
+ * (4) Memory of an entry is the kernel's until the ring is closed, or until another thread
+ * takes its place: a request that is aborted while its thread is stuck is answered by a new
+ * one, through a ring of its own (the kernel takes a commit from any), and that one goes on
+ * with the entry, while the stuck thread keeps the pages of its request and ends with it.
+ * (5) The kernel hands a queue's waiting requests out when a reply is committed there, and
+ * not when an entry is registered (Linux 6.14 .. 6.18, fuse_uring_do_register). When all
+ * other entries of a queue are parked, or stuck in slow storage, what came before the new
+ * one was there would wait as long. So whoever parks a request, or registers an entry, has
+ * the kernel ask something of that queue (fetch_waiting()): the reply to that is the commit
+ * that is missing.
  *
  * Threads of a queue are used last in, first out by the kernel: those that a burst needed
  * cost nothing later.
@@ -50,6 +54,7 @@
 /* One submission is under way at a time; the kernel rounds up anyway. */
 #define RING_SIZE 2
 #define THREADS_DEFAULT 16
+#define RETRY_MS 10
 /* Besides those: threads whose request is parked, of all queues. */
 #define PARKED_MAX 4096u
 /* NOTIFY_RETRIEVE numbers its answer: even, and far above the kernel's own; bit 63 is RESEND. */
@@ -62,9 +67,10 @@ struct uring_req {
 	struct proto_req req;
 	struct uring_entry entry;
 	struct queue *queue;
-	const struct server *owner;
+	struct server *owner;
 	uint64_t commit_id;
 	_Atomic int state; /* [atomic] enum req_state */
+	bool taken;	   /* [queue lock until it ended] answered early, its entry is another's */
 };
 
 struct server {
@@ -73,19 +79,22 @@ struct server {
 	struct uring_req *r;
 	struct io_uring ring; /* [its thread] */
 	pthread_t thread;
-	uint64_t parked_node; /* [queue lock] of its request, while that is parked */
-	bool fixed;	      /* [its thread] the ring has the device as its file 0 */
-	_Atomic bool gone;    /* [atomic] the thread does nothing any more */
+	_Atomic uint64_t node; /* [atomic] of its last request that may have been about a file */
+	bool takes_over;       /* [written once] its entry was a stuck thread's */
+	bool stuck;	       /* [queue lock] it has no entry any more */
+	bool fixed;	       /* [its thread] the ring has the device as its file 0 */
+	_Atomic bool gone;     /* [atomic] the thread does nothing any more */
 };
 
 struct queue {
 	struct uring *uring;
 	uint16_t qid;
 	struct pool pool;
-	struct mutex lock;	  /* LOCK_LEAF */
-	struct cond ended;	  /* [lock] a parked request was answered */
-	struct list servers;	  /* [lock] */
-	uint32_t threads, parked; /* [lock] */
+	struct mutex lock;	/* LOCK_LEAF */
+	struct cond ended;	/* [lock] a parked request was answered */
+	struct list servers;	/* [lock] */
+	uint32_t threads;	/* [lock] all, and of these: */
+	uint32_t parked, stuck; /* [lock] */
 } __attribute__((aligned(64)));
 
 struct uring {
@@ -154,11 +163,14 @@ static void uring_done(struct proto_req *req)
 	uring_reply(req, 0, NULL, 0);
 }
 
+static int uring_answer_early(struct proto_req *req, int error);
+
 static const struct transport_ops uring_ops = {
 	.name = "uring",
 	.channel = PROTO_CHANNEL_URING,
 	.reply = uring_reply,
 	.done = uring_done,
+	.answer_early = uring_answer_early,
 	.destroyed = dev_destroyed,
 	.notify = dev_notify,
 };
@@ -244,8 +256,8 @@ static int run_on(unsigned cpu)
 	return -pthread_setaffinity_np(pthread_self(), sizeof(here), &here);
 }
 
-/* The node of the parked request number @index of the queue; 0: there are not so many. */
-static uint64_t parked_node(struct queue *q, unsigned index)
+/* What its thread last served, if that is number @index of the queue; counts @index down. */
+static uint64_t node_of_queue(struct queue *q, unsigned *index)
 {
 	struct list *pos;
 	uint64_t node = 0;
@@ -254,12 +266,24 @@ static uint64_t parked_node(struct queue *q, unsigned index)
 	list_for_each(pos, &q->servers) {
 		const struct server *s = list_entry(pos, struct server, link);
 
-		if (s->parked_node && !index--) {
-			node = s->parked_node;
+		node = atomic_load_explicit(&s->node, memory_order_relaxed);
+		if (node && !(*index)--)
 			break;
-		}
+		node = 0;
 	}
 	mutex_unlock(&q->lock);
+	return node;
+}
+
+/* Node number @index that the kernel may know, those of @first before others; 0: there are not so many. */
+static uint64_t some_node(struct queue *first, unsigned index)
+{
+	struct uring *u = first->uring;
+	uint64_t node = node_of_queue(first, &index);
+
+	for (unsigned i = 0; !node && i < u->queue_count; i++)
+		if (&u->queues[i] != first)
+			node = node_of_queue(&u->queues[i], &index);
 	return node;
 }
 
@@ -281,9 +305,9 @@ static int ask_for_nothing(struct uring *u, uint64_t node)
 }
 
 /*
- * Invariant 5. The kernel takes regular files that it knows: those of requests that may wait
- * for long. ENOENT: that one was answered meanwhile, which is a commit. EINVAL: a folder;
- * its answer waits for no other request.
+ * Invariant 5. The kernel takes regular files that it knows: any that was asked about. ENOENT:
+ * it has forgotten this one. EINVAL: a folder. Where it knows no file, what waits behind stuck
+ * requests waits for these.
  */
 static void fetch_waiting(struct queue *q)
 {
@@ -294,13 +318,13 @@ static void fetch_waiting(struct queue *q)
 
 	if (!stays && run_on(q->qid))
 		return; /* it is offline: nobody is there to wait */
-	for (unsigned i = 0; err && (node = parked_node(q, i)); i++)
+	for (unsigned i = 0; err && (node = some_node(q, i)); i++)
 		err = ask_for_nothing(u, node);
 	if (!stays)
 		(void)pthread_setaffinity_np(pthread_self(), sizeof(u->allowed), &u->allowed);
 }
 
-static int server_open(struct server *s)
+static int ring_open(struct server *s)
 {
 	struct uring *u = s->queue->uring;
 	struct io_uring_params params = { .flags = IORING_SETUP_SQE128 |
@@ -308,30 +332,65 @@ static int server_open(struct server *s)
 						   IORING_SETUP_DEFER_TASKRUN };
 	int err;
 
-	s->r = calloc(1, sizeof(*s->r));
+	mutex_lock(&u->mapping);
+	err = io_uring_queue_init_params(RING_SIZE, &s->ring, &params);
+	mutex_unlock(&u->mapping);
+	if (!err && CPU_ISSET(s->queue->qid, &u->allowed))
+		(void)run_on(s->queue->qid); /* offline: then the thread runs where it can */
+	return err;
+}
+
+static struct uring_req *req_new(struct server *s)
+{
+	struct uring_req *r = calloc(1, sizeof(*r));
+
+	if (r) {
+		r->owner = s;
+		r->queue = s->queue;
+	}
+	return r;
+}
+
+static int server_open(struct server *s)
+{
+	int err;
+
+	s->r = req_new(s);
 	if (!s->r)
 		return -ENOMEM;
-	s->r->owner = s;
-	s->r->queue = s->queue;
 	err = uring_entry_map(&s->r->entry, DEV_PAYLOAD_SIZE);
-	if (!err) {
-		mutex_lock(&u->mapping);
-		err = io_uring_queue_init_params(RING_SIZE, &s->ring, &params);
-		mutex_unlock(&u->mapping);
-	}
+	if (!err)
+		err = ring_open(s);
 	if (err) {
 		req_free(s->r);
 		s->r = NULL;
-		return err;
 	}
-	if (CPU_ISSET(s->queue->qid, &u->allowed))
-		(void)run_on(s->queue->qid); /* offline: then the thread runs where it can */
-	return 0;
+	return err;
+}
+
+/* Whoever started this thread holds the lock until the entry is ours, or stays where it was. */
+static int take_place(struct server *s)
+{
+	bool there;
+	int err;
+
+	mutex_lock(&s->queue->lock);
+	there = s->r->entry.kernel;
+	mutex_unlock(&s->queue->lock);
+	if (!there)
+		return -ECANCELED;
+	/* Memory may come back: nobody else can answer. */
+	while ((err = ring_open(s)) && !is_over(s->queue->uring))
+		(void)poll(NULL, 0, RETRY_MS);
+	return err;
 }
 
 MUST_USE static int grow_queue(struct queue *q);
 
-/* The request is answered later, by whoever can; false: it is over, and the request is theirs. */
+/*
+ * The request is answered later, by whoever can; false: it is over, or it was answered early,
+ * and the request is theirs.
+ */
 static bool wait_parked(struct server *s)
 {
 	struct queue *q = s->queue;
@@ -344,7 +403,6 @@ static bool wait_parked(struct server *s)
 	mutex_lock(&q->lock);
 	q->parked++;
 	last = q->parked == q->threads;
-	s->parked_node = r->req.nodeid;
 	mutex_unlock(&q->lock);
 	if (atomic_load(&q->pool.idle) <= 0)
 		err = grow_queue(q);
@@ -357,22 +415,35 @@ static bool wait_parked(struct server *s)
 	else if (err)
 		log_debug("no thread in place of a waiting one: %s", strerror(-err));
 	mutex_lock(&q->lock);
-	while (atomic_load(&r->state) == REQ_PARKED && !is_over(u))
+	while (atomic_load(&r->state) == REQ_PARKED && !r->taken && !is_over(u))
 		cond_wait(&q->ended, &q->lock);
 	q->parked--;
-	s->parked_node = 0;
 	mutex_unlock(&q->lock);
 	atomic_fetch_sub(&u->parked, 1);
 	return !atomic_compare_exchange_strong(&r->state, &parked, REQ_ORPHANED);
 }
 
-/* False: the request stays behind, and its memory with it. */
+/* Requests whose node is a folder for certain. */
+#define FOLDER_OPCODES                                                                             \
+	(1ull << FUSE_LOOKUP | 1ull << FUSE_SYMLINK | 1ull << FUSE_MKNOD | 1ull << FUSE_MKDIR |    \
+	 1ull << FUSE_UNLINK | 1ull << FUSE_RMDIR | 1ull << FUSE_RENAME | 1ull << FUSE_RENAME2 |   \
+	 1ull << FUSE_LINK | 1ull << FUSE_CREATE | 1ull << FUSE_OPENDIR | 1ull << FUSE_READDIR |   \
+	 1ull << FUSE_READDIRPLUS | 1ull << FUSE_RELEASEDIR | 1ull << FUSE_FSYNCDIR)
+
+static void note_node(struct server *s, const struct fuse_in_header *in)
+{
+	if (in->nodeid > FUSE_ROOT_ID && in->opcode < 64 && !(FOLDER_OPCODES >> in->opcode & 1))
+		atomic_store_explicit(&s->node, in->nodeid, memory_order_relaxed);
+}
+
+/* False: the thread ends; without s->r the request stays behind, and its memory with it. */
 static bool serve(struct server *s)
 {
 	struct uring_req *r = s->r;
 	int served = REQ_SERVED;
 
 	r->commit_id = r->entry.head->ring_ent_in_out.commit_id;
+	note_node(s, &r->entry.head->in);
 	atomic_store_explicit(&r->state, REQ_SERVED, memory_order_relaxed);
 	r->req.session = s->queue->uring->dev->session;
 	r->req.ops = &uring_ops;
@@ -380,31 +451,33 @@ static bool serve(struct server *s)
 	r->req.out_buf = r->entry.payload;
 	r->req.out_size = DEV_PAYLOAD_SIZE;
 	proto_dispatch(&r->req);
-	if (likely(atomic_load(&r->state) == REQ_ENDED) ||
-	    !atomic_compare_exchange_strong(&r->state, &served, REQ_PARKED))
-		return true;
-	if (wait_parked(s))
-		return true;
-	s->r = NULL;
-	return false;
+	if (unlikely(atomic_load(&r->state) != REQ_ENDED) &&
+	    atomic_compare_exchange_strong(&r->state, &served, REQ_PARKED) && !wait_parked(s)) {
+		s->r = NULL;
+		return false;
+	}
+	/* Of a request that has ended nobody takes the entry. */
+	return !r->taken;
 }
 
 static void server_loop(struct server *s)
 {
 	struct queue *q = s->queue;
-	struct iovec memory[2] = {
-		{ .iov_base = s->r->entry.head, .iov_len = sizeof(*s->r->entry.head) },
-		{ .iov_base = s->r->entry.payload, .iov_len = s->r->entry.payload_size },
-	};
-	bool registered = false;
+	bool registered = s->takes_over;
 	int fd = mount_fd(q->uring->dev->mount), result;
+	struct iovec memory[2];
 
 	/* Both save looking a descriptor up at each request; neither is needed. */
 	(void)io_uring_register_ring_fd(&s->ring);
 	s->fixed = !io_uring_register_files(&s->ring, &fd, 1);
-	prepare(s, WIRE_URING_REGISTER, 0, memory);
-	if (io_uring_submit(&s->ring) == 1)
-		fetch_waiting(q);
+	uring_entry_for_kernel(&s->r->entry, memory);
+	if (s->takes_over) {
+		prepare(s, WIRE_URING_COMMIT_AND_FETCH, s->r->commit_id, NULL);
+	} else {
+		prepare(s, WIRE_URING_REGISTER, 0, memory);
+		if (io_uring_submit(&s->ring) == 1)
+			fetch_waiting(q);
+	}
 	for (;;) {
 		pool_wait(&q->pool);
 		if (!submit_and_wait(s, &result)) {
@@ -455,7 +528,7 @@ static void *server_thread(void *arg)
 
 	(void)pthread_setname_np(pthread_self(), "kfs-uring"); /* for people who look */
 	this_server = s;
-	err = server_open(s);
+	err = s->takes_over ? take_place(s) : server_open(s);
 	opened = !err;
 	if (report_opened(u, err))
 		server_loop(s);
@@ -470,6 +543,7 @@ static void *server_thread(void *arg)
 	s->r = NULL;
 	mutex_lock(&s->queue->lock);
 	s->queue->threads--;
+	s->queue->stuck -= s->stuck;
 	mutex_unlock(&s->queue->lock);
 	atomic_store(&s->gone, true);
 	atomic_fetch_sub(&u->threads, 1);
@@ -504,32 +578,94 @@ static void reap(struct queue *q, bool all)
 	}
 }
 
+static struct server *server_new(struct queue *q)
+{
+	struct server *s = calloc(1, sizeof(*s));
+
+	if (s)
+		s->queue = q;
+	return s;
+}
+
+/* Caller holds the queue's lock. */
+static int start_locked(struct server *s)
+{
+	struct queue *q = s->queue;
+	struct uring *u = q->uring;
+	int err;
+
+	if (q->parked + q->stuck > PARKED_MAX || is_over(u))
+		return -EAGAIN;
+	q->threads++;
+	atomic_fetch_add(&u->threads, 1);
+	list_add_tail(&q->servers, &s->link);
+	err = dev_thread_start(&s->thread, server_thread, s);
+	if (err) {
+		list_del(&s->link);
+		q->threads--;
+		atomic_fetch_sub(&u->threads, 1);
+	}
+	return err;
+}
+
 static int grow_queue(struct queue *q)
 {
-	struct uring *u = q->uring;
 	struct server *s;
 	int err = -EAGAIN;
 
 	reap(q, false);
-	s = calloc(1, sizeof(*s));
+	s = server_new(q);
 	if (!s)
 		return -ENOMEM;
-	s->queue = q;
 	mutex_lock(&q->lock);
-	if (q->threads - q->parked < u->threads_max && q->parked <= PARKED_MAX && !is_over(u)) {
-		q->threads++;
-		atomic_fetch_add(&u->threads, 1);
-		list_add_tail(&q->servers, &s->link);
-		err = dev_thread_start(&s->thread, server_thread, s);
-		if (err) {
-			list_del(&s->link);
-			q->threads--;
-			atomic_fetch_sub(&u->threads, 1);
-		}
-	}
+	if (q->threads - q->parked - q->stuck < q->uring->threads_max)
+		err = start_locked(s);
 	mutex_unlock(&q->lock);
 	if (err)
 		free(s);
+	return err;
+}
+
+/* Caller holds the lock of the queue. On failure nothing has changed, but that @s may run, and end. */
+static int take_over_locked(struct server *s, struct uring_req *r, int error)
+{
+	int err = start_locked(s);
+
+	if (err) {
+		req_free(s->r);
+		free(s);
+		return err;
+	}
+	err = uring_entry_take_over(&s->r->entry, &r->entry);
+	if (err)
+		return err;
+	s->r->commit_id = r->commit_id;
+	uring_entry_reply(&s->r->entry, r->req.unique, error, NULL, 0);
+	r->taken = true;
+	r->owner->stuck = true;
+	r->queue->stuck++;
+	cond_wake_all(&r->queue->ended); /* its thread, if it is parked */
+	return 0;
+}
+
+/* The request has not ended: the caller's lock sees to that. */
+static int uring_answer_early(struct proto_req *req, int error)
+{
+	struct uring_req *r = container_of(req, struct uring_req, req);
+	struct server *s = server_new(r->queue);
+	int err;
+
+	if (!s)
+		return -ENOMEM;
+	s->takes_over = true;
+	s->r = req_new(s);
+	if (!s->r) {
+		free(s);
+		return -ENOMEM;
+	}
+	mutex_lock(&r->queue->lock);
+	err = take_over_locked(s, r, error);
+	mutex_unlock(&r->queue->lock);
 	return err;
 }
 

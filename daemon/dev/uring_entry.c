@@ -8,24 +8,79 @@
 #include "daemon/dev/dev_priv.h"
 #include "daemon/proto/wire.h"
 
-int uring_entry_map(struct uring_entry *e, size_t payload_size)
+static size_t size_of(const struct uring_entry *e)
 {
-	uint8_t *memory = dev_map_pages(DEV_PAGE + payload_size);
+	return DEV_PAGE + e->payload_size;
+}
+
+/* Its own pages; they have no second address yet. */
+static int map_own(struct uring_entry *e, size_t payload_size)
+{
+	uint8_t *memory = mmap(NULL, DEV_PAGE + payload_size, PROT_READ | PROT_WRITE,
+			       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	static_assert(sizeof(struct wire_uring_header) <= DEV_PAGE, "the header has a page");
-	if (!memory)
-		return -ENOMEM;
+	if (memory == MAP_FAILED)
+		return -errno;
 	e->head = (struct wire_uring_header *)(void *)memory;
 	e->payload = memory + DEV_PAGE;
 	e->payload_size = payload_size;
+	e->kernel = NULL;
 	return 0;
+}
+
+/* mremap(2): an old size of 0 gives shared pages a further address. */
+static void *map_again(const struct uring_entry *e, void *where)
+{
+	void *again =
+		mremap(e->head, 0, size_of(e), MREMAP_MAYMOVE | (where ? MREMAP_FIXED : 0), where);
+
+	return again == MAP_FAILED ? NULL : again;
+}
+
+int uring_entry_map(struct uring_entry *e, size_t payload_size)
+{
+	int err = map_own(e, payload_size);
+
+	if (err)
+		return err;
+	e->kernel = map_again(e, NULL);
+	if (e->kernel)
+		return 0;
+	uring_entry_unmap(e);
+	return -ENOMEM;
 }
 
 void uring_entry_unmap(struct uring_entry *e)
 {
 	if (e->head)
-		(void)munmap(e->head, DEV_PAGE + e->payload_size); /* our own mapping */
+		(void)munmap(e->head, size_of(e)); /* our own mapping */
+	if (e->kernel)
+		(void)munmap(e->kernel, size_of(e)); /* our own mapping */
 	e->head = NULL;
+	e->kernel = NULL;
+}
+
+void uring_entry_for_kernel(const struct uring_entry *e, struct iovec memory[2])
+{
+	memory[0] = (struct iovec){ .iov_base = e->kernel, .iov_len = sizeof(*e->head) };
+	memory[1] = (struct iovec){ .iov_base = (uint8_t *)e->kernel + DEV_PAGE,
+				    .iov_len = e->payload_size };
+}
+
+int uring_entry_take_over(struct uring_entry *e, struct uring_entry *from)
+{
+	int err = map_own(e, from->payload_size);
+
+	if (err)
+		return err;
+	e->kernel = map_again(e, from->kernel);
+	if (e->kernel) {
+		from->kernel = NULL;
+		return 0;
+	}
+	uring_entry_unmap(e);
+	return -ENOMEM;
 }
 
 int uring_entry_request(const struct uring_entry *e, struct iovec in[URING_ENTRY_PIECES])

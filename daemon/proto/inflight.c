@@ -29,7 +29,7 @@ static struct inflight_shard *shard_of(struct proto_session *s, uint64_t unique)
 void inflight_init(struct proto_session *s)
 {
 	for (unsigned i = 0; i < INFLIGHT_SHARDS; i++) {
-		mutex_init(&s->inflight[i].lock, LOCK_LEAF);
+		mutex_init(&s->inflight[i].lock, LOCK_INFLIGHT);
 		list_init(&s->inflight[i].reqs);
 	}
 }
@@ -164,6 +164,7 @@ static bool abort_lock(struct proto_session *s, uint64_t unique)
 static int abort_locked(struct proto_req *req)
 {
 	const struct op_def *def = op_def_of(req->opcode);
+	int err;
 
 	if (!def || def->flags & (OP_NO_REPLY | OP_NO_ABORT) || !req->ops->answer_early)
 		return -EOPNOTSUPP;
@@ -174,8 +175,10 @@ static int abort_locked(struct proto_req *req)
 	 * With the lock: until the answer is written the request must not end, for its
 	 * descriptor may be closed then. It is a copy into the kernel and waits for nobody.
 	 */
-	req->ops->answer_early(req, -EIO);
-	return 0;
+	err = req->ops->answer_early(req, -EIO);
+	if (err)
+		atomic_store(&req->aborted, false);
+	return err;
 }
 
 int proto_abort(struct proto_session *s, uint64_t unique)

@@ -46,10 +46,11 @@ struct transport_ops {
 	/*
 	 * Answer @req with @error before it ends: its caller goes on, while the thread that
 	 * serves it stays where it is, and keeps its buffers until done() ends it. Called with
-	 * the in-flight shard's lock, so it must not block. NULL: requests cannot be aborted,
-	 * because their buffers belong to somebody else once they are answered (a guest).
+	 * the in-flight shard's lock, so it must not block. An error: it could not be done, for
+	 * want of memory or of a thread. NULL: requests cannot be aborted, because their buffers
+	 * belong to somebody else once they are answered (a guest).
 	 */
-	void (*answer_early)(struct proto_req *req, int error);
+	int (*answer_early)(struct proto_req *req, int error);
 	/* DESTROY came. True: it is not to be answered. NULL: it is. */
 	bool (*destroyed)(void *transport);
 	/* Unsolicited message to the kernel (header included). NULL where there is no such channel. */
@@ -144,7 +145,8 @@ uint32_t proto_list_inflight(struct proto_session *s, struct proto_inflight *lis
  * locks the kernel turns EINTR into a restart that only a signal can handle.
  *
  * -ENOENT: no such request, or it was answered just now. -EALREADY. -EOPNOTSUPP: nobody
- * waits for its answer (FORGET, INIT, ...), or the transport cannot.
+ * waits for its answer (FORGET, INIT, ...), or the transport cannot. -ENOMEM, -EAGAIN: not
+ * for the moment.
  */
 MUST_USE int proto_abort(struct proto_session *s, uint64_t unique);
 

@@ -27,6 +27,49 @@ static void request(struct uring_entry *e, uint32_t args, uint32_t payload)
 	e->head->ring_ent_in_out.payload_sz = payload;
 }
 
+TEST(test_uring_entry_map__gives_the_kernel_the_same_pages)
+{
+	struct uring_entry e = entry();
+	struct iovec memory[2];
+
+	uring_entry_for_kernel(&e, memory);
+	CHECK_EQ(memory[0].iov_len, sizeof(*e.head));
+	CHECK_EQ(memory[1].iov_len, PAYLOAD);
+	CHECK(memory[1].iov_base != e.payload);
+	memcpy(memory[1].iov_base, "from the kernel", 16);
+	CHECK_EQ(memcmp(e.payload, "from the kernel", 16), 0);
+	uring_entry_reply(&e, 77, -EIO, NULL, 0);
+	CHECK_EQ(((struct wire_uring_header *)memory[0].iov_base)->out.unique, 77);
+	uring_entry_unmap(&e);
+}
+
+TEST(test_uring_entry_take_over__leaves_the_stuck_one_its_pages)
+{
+	struct uring_entry stuck = entry(), e;
+	struct iovec before[2], after[2];
+
+	uring_entry_for_kernel(&stuck, before);
+	memset(before[1].iov_base, 's', PAYLOAD);
+	CHECK_OK(uring_entry_take_over(&e, &stuck));
+	/* What the kernel registered stands for other pages, which are new. */
+	uring_entry_for_kernel(&e, after);
+	CHECK(after[0].iov_base == before[0].iov_base && after[1].iov_base == before[1].iov_base);
+	CHECK_EQ(e.payload[0], 0);
+	memset(before[1].iov_base, 'n', PAYLOAD);
+	CHECK_EQ(e.payload[PAYLOAD - 1], 'n');
+	for (unsigned i = 0; i < PAYLOAD; i++)
+		CHECK_EQ(stuck.payload[i], 's');
+	memset(stuck.payload, 'x', PAYLOAD);
+	CHECK_EQ(((uint8_t *)after[1].iov_base)[0], 'n');
+	/* Its end takes nothing away from who came after, who may be taken over as well. */
+	uring_entry_unmap(&stuck);
+	CHECK_EQ(e.payload[0], 'n');
+	CHECK_OK(uring_entry_take_over(&stuck, &e));
+	uring_entry_unmap(&e);
+	CHECK_EQ(((uint8_t *)after[1].iov_base)[0], 0);
+	uring_entry_unmap(&stuck);
+}
+
 TEST(test_uring_entry_request__splits_header_arguments_and_payload)
 {
 	struct iovec in[URING_ENTRY_PIECES];

@@ -43,13 +43,18 @@ static void on_done(struct proto_req *req)
 	container_of(req, struct sent, req)->dones++;
 }
 
-static void on_early(struct proto_req *req, int error)
+static int refuse_early; /* what the transport says to it */
+
+static int on_early(struct proto_req *req, int error)
 {
 	struct sent *s = container_of(req, struct sent, req);
 
 	CHECK_EQ(s->replies + s->dones, 0);
+	if (refuse_early)
+		return refuse_early;
 	s->early++;
 	s->early_error = error;
+	return 0;
 }
 
 /* What the kernel was told to forget: the notifier's thread writes it, stop() waits for that. */
@@ -230,6 +235,10 @@ static void abort_first(void)
 {
 	fake.on_call = NULL;
 	CHECK(!atomic_load(fake.ctx.aborted));
+	refuse_early = -EAGAIN;
+	CHECK_EQ(proto_abort(session, 10), -EAGAIN);
+	CHECK(!atomic_load(fake.ctx.aborted));
+	refuse_early = 0;
 	CHECK_OK(proto_abort(session, 10));
 	CHECK(atomic_load(fake.ctx.aborted));
 	CHECK_EQ(first.early, 1);
