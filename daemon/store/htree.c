@@ -439,6 +439,29 @@ static void leaf_pack(const struct leaf_map *m, uint32_t first, uint32_t end,
 	}
 }
 
+/* The largest hash that a name in the path's leaf may have. */
+static uint32_t leaf_hash_max(const struct htree_path *path)
+{
+	for (uint32_t level = path->levels; level-- > 0;) {
+		const struct htree_frame *f = &path->frames[level];
+		uint32_t next;
+
+		if (f->at + 1 >= f->count)
+			continue;
+		next = entry_hash(f, f->at + 1);
+		/* A leaf that continues a hash has its first names in the one before. */
+		return next & 1 ? next - 1 : next - (next > 0);
+	}
+	return UINT32_MAX;
+}
+
+/* Names that hash to elsewhere would make an index whose hashes are out of order. */
+static bool leaf_map_belongs(const struct leaf_map *m, const struct htree_path *path)
+{
+	return m->e[0].hash >= (path->leaf_hash & ~1u) &&
+	       m->e[m->count - 1].hash <= leaf_hash_max(path);
+}
+
 /* Where to cut so that both halves hold about as many bytes; 0 < result < count. */
 static uint32_t leaf_split_point(const struct leaf_map *m)
 {
@@ -486,6 +509,11 @@ static int split_leaf(struct handle *h, struct htree_path *path, struct buf *lea
 	err = leaf_map_load(path, &a, &m);
 	if (err)
 		return err == -EUCLEAN ? dir_block_broken(dir, leaf) : err;
+	if (m.count && !leaf_map_belongs(&m, path)) {
+		err = store_corrupt(dir->store, dir->ino, leaf->pblk,
+				    "directory index: a name is in another's leaf");
+		goto out_free_map;
+	}
 	err = journal_get_write(h, leaf);
 	if (err)
 		goto out_free_map;
@@ -519,6 +547,19 @@ out_free_map:
 	return err;
 }
 
+/* The search halves: what is put into an index out of order may not be found there. */
+static bool path_in_order(const struct htree_path *path)
+{
+	for (uint32_t level = 0; level < path->levels; level++) {
+		const struct htree_frame *f = &path->frames[level];
+
+		for (uint32_t k = 2; k < f->count; k++)
+			if (entry_hash(f, k - 1) > entry_hash(f, k))
+				return false;
+	}
+	return true;
+}
+
 /* One attempt: 0 done, 1 the index has grown and the descent must be repeated. */
 static int add_step(struct handle *h, struct htree_path *path, const struct dir_name *name,
 		    const struct dir_target *t)
@@ -539,6 +580,8 @@ static int add_step(struct handle *h, struct htree_path *path, const struct dir_
 	err = put_in_leaf(h, dir, path->leaf, leaf, name, t);
 	if (err != -ENOSPC)
 		return err;
+	if (!path_in_order(path))
+		return index_bad(path, "directory index: hashes out of order");
 	while (level > 0 &&
 	       path->frames[level - 1].count == dir_index_limit(s, path->frames[level - 1].lblk))
 		level--;
