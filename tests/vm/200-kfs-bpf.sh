@@ -28,7 +28,7 @@ kfsctl status --json m | jq -e '.tier == "stock" and (.tier_reason | test("fuseb
 umount m
 
 insmod "$VM_FUSEBPF"
-python3 "$HERE/kfs_bpf.py"
+python3 -u "$HERE/kfs_bpf.py"
 
 say "nothing is left that holds the module"
 [ ! -e /sys/fs/bpf/kfs ] || fail "pins are left: $(find /sys/fs/bpf/kfs)"

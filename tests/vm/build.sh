@@ -11,10 +11,12 @@ BIN=$BUILD/bin/tests/vm
 FLAGS=(-std=gnu17 -D_GNU_SOURCE -I. -Iinclude -I"$OBJ" -isystem "$TOOLS/usr/include" -include daemon/base/banned.h
 	-Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wno-unused-result -O2 -g -pthread)
 
-# program NAME: of NAME.c, the server and its tables.
+# program NAME [FILE…]: of NAME.c and those
 program() {
+	local name=$1
+	shift
 	# shellcheck disable=SC2086 # a compiler may come with words
-	${CC:-gcc} "${FLAGS[@]}" -o "$BIN/$1" "tests/vm/$1.c" tests/vm/fuse_server.c tests/vm/tables.c \
+	${CC:-gcc} "${FLAGS[@]}" -o "$BIN/$name" "tests/vm/$name.c" "$@" \
 		"$BUILD/lib/test.a" "$BUILD/lib/libkfs.a" "$TOOLS"/usr/lib/*/libbpf.a -lelf -lz
 }
 
@@ -23,5 +25,6 @@ clang -g -O2 -target bpf -mcpu=v3 -ffreestanding -Wall -Werror -I. -isystem "$TO
 	-isystem "/usr/include/$(gcc -print-multiarch)" -c tests/vm/fusebpf.bpf.c -o "$OBJ/fusebpf.bpf.o"
 # bpftool may be newer than libbpf, whose skeletons have no links of maps; those of programs stay.
 "$TOOLS/usr/sbin/bpftool" gen skeleton "$OBJ/fusebpf.bpf.o" name probe | sed '/map->link = /d' >"$OBJ/fusebpf.skel.h"
-program fusebpf_test
-program fusebpf_bench
+program fusebpf_test tests/vm/fuse_server.c tests/vm/tables.c
+program fusebpf_bench tests/vm/fuse_server.c tests/vm/tables.c
+program kfs_bench

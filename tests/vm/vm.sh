@@ -120,7 +120,7 @@ trap 'kill "$QEMU" 2>/dev/null || :; cleanup' EXIT
 trap 'exit 130' INT TERM
 # What the guest says is passed on while it says it, but for the last line, which is for us.
 : >>"$JOB/out"
-tail -n +1 -f --pid="$QEMU" "$JOB/out" 2>/dev/null | tr -d '\r' | sed -u '/^@vm-exit /d'
+tail -n +1 -f --pid="$QEMU" "$JOB/out" 2>/dev/null | sed -u 's/\r//g; /^@vm-exit /d'
 wait "$QEMU" || status=$?
 trap cleanup EXIT
 
