@@ -74,7 +74,7 @@ BPF := cache
 BPF_CFLAGS := -isystem $(BPF_CACHE)usr/include
 BPF_LIBS := $(wildcard $(BPF_CACHE)usr/lib/*/libbpf.a) -lelf -lz
 endif
-BPF_OBJECT := $(BUILD)/bpf/kfs.bpf.o
+BPF_OBJECTS := $(patsubst bpf/%.bpf.c,$(BUILD)/bpf/%_bpf.o,$(wildcard bpf/*.bpf.c))
 
 WARN := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wvla
 # gcc reports an ignored result even behind a (void) cast, which is how kfs says "ignored on purpose";
@@ -121,7 +121,7 @@ top_c = $(sort $(filter-out $(SKIP),$(wildcard $(1)/*.c)))
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
 DAEMON_MAIN := $(filter-out $(SKIP),$(wildcard daemon/main.c))
-LIBKFS_SRC := $(filter-out daemon/helpers/% $(if $(BPF),daemon/bpf/none.c,daemon/bpf/loader.c daemon/bpf/object.c),$(filter-out $(call top_c,daemon),$(call find_c,daemon)))
+LIBKFS_SRC := $(filter-out daemon/helpers/% $(if $(BPF),daemon/bpf/none.c,daemon/bpf/loader.c daemon/bpf/object.c daemon/bpf/said.c daemon/bpf/trace.c),$(filter-out $(call top_c,daemon),$(call find_c,daemon)))
 DAEMON_SRC := $(filter-out daemon/main.c,$(call top_c,daemon))
 HELPER_SRC := $(call top_c,daemon/helpers)
 MKFS_SRC := $(filter-out mkfs/main.c,$(call top_c,mkfs))
@@ -205,15 +205,15 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/flags.stamp | $(BUILD)/libs.stamp
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(KFS_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/obj/daemon/bpf/loader.o: KFS_CFLAGS += $(BPF_CFLAGS)
-$(BUILD)/obj/daemon/bpf/object.o: KFS_CFLAGS += -DKFS_BPF_OBJECT='"$(abspath $(BPF_OBJECT))"'
-$(BUILD)/obj/daemon/bpf/object.o: $(BPF_OBJECT)
+$(call obj,daemon/bpf/loader.c daemon/bpf/said.c daemon/bpf/trace.c): KFS_CFLAGS += $(BPF_CFLAGS)
+$(BUILD)/obj/daemon/bpf/object.o: KFS_CFLAGS += -DKFS_BPF_OBJECTS='"$(abspath $(BUILD)/bpf)"'
+$(BUILD)/obj/daemon/bpf/object.o: $(BPF_OBJECTS)
 
-$(BPF_OBJECT): $(wildcard bpf/*.[ch]) include/kfs/bpf_abi.h
-	$(call msg,BPF,$@)
+$(BPF_OBJECTS): $(BUILD)/bpf/%_bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) include/kfs/bpf_abi.h include/kfs/trace_abi.h
+	$(call msg,BPF,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)clang -g -O2 -target bpf -mcpu=v3 -ffreestanding -Wall -Werror -I. $(BPF_CFLAGS) \
-		-isystem /usr/include/$$($(CC) -print-multiarch) -c bpf/kfs.bpf.c -o $@
+		-isystem /usr/include/$$($(CC) -print-multiarch) -c $< -o $@
 
 # Only what prints the version knows it: the rest is not rebuilt for a new commit.
 VERSIONED := $(call obj,$(shell grep -rlsw KFS_VERSION --include='*.c' daemon mkfs ctl vhost tests))

@@ -15,13 +15,6 @@
 #include "daemon/base/frame.h"
 #include "include/kfs/ctl_proto.h"
 
-#define WHY_MAX 512
-
-/* Why a question failed, in three parts as messages have them. */
-struct failure {
-	char what[WHY_MAX], why[WHY_MAX], remedy[WHY_MAX];
-};
-
 static int fail(struct failure *f, const char *what, const char *why, const char *remedy)
 {
 	snprintf(f->what, sizeof(f->what), "%s", what);
@@ -176,14 +169,9 @@ int ask(const struct rundir_info *info, const char *command, json_t *args, uint3
 }
 
 int ask_quietly(const struct rundir_info *info, const char *command, json_t *args,
-		uint32_t timeout_ms, json_t **ret_result, const char **ret_why)
+		uint32_t timeout_ms, json_t **ret_result, struct failure *ret_failure)
 {
-	static struct failure f;
-	int ret = ask_once(info, command, args, timeout_ms, ret_result, &f);
-
-	if (ret)
-		*ret_why = f.why;
-	return ret;
+	return ask_once(info, command, args, timeout_ms, ret_result, ret_failure);
 }
 
 int ask_target(const struct words *w, const char *target, const char *command, json_t *args,

@@ -59,10 +59,10 @@ static void show_progress(struct asking *a)
 	draw_bar(NULL);
 	while (!atomic_load(&a->done)) {
 		json_t *progress;
-		const char *why;
+		struct failure f;
 
 		(void)nanosleep(&pause, NULL);
-		if (ask_quietly(a->info, "check_status", NULL, PROGRESS_MS * 10, &progress, &why))
+		if (ask_quietly(a->info, "check_status", NULL, PROGRESS_MS * 10, &progress, &f))
 			continue;
 		if (get_bool(progress, "running"))
 			draw_bar(progress);

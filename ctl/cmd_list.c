@@ -12,10 +12,11 @@
 static json_t *describe(const struct rundir_info *info, uint32_t timeout_ms)
 {
 	json_t *status = NULL, *o;
-	const char *why = NULL, *state;
+	const char *state;
+	struct failure f;
 	int ret;
 
-	ret = ask_quietly(info, "status", NULL, timeout_ms, &status, &why);
+	ret = ask_quietly(info, "status", NULL, timeout_ms, &status, &f);
 	if (!info->alive)
 		state = "dead";
 	else if (ret)
@@ -30,7 +31,7 @@ static json_t *describe(const struct rundir_info *info, uint32_t timeout_ms)
 	json_object_set_new(o, "image", json_string(info->image));
 	json_object_set_new(o, "mountpoint",
 			    info->mountpoint ? json_string(info->mountpoint) : json_null());
-	json_object_set_new(o, "error", ret ? json_string(why) : json_null());
+	json_object_set_new(o, "error", ret ? json_string(f.why) : json_null());
 	json_object_set_new(o, "uptime_seconds",
 			    ret ? json_null() :
 				  json_incref(json_object_get(status, "uptime_seconds")));

@@ -338,15 +338,15 @@ static void print_all(const struct sources *sources)
 static int source_ask(struct sample_source *s, const struct words *w, bool quiet)
 {
 	json_t *args = json_pack("{s:b}", "histograms", 1);
-	const char *why;
+	struct failure f;
 	int ret;
 
 	if (quiet) {
-		ret = ask_quietly(s->info, "status", NULL, w->timeout_ms, &s->status, &why);
+		ret = ask_quietly(s->info, "status", NULL, w->timeout_ms, &s->status, &f);
 		if (ret)
 			json_decref(args);
 		else
-			ret = ask_quietly(s->info, "stats", args, w->timeout_ms, &s->stats, &why);
+			ret = ask_quietly(s->info, "stats", args, w->timeout_ms, &s->stats, &f);
 	} else {
 		ret = ask(s->info, "status", NULL, w->timeout_ms, &s->status);
 		if (ret)

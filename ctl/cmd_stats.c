@@ -9,6 +9,7 @@
 #include "ctl/format.h"
 #include "ctl/kfsctl.h"
 #include "daemon/bpf/counters.h"
+#include "daemon/ctl/kernel_json.h"
 
 /* A request older than this is worth a line of its own in the eyes of whoever looks for a hang. */
 #define OLD_NS 1000000000
@@ -193,6 +194,45 @@ static void print_bpf(const json_t *o)
 	       fmt_count(get_count(b, "torn_retries")), fmt_count(get_count(b, "torn_upcalls")));
 }
 
+static void print_questions(const char *name, const json_t *q, const char *more)
+{
+	if (!json_is_object(q)) {
+		printf("  %-16s %14s %10s %9s\n", name, "-", "-", "-");
+		return;
+	}
+	printf("  %-16s %14s %10s %9s  %s\n", name, fmt_count(get_count(q, "asked")),
+	       fmt_count(get_count(q, "sent")),
+	       fmt_percent(get_count(q, "hits"), get_count(q, "asked")), more);
+}
+
+/* What tracing programs saw of the mount. */
+static void print_kernel_counters(const json_t *o)
+{
+	const json_t *k = json_object_get(o, "kernel"), *attrs = json_object_get(k, "attributes");
+	json_t *opcodes = json_object_get(k, "opcodes"), *op;
+	const char *name;
+	char more[128];
+
+	if (!k)
+		return;
+	printf("\n  %-16s %14s %10s %9s %9s %9s %9s\n", "seen by the kernel", "requests", "errors",
+	       "mean", "p50", "p99", "max");
+	json_object_foreach(opcodes, name, op) print_opcode(name, op, NULL, 0);
+	printf("  %-16s %14s %10s %9s\n", "asked of it", "asked", "sent", "hit rate");
+	(void)snprintf(more, sizeof(more), "(%s cached names did not hold)",
+		       fmt_count(get_count(json_object_get(k, "names"), "invalid")));
+	print_questions("names", json_object_get(k, "names"), more);
+	(void)snprintf(more, sizeof(more), "(%s stat, %s permissions)",
+		       fmt_count(get_count(attrs, "getattrs")),
+		       fmt_count(get_count(attrs, "permissions")));
+	print_questions("attributes", attrs, more);
+	if (get_count(k, "events_missed"))
+		printf("  %s events were missed\n", fmt_count(get_count(k, "events_missed")));
+	if (*get_text(k, "functions_missing"))
+		printf("  not counted, for this kernel lacks %s\n",
+		       get_text(k, "functions_missing"));
+}
+
 static void print_stats(const json_t *o, const json_t *before, uint32_t watch_s)
 {
 	const char *mountpoint = get_text(o, "mountpoint");
@@ -204,6 +244,7 @@ static void print_stats(const json_t *o, const json_t *before, uint32_t watch_s)
 		print_transport(o, before, i, watch_s);
 	print_caches(o);
 	print_bpf(o);
+	print_kernel_counters(o);
 	print_disk(o);
 	print_invalidations(o);
 }
@@ -216,6 +257,51 @@ static int print_json_line(const json_t *o)
 	return EXIT_DONE;
 }
 
+/* What the pins of @info show, in the form of a reply; NULL: there are none, or they are not for us. */
+static json_t *stats_of_kernel(const struct rundir_info *info, const char *why)
+{
+	struct kernel_counters *kernel = malloc(sizeof(*kernel));
+	json_t *bpf = NULL, *requests = NULL;
+	struct bpf_counters counters;
+
+	if (!counters_read(info->id, &counters))
+		bpf = kernel_json_bpf(&counters);
+	if (kernel && !kernel_counters_read(info->id, kernel))
+		requests = kernel_json_requests(kernel, false);
+	free(kernel);
+	if (!bpf && !requests)
+		return NULL;
+	return json_pack("{s:s, s:s, s:s*, s:s, s:o*, s:o*}", "id", info->id, "image", info->image,
+			 "mountpoint", info->mountpoint, "daemon_silent", why, "bpf", bpf, "kernel",
+			 requests);
+}
+
+/* From the daemon; if it does not answer, which may mean that it hangs, what the kernel counts for it. */
+static int stats_get(const struct words *w, const struct rundir_info *info, json_t **ret_result)
+{
+	struct failure f;
+
+	if (!ask_quietly(info, "stats", NULL, w->timeout_ms, ret_result, &f))
+		return EXIT_DONE;
+	*ret_result = info->alive ? stats_of_kernel(info, f.why) : NULL;
+	return *ret_result ? EXIT_DONE : complain(f.what, f.why, f.remedy);
+}
+
+static void print_result(const json_t *now, const json_t *before, uint32_t watch_s)
+{
+	const char *silent = get_text(now, "daemon_silent");
+
+	if (!*silent) {
+		print_stats(now, before, watch_s);
+		return;
+	}
+	printf("%s: %s; from the kernel:\n",
+	       *get_text(now, "mountpoint") ? get_text(now, "mountpoint") : get_text(now, "image"),
+	       silent);
+	print_bpf(now);
+	print_kernel_counters(now);
+}
+
 static int watch(const struct words *w, const struct rundir_info *info)
 {
 	bool clear = isatty(STDOUT_FILENO);
@@ -223,7 +309,7 @@ static int watch(const struct words *w, const struct rundir_info *info)
 	int ret;
 
 	for (;;) {
-		ret = ask(info, "stats", NULL, w->timeout_ms, &now);
+		ret = stats_get(w, info, &now);
 		if (ret)
 			break;
 		if (w->json) {
@@ -231,13 +317,15 @@ static int watch(const struct words *w, const struct rundir_info *info)
 		} else {
 			if (clear)
 				printf("\033[H\033[2J");
-			print_stats(now, before ? before : now, w->watch_s);
+			print_result(now, before ? before : now, w->watch_s);
 			if (!clear)
 				putchar('\n');
 			ret = fflush(stdout) ? EXIT_FAILED : EXIT_DONE;
 		}
+		/* A silent daemon's counters are not in it: there is nothing to compare with. */
 		json_decref(before);
-		before = now;
+		before = *get_text(now, "daemon_silent") ? NULL : json_incref(now);
+		json_decref(now);
 		if (ret)
 			break;
 		sleep(w->watch_s);
@@ -246,55 +334,31 @@ static int watch(const struct words *w, const struct rundir_info *info)
 	return ret;
 }
 
-/* A daemon that does not answer may hang; what its BPF programs count is the kernel's. */
-static json_t *stats_of_kernel(const struct rundir_info *info, const char *why)
-{
-	struct bpf_counters counters;
-	const char *name;
-	uint64_t value;
-	json_t *bpf;
-
-	if (counters_read(info->id, &counters))
-		return NULL;
-	bpf = json_pack("{s:I}", "upcalls_avoided", (json_int_t)counters_avoided(&counters));
-	for (size_t i = 0; bpf && (name = counters_at(&counters, i, &value)); i++)
-		(void)json_object_set_new(bpf, name,
-					  json_integer((json_int_t)value)); /* absent then */
-	return json_pack("{s:s, s:s, s:s*, s:s, s:o*}", "id", info->id, "image", info->image,
-			 "mountpoint", info->mountpoint, "daemon_silent", why, "bpf", bpf);
-}
-
-static int print_kernel(const struct words *w, const struct rundir_info *info, json_t *result)
-{
-	if (w->json)
-		return print_json(result);
-	printf("%s: %s; from the kernel:\n", mount_name(info), get_text(result, "daemon_silent"));
-	print_bpf(result);
-	return EXIT_DONE;
-}
-
 static int once(const struct words *w, const struct rundir_info *info)
 {
-	struct bpf_counters counters;
-	const char *why = "";
 	json_t *result;
-	int ret;
+	int ret = stats_get(w, info, &result);
 
-	if (counters_read(info->id, &counters)) {
-		ret = ask(info, "stats", NULL, w->timeout_ms, &result);
-		if (ret)
-			return ret;
-	} else if (ask_quietly(info, "stats", NULL, w->timeout_ms, &result, &why)) {
-		result = stats_of_kernel(info, why);
-		ret = result ? print_kernel(w, info, result) :
-			       complain(mount_name(info), why, "look at its log");
-		json_decref(result);
+	if (ret)
 		return ret;
-	}
 	if (w->json)
 		ret = print_json(result);
 	else
-		print_stats(result, NULL, 0);
+		print_result(result, NULL, 0);
+	json_decref(result);
+	return ret;
+}
+
+/* Counting in the kernel, on or off; nothing is shown. */
+static int switch_kernel(const struct words *w, const struct rundir_info *info)
+{
+	json_t *args = json_pack("{s:b}", "on", !strcmp(w->kernel, "on")), *result;
+	int ret = ask(info, "stats_kernel", args, w->timeout_ms, &result);
+
+	if (ret)
+		return ret;
+	if (w->json)
+		ret = print_json(result);
 	json_decref(result);
 	return ret;
 }
@@ -309,7 +373,9 @@ int cmd_stats(const struct words *w)
 	if (ret)
 		return ret;
 	ret = target_find(&list, w->count ? w->word[0] : NULL, &info);
-	if (!ret)
+	if (!ret && w->kernel)
+		ret = switch_kernel(w, info);
+	else if (!ret)
 		ret = w->watch_s ? watch(w, info) : once(w, info);
 	rundir_list_fini(&list);
 	return ret;

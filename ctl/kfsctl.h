@@ -26,6 +26,7 @@ struct words {
 	bool timeout_given;
 	uint32_t watch_s; /* 0 = once */
 	bool all, no_sync;
+	const char *kernel; /* "on", "off"; NULL: leave it */
 	bool older_given;
 	uint64_t older_s;
 	uint64_t min_bytes;
@@ -65,9 +66,14 @@ const char *mount_name(const struct rundir_info *info);
  */
 MUST_USE int ask(const struct rundir_info *info, const char *command, json_t *args,
 		 uint32_t timeout_ms, json_t **ret_result);
-/* The same without a word on standard error; *ret_why is a static text. */
+/* Why a question failed, in three parts as messages have them. */
+#define WHY_MAX 512
+struct failure {
+	char what[WHY_MAX], why[WHY_MAX], remedy[WHY_MAX];
+};
+/* The same without a word on standard error: that is in *ret_failure. */
 MUST_USE int ask_quietly(const struct rundir_info *info, const char *command, json_t *args,
-			 uint32_t timeout_ms, json_t **ret_result, const char **ret_why);
+			 uint32_t timeout_ms, json_t **ret_result, struct failure *ret_failure);
 /* Finds the mount of @target and asks it. */
 MUST_USE int ask_target(const struct words *w, const char *target, const char *command,
 			json_t *args, json_t **ret_result);

@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,8 @@
 #include "daemon/base/rundir.h"
 #include "daemon/block/bdev.h"
 #include "daemon/bpf/bpf.h"
+#include "daemon/bpf/pins.h"
+#include "daemon/bpf/trace.h"
 #include "daemon/ctl/ctl.h"
 #include "daemon/daemonize.h"
 #include "daemon/dev/dev.h"
@@ -49,7 +52,9 @@ struct daemon_ctx {
 	const char *device; /* the module's; NULL: /dev/fuse */
 	struct bpf *bpf;    /* NULL: the stock tier */
 	char bpf_why[512];  /* why it is that; or why it would be */
-	int umount_fd;	    /* what umount(2) waits for, or -1 */
+	char pins_id[16];   /* of its pins, and the mount's */
+	struct trace *trace;
+	int umount_fd; /* what umount(2) waits for, or -1 */
 	struct rundir_entry *entry;
 	struct ctl_server *ctl;
 	sigset_t signals;
@@ -193,14 +198,25 @@ static int open_store(struct daemon_ctx *c, bool bdev_readonly, int *ret_error,
 }
 
 /* Against what was asked for: whoever mounts is told, not the log alone. */
+PRINTF_LIKE(2, 3) static void say(struct daemon_ctx *c, const char *fmt, ...)
+{
+	size_t len = strlen(c->said);
+	char line[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(line, sizeof(line), fmt, ap); /* cut lines stay lines */
+	va_end(ap);
+	log_warn("%s", line);
+	/* The log is what they see. */
+	if (log_sink_of(c) != LOG_SINK_STDERR)
+		(void)snprintf(c->said + len, sizeof(c->said) - len, "%s%s", len ? "; " : "", line);
+}
+
 static void warn_readonly(struct daemon_ctx *c)
 {
-	(void)snprintf(c->said, sizeof(c->said), "%s: mounted read-only: %s", c->o.image,
-		       c->store->readonly_why ? c->store->readonly_why : "the store says so");
-	log_warn("%s", c->said);
-	/* The log is what they see. */
-	if (log_sink_of(c) == LOG_SINK_STDERR)
-		c->said[0] = '\0';
+	say(c, "%s: mounted read-only: %s", c->o.image,
+	    c->store->readonly_why ? c->store->readonly_why : "the store says so");
 }
 
 static int open_image(struct daemon_ctx *c)
@@ -317,18 +333,28 @@ static int load_bpf(struct daemon_ctx *c)
 /* False: the mount is not to stay. */
 static bool attach_bpf(struct daemon_ctx *c)
 {
-	char pid[16];
-
 	if (!c->bpf)
 		return true;
-	(void)snprintf(pid, sizeof(pid), "pid-%d", (int)getpid());
-	if (!bpf_attach(c->bpf, c->entry ? rundir_id(c->entry) : pid, c->bpf_why,
-			sizeof(c->bpf_why)))
+	if (!bpf_attach(c->bpf, c->pins_id, c->bpf_why, sizeof(c->bpf_why)))
 		return true;
 	if (bpf_may_fail(c))
 		return true;
 	(void)fail(EXIT_MOUNT, "bpf=on", c->bpf_why);
 	return false;
+}
+
+/* Statistics are no reason to do without the mount. */
+static void start_trace(struct daemon_ctx *c)
+{
+	struct trace_opts opts = { .mountpoint = c->o.mountpoint,
+				   .id = c->pins_id,
+				   .device = c->device };
+	char why[512] = "no memory";
+
+	if (trace_new(&opts, &c->trace) || c->o.kstats != ON ||
+	    !trace_switch(c->trace, true, why, sizeof(why)))
+		return;
+	say(c, "%s: kstats=on: not counted: %s", c->o.mountpoint, why);
 }
 
 /* The mount answers (on dev_run()'s thread): tell everybody who waits for it. */
@@ -348,11 +374,16 @@ static void on_ready(void *arg, int error)
 		return;
 	}
 	err = rundir_register(&what, &c->entry);
+	(void)snprintf(c->pins_id, sizeof(c->pins_id), "pid-%d", (int)getpid());
+	if (c->entry)
+		(void)snprintf(c->pins_id, sizeof(c->pins_id), "%s", rundir_id(c->entry));
+	pins_sweep();
 	if (!attach_bpf(c)) {
 		c->refused = true;
 		dev_stop(c->dev);
 		return;
 	}
+	start_trace(c);
 	if (err) {
 		log_warn("no runtime directory: %s: kfsctl will not find this mount",
 			 strerror(-err));
@@ -363,6 +394,7 @@ static void on_ready(void *arg, int error)
 			.dev = c->dev,
 			.bpf = c->bpf,
 			.bpf_why = c->bpf_why,
+			.trace = c->trace,
 			.id = rundir_id(c->entry),
 			.image = c->o.image,
 			.mountpoint = c->o.mountpoint,
@@ -439,6 +471,7 @@ static int mount_it(struct daemon_ctx *c)
 	}
 	if (err)
 		return fail(EXIT_MOUNT, c->o.mountpoint, why);
+	c->device = dev.device;
 	return dev.device ? load_bpf(c) : EXIT_OK;
 }
 
@@ -475,6 +508,7 @@ static int take_down(struct daemon_ctx *c)
 	c->umount_fd = dev_take_umount(c->dev);
 	dev_free(c->dev);
 	bpf_free(c->bpf);
+	trace_free(c->trace);
 	if (c->fs)
 		err = fs_close(c->fs);
 	else if (c->store)

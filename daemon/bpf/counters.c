@@ -10,6 +10,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "daemon/bpf/pins.h"
+
 #define PROCESSORS_MAX 8192
 
 #define ANSWER(name)                                                                               \
@@ -79,21 +81,24 @@ static int map_open(const char *id, const char *name, int *ret_fd)
 	return 0;
 }
 
+static int element_read(int fd, uint32_t index, void *value)
+{
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.map_fd = (uint32_t)fd;
+	attr.key = (uint64_t)(uintptr_t)&index;
+	attr.value = (uint64_t)(uintptr_t)value;
+	return bpf_call(BPF_MAP_LOOKUP_ELEM, &attr) ? -errno : 0;
+}
+
 /* The first element of a map. */
 static int map_read(const char *id, const char *name, void *value)
 {
 	_cleanup_close_ int fd = -1;
-	union bpf_attr attr;
-	uint32_t zero = 0;
 	int err = map_open(id, name, &fd);
 
-	if (err)
-		return err;
-	memset(&attr, 0, sizeof(attr));
-	attr.map_fd = (uint32_t)fd;
-	attr.key = (uint64_t)(uintptr_t)&zero;
-	attr.value = (uint64_t)(uintptr_t)value;
-	return bpf_call(BPF_MAP_LOOKUP_ELEM, &attr) ? -errno : 0;
+	return err ? err : element_read(fd, 0, value);
 }
 
 /* "0-7" or "0,2-3": the kernel gives one value for each up to the last. */
@@ -148,4 +153,96 @@ const char *counters_at(const struct bpf_counters *c, size_t index, uint64_t *re
 		return NULL;
 	*ret_value = *(const uint64_t *)((const char *)c + counters[index].at);
 	return counters[index].name;
+}
+
+/* ---- the kernel's view of a mount's requests ---- */
+
+static const char *const opcode_names[KFS_KERNEL_OPCODES] = {
+	[1] = "LOOKUP",	       [2] = "FORGET",	       [3] = "GETATTR",
+	[4] = "SETATTR",       [5] = "READLINK",       [6] = "SYMLINK",
+	[8] = "MKNOD",	       [9] = "MKDIR",	       [10] = "UNLINK",
+	[11] = "RMDIR",	       [12] = "RENAME",	       [13] = "LINK",
+	[14] = "OPEN",	       [15] = "READ",	       [16] = "WRITE",
+	[17] = "STATFS",       [18] = "RELEASE",       [20] = "FSYNC",
+	[21] = "SETXATTR",     [22] = "GETXATTR",      [23] = "LISTXATTR",
+	[24] = "REMOVEXATTR",  [25] = "FLUSH",	       [26] = "INIT",
+	[27] = "OPENDIR",      [28] = "READDIR",       [29] = "RELEASEDIR",
+	[30] = "FSYNCDIR",     [31] = "GETLK",	       [32] = "SETLK",
+	[33] = "SETLKW",       [34] = "ACCESS",	       [35] = "CREATE",
+	[36] = "INTERRUPT",    [37] = "BMAP",	       [38] = "DESTROY",
+	[39] = "IOCTL",	       [40] = "POLL",	       [41] = "NOTIFY_REPLY",
+	[42] = "BATCH_FORGET", [43] = "FALLOCATE",     [44] = "READDIRPLUS",
+	[45] = "RENAME2",      [46] = "LSEEK",	       [47] = "COPY_FILE_RANGE",
+	[48] = "SETUPMAPPING", [49] = "REMOVEMAPPING", [50] = "SYNCFS",
+	[51] = "TMPFILE",      [52] = "STATX",	       [53] = "COPY_FILE_RANGE_64",
+};
+
+const char *kernel_opcode_name(uint32_t opcode)
+{
+	return opcode < KFS_KERNEL_OPCODES ? opcode_names[opcode] : NULL;
+}
+
+static void sum_requests(struct kfs_kernel_requests *sum, const struct kfs_kernel_requests *one)
+{
+	sum->requests += one->requests;
+	sum->replies += one->replies;
+	sum->untimed += one->untimed;
+	sum->errors += one->errors;
+	sum->ns_total += one->ns_total;
+	sum->ns_max = MAX(sum->ns_max, one->ns_max);
+	for (unsigned b = 0; b < KFS_KERNEL_BUCKETS; b++)
+		sum->bucket[b] += one->bucket[b];
+}
+
+static int read_ops(int fd, unsigned count, struct kernel_counters *c)
+{
+	_cleanup_free_ struct kfs_kernel_requests *values = calloc(count, sizeof(*values));
+	int err = values ? 0 : -ENOMEM;
+
+	for (uint32_t opcode = 0; opcode < KFS_KERNEL_OPCODES && !err; opcode++) {
+		err = element_read(fd, opcode, values);
+		for (unsigned i = 0; i < count && !err; i++)
+			sum_requests(&c->ops[opcode], &values[i]);
+	}
+	return err;
+}
+
+static int read_walk(int fd, unsigned count, struct kernel_counters *c)
+{
+	_cleanup_free_ struct kfs_kernel_walk *values = calloc(count, sizeof(*values));
+	uint64_t *sums = (uint64_t *)&c->walk;
+	int err = values ? element_read(fd, 0, values) : -ENOMEM;
+
+	for (unsigned i = 0; i < count && !err; i++)
+		for (size_t k = 0; k < sizeof(*values) / sizeof(uint64_t); k++)
+			sums[k] += ((const uint64_t *)&values[i])[k];
+	return err;
+}
+
+int kernel_counters_of(const struct kernel_maps *maps, struct kernel_counters *ret_counters)
+{
+	unsigned count = processors();
+	int err;
+
+	memset(ret_counters, 0, sizeof(*ret_counters));
+	err = element_read(maps->known, 0, &ret_counters->known);
+	if (!err)
+		err = read_ops(maps->requests, count, ret_counters);
+	return err ? err : read_walk(maps->walk, count, ret_counters);
+}
+
+int kernel_counters_read(const char *id, struct kernel_counters *ret_counters)
+{
+	_cleanup_close_ int requests = -1, walk = -1, known = -1;
+	int err = map_open(id, "kfs_requests", &requests);
+	struct kernel_maps maps;
+
+	if (!err)
+		err = map_open(id, "kfs_walk", &walk);
+	if (!err)
+		err = map_open(id, "kfs_known", &known);
+	if (err)
+		return err;
+	maps = (struct kernel_maps){ .requests = requests, .walk = walk, .known = known };
+	return kernel_counters_of(&maps, ret_counters);
 }

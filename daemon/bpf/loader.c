@@ -4,32 +4,27 @@
  * loaded, and the device's descriptor in the struct_ops, which the kernel reads when it is attached.
  *
  * Pins are for people and for kfsctl, which reads counters through them while we hang. The link is not pinned: when we
- * die, the programs go with us. Folders of daemons that were killed are removed by the next mount.
+ * die, the programs go with us.
  */
 #include "daemon/bpf/bpf.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 
 #include "daemon/base/log.h"
-#include "daemon/base/rundir.h"
 #include "daemon/bpf/object.h"
+#include "daemon/bpf/pins.h"
+#include "daemon/bpf/said.h"
 #include "daemon/bpf/tables.h"
 #include "daemon/inval/inval.h"
 
 #define PROCESSORS_MAX 4096
-/* So many folders of dead daemons are looked at. */
-#define PINS_MAX 1024
 
 static const char *const map_names[] = { "kfs_entries", "kfs_attrs", "kfs_stats", "kfs_tables" };
 static const char *const program_names[] = { "kfs_lookup", "kfs_getattr", "kfs_xattr" };
@@ -42,7 +37,7 @@ struct bpf {
 	struct tables tables;
 	void *entries, *attrs, *stats; /* mapped; NULL until then */
 	size_t entries_size, attrs_size;
-	char pins[64];
+	struct pins pins;
 };
 
 /* As bpf/kernel_types.h has it; libbpf puts programs' pointers where the kernel has functions. */
@@ -51,32 +46,6 @@ struct ops_values {
 	int32_t dev_fd, image_fd;
 	uint32_t flags;
 };
-
-/* ---- what libbpf says ---- */
-
-static _Thread_local char said[256];
-
-static int keep_words(enum libbpf_print_level level, const char *fmt, va_list ap)
-{
-	char line[1024];
-	int len = vsnprintf(line, sizeof(line), fmt, ap);
-
-	if (level == LIBBPF_DEBUG)
-		return len;
-	line[strcspn(line, "\n")] = 0;
-	log_debug("%s", line);
-	/* The first complaint is the cause, the rest follows from it. */
-	if (level == LIBBPF_WARN && !said[0])
-		(void)snprintf(said, sizeof(said), "%.255s", line);
-	return len;
-}
-
-static void explain(char *why, size_t why_len, const char *what, int err)
-{
-	const char *text = strncmp(said, "libbpf: ", 8) ? said : said + 8;
-
-	(void)snprintf(why, why_len, "%s: %s%s%s", what, strerror(-err), *text ? ": " : "", text);
-}
 
 const char *bpf_missing(void)
 {
@@ -171,8 +140,8 @@ static int load_object(struct bpf *b, const struct bpf_opts *opts, const struct 
 	LIBBPF_OPTS(bpf_object_open_opts, open_opts, .object_name = "kfs");
 	int err;
 
-	b->object = bpf_object__open_mem(bpf_object_begin,
-					 (size_t)(bpf_object_end - bpf_object_begin), &open_opts);
+	b->object = bpf_object__open_mem(kfs_bpf_begin, (size_t)(kfs_bpf_end - kfs_bpf_begin),
+					 &open_opts);
 	if (!b->object)
 		return -errno;
 	err = set_config(b, config);
@@ -206,19 +175,18 @@ int bpf_load(const struct bpf_opts *opts, struct bpf **ret_bpf, char *why, size_
 	struct tables_opts tables;
 	int err;
 
-	said[0] = 0;
+	said_begin();
 	if (!b) {
 		(void)snprintf(why, why_len, "out of memory");
 		return -ENOMEM;
 	}
-	(void)libbpf_set_print(keep_words); /* what was there before is of no interest */
 	tables = (struct tables_opts){ .attr_valid = opts->attr.s,
 				       .attr_valid_nsec = opts->attr.ns };
 	err = make_config(opts, &tables.config);
 	if (!err)
 		err = load_object(b, opts, &tables.config);
 	if (err) {
-		explain(why, why_len, "loading the BPF programs", err);
+		said_explain(why, why_len, "loading the BPF programs", err);
 		bpf_free(b);
 		return err;
 	}
@@ -237,108 +205,43 @@ int bpf_load(const struct bpf_opts *opts, struct bpf **ret_bpf, char *why, size_
 
 /* ---- pins ---- */
 
-static void unpin(const char *dir)
-{
-	char path[256];
-
-	for (size_t i = 0; i < ARRAY_SIZE(map_names); i++) {
-		(void)snprintf(path, sizeof(path), "%s/%s", dir, map_names[i]);
-		(void)unlink(path); /* not there is what is wanted */
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(program_names); i++) {
-		(void)snprintf(path, sizeof(path), "%s/%s", dir, program_names[i]);
-		(void)unlink(path);
-	}
-	if (rmdir(dir) && errno != ENOENT)
-		log_debug("%s: %s", dir, strerror(errno));
-}
-
-static bool is_served(const struct rundir_list *list, const char *id)
-{
-	for (size_t i = 0; i < list->count; i++)
-		if (list->entries[i].alive && !strcmp(list->entries[i].id, id))
-			return true;
-	return false;
-}
-
-/* Pins keep the tables of a killed daemon in memory. */
-static void unpin_dead(void)
-{
-	struct rundir_list list;
-	struct dirent *e;
-	unsigned seen = 0;
-	char path[sizeof(BPF_PIN_ROOT) + 256];
-	DIR *dir;
-
-	if (rundir_list(&list))
-		return;
-	dir = opendir(BPF_PIN_ROOT);
-	while (dir && seen++ < PINS_MAX && (e = readdir(dir))) {
-		if (e->d_name[0] == '.' || is_served(&list, e->d_name))
-			continue;
-		(void)snprintf(path, sizeof(path), "%s/%s", BPF_PIN_ROOT, e->d_name);
-		unpin(path);
-	}
-	if (dir)
-		(void)closedir(dir); /* was only read */
-	rundir_list_fini(&list);
-}
-
-static int pin_one(const char *dir, const char *name, int fd)
-{
-	char path[256];
-
-	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
-	if (bpf_obj_pin(fd, path))
-		return -errno;
-	return chmod(path, 0600) ? -errno : 0;
-}
-
 static int pin_all(struct bpf *b)
 {
 	int err = 0;
 
-	if (mkdir(b->pins, 0700))
-		return -errno;
 	for (size_t i = 0; i < ARRAY_SIZE(map_names) && !err; i++)
-		err = pin_one(b->pins, map_names[i], bpf_map__fd(find_map(b, map_names[i])));
+		err = pins_add(&b->pins, map_names[i], bpf_map__fd(find_map(b, map_names[i])));
 	for (size_t i = 0; i < ARRAY_SIZE(program_names) && !err; i++)
-		err = pin_one(b->pins, program_names[i],
-			      bpf_program__fd(bpf_object__find_program_by_name(b->object,
-									       program_names[i])));
+		err = pins_add(&b->pins, program_names[i],
+			       bpf_program__fd(bpf_object__find_program_by_name(b->object,
+										program_names[i])));
 	return err;
 }
 
 /* A mount without pins works; kfsctl and bpftool have less to look at. */
 static void pin(struct bpf *b, const char *id)
 {
-	int err;
+	int err = pins_open(id, &b->pins);
 
-	unpin_dead();
-	if (mkdir(BPF_PIN_ROOT, 0700) && errno != EEXIST) {
-		log_warn("%s: %s: counters are shown by the daemon only", BPF_PIN_ROOT,
-			 strerror(errno));
-		return;
-	}
-	(void)snprintf(b->pins, sizeof(b->pins), "%s/%s", BPF_PIN_ROOT, id);
-	err = pin_all(b);
+	if (!err)
+		err = pin_all(b);
 	if (!err)
 		return;
-	log_warn("%s: %s: counters are shown by the daemon only", b->pins, strerror(-err));
-	unpin(b->pins);
-	b->pins[0] = 0;
+	log_warn("%s/%s: %s: counters are shown by the daemon only", BPF_PIN_ROOT, id,
+		 strerror(-err));
+	pins_close(&b->pins);
 }
 
 /* ---- the rest of life ---- */
 
 int bpf_attach(struct bpf *b, const char *id, char *why, size_t why_len)
 {
-	said[0] = 0;
+	said_begin();
 	b->link = bpf_map__attach_struct_ops(find_map(b, "kfs_ops"));
 	if (!b->link) {
 		int err = -errno;
 
-		explain(why, why_len, "attaching the BPF programs", err);
+		said_explain(why, why_len, "attaching the BPF programs", err);
 		return err;
 	}
 	pin(b, id);
@@ -359,10 +262,7 @@ void bpf_free(struct bpf *b)
 		inval_unsubscribe(b->bus, &b->sub);
 	if (b->link)
 		(void)bpf_link__destroy(b->link); /* closing is all it is */
-	if (b->pins[0]) {
-		unpin(b->pins);
-		(void)rmdir(BPF_PIN_ROOT); /* unless another mount has pins */
-	}
+	pins_close(&b->pins);
 	unmap(b->entries, b->entries_size);
 	unmap(b->attrs, b->attrs_size);
 	unmap(b->stats, whole_pages(sizeof(struct kfs_table_stats)));
@@ -402,7 +302,7 @@ void bpf_get_state(struct bpf *b, struct bpf_state *ret_state)
 	memset(ret_state, 0, sizeof(*ret_state));
 	sum_answers(b, &ret_state->counters.answers);
 	tables_stats(b->stats, &ret_state->counters.tables);
-	(void)snprintf(ret_state->pins, sizeof(ret_state->pins), "%s", b->pins);
+	(void)snprintf(ret_state->pins, sizeof(ret_state->pins), "%s", b->pins.dir);
 	if (!b->link)
 		(void)snprintf(ret_state->detached_why, sizeof(ret_state->detached_why),
 			       "never attached");

@@ -146,6 +146,9 @@ int ctl_trace(struct ctl_call *call)
 static const struct ctl_command commands[] = {
 	{ .name = "status", .run = ctl_status },
 	{ .name = "stats", .run = ctl_stats, .args = { { "histograms", CTL_ARG_BOOL, false } } },
+	{ .name = "stats_kernel",
+	  .run = ctl_stats_kernel,
+	  .args = { { "on", CTL_ARG_BOOL, true } } },
 	{ .name = "sync", .run = ctl_sync },
 	{ .name = "freeze", .run = ctl_freeze },
 	{ .name = "thaw", .run = ctl_thaw },

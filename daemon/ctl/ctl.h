@@ -29,6 +29,7 @@ struct ctl_server;
 struct dev;
 struct fs;
 struct inval_bus;
+struct trace;
 
 /* Everything pointed to outlives the server. */
 struct ctl_env {
@@ -37,6 +38,7 @@ struct ctl_env {
 	struct dev *dev;	/* the host mount; NULL without one */
 	struct bpf *bpf;	/* its programs; NULL: the stock tier */
 	const char *bpf_why;	/* why there are none, or they are not attached */
+	struct trace *trace;	/* statistics of the kernel; NULL without a host mount */
 	const char *id;		/* the mount's name among those of this host */
 	const char *image;	/* absolute path */
 	const char *mountpoint; /* absolute path; NULL without a host mount */

@@ -61,6 +61,7 @@ uint64_t ctl_uptime_seconds(const struct ctl_server *server);
 
 int ctl_status(struct ctl_call *call);
 int ctl_stats(struct ctl_call *call);
+int ctl_stats_kernel(struct ctl_call *call);
 int ctl_sync(struct ctl_call *call);
 int ctl_freeze(struct ctl_call *call);
 int ctl_thaw(struct ctl_call *call);

@@ -9,6 +9,8 @@
 
 #include "daemon/base/stats.h"
 #include "daemon/bpf/bpf.h"
+#include "daemon/bpf/trace.h"
+#include "daemon/ctl/kernel_json.h"
 #include "daemon/ctl/server.h"
 #include "daemon/dev/dev.h"
 #include "daemon/fs/fs.h"
@@ -264,20 +266,32 @@ static json_t *invalidations(struct inval_bus *bus)
 	return o;
 }
 
-/* By the names that bpftool shows. */
 static json_t *bpf_counters(struct bpf *bpf)
 {
 	struct bpf_state state;
-	json_t *o = json_object();
-	const char *name;
-	uint64_t value;
+	json_t *o;
 
 	bpf_get_state(bpf, &state);
+	o = kernel_json_bpf(&state.counters);
 	ctl_put(o, "attached", json_boolean(state.attached));
-	ctl_put_count(o, "upcalls_avoided", counters_avoided(&state.counters));
-	for (size_t i = 0; (name = counters_at(&state.counters, i, &value)); i++)
-		ctl_put_count(o, name, value);
 	return o;
+}
+
+/* Where the kernel's side is being counted. */
+static int put_kernel(json_t *result, struct trace *trace, bool histograms)
+{
+	struct trace_state *state = calloc(1, sizeof(*state));
+	int err = state ? trace_get_state(trace, state) : -ENOMEM;
+	json_t *o;
+
+	if (!err && state->on) {
+		o = kernel_json_requests(&state->counters, histograms);
+		ctl_put_count(o, "events_missed", state->missed);
+		ctl_put(o, "functions_missing", json_string(state->missing));
+		ctl_put(result, "kernel", o);
+	}
+	free(state);
+	return err;
 }
 
 int ctl_stats(struct ctl_call *call)
@@ -285,13 +299,15 @@ int ctl_stats(struct ctl_call *call)
 	const struct ctl_server *server = call->server;
 	const struct ctl_env *env = &server->env;
 	struct store *s = fs_store(env->fs);
+	bool histograms = ctl_arg_bool(call, "histograms", false);
 	json_t *o = call->result;
+	int err;
 
 	ctl_put(o, "id", ctl_text(env->id));
 	ctl_put(o, "image", ctl_text(env->image));
 	ctl_put(o, "mountpoint", env->mountpoint ? ctl_text(env->mountpoint) : json_null());
 	ctl_put_count(o, "uptime_seconds", ctl_uptime_seconds(server));
-	if (put_transports(o, env, ctl_arg_bool(call, "histograms", false)))
+	if (put_transports(o, env, histograms))
 		return ctl_fail(call, -ENOMEM, "stats", "no memory", "");
 	ctl_put(o, "caches", caches(env->fs, s));
 	ctl_put(o, "locks", locks(env->fs));
@@ -301,5 +317,21 @@ int ctl_stats(struct ctl_call *call)
 	ctl_put(o, "invalidations", invalidations(env->bus));
 	if (env->bpf)
 		ctl_put(o, "bpf", bpf_counters(env->bpf));
+	err = env->trace ? put_kernel(o, env->trace, histograms) : 0;
+	if (err)
+		return ctl_fail(call, err, "stats", "the kernel's counters cannot be read", "");
+	return 0;
+}
+
+int ctl_stats_kernel(struct ctl_call *call)
+{
+	bool on = ctl_arg_bool(call, "on", false);
+	struct trace *trace = call->server->env.trace;
+	char why[CTL_TEXT_MAX] = "there is no host mount";
+	int err = trace ? trace_switch(trace, on, why, sizeof(why)) : on ? -EOPNOTSUPP : 0;
+
+	if (err)
+		return ctl_fail(call, err, "statistics of the kernel", why, "");
+	ctl_put(call->result, "on", json_boolean(on));
 	return 0;
 }

@@ -20,6 +20,7 @@
  * Commands and their arguments (all in "args", all optional unless said):
  *	status						what is mounted, how, and how it fares
  *	stats	histograms: bool			counters; with the latency buckets
+ *	stats_kernel	on: bool (needed)		count in the kernel, too (tracing programs), or no more
  *	sync						reply when everything so far is durable
  *	freeze, thaw					stop changes until thaw; the image is self-contained
  *	map	ino: integer (needed), lblk: integer	a file's extents from a logical block on, in pages

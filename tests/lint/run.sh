@@ -80,7 +80,7 @@ check_clang() {
 	# shellcheck disable=SC2086
 	files '*.c' | grep -v '\.bpf\.c$' | xargs grep -LE "$skip" | xargs -r -P "$JOBS" -n 8 \
 		clang "${C_FLAGS[@]}" "${C_WARN[@]}" $flags -include daemon/base/banned.h -DKFS_VERSION='"lint"' \
-		-DKFS_BPF_OBJECT='"/dev/null"' 2>&1 | grep -E '(error|warning):' | none
+		-DKFS_BPF_OBJECTS='"build/bpf"' 2>&1 | grep -E '(error|warning):' | none
 }
 
 check_function_length() {

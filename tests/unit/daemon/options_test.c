@@ -102,6 +102,7 @@ TEST(test_options_parse__refuses_what_it_does_not_know)
 	check_refused("uring=maybe", "uring=maybe", "unknown option");
 	check_refused("uring=on,uring=off", "uring=off", "contradicts uring=on");
 	check_refused("bpf=on,bpf=off", "bpf=off", "contradicts bpf=on");
+	check_refused("kstats=on,kstats=off", "kstats=off", "contradicts kstats=on");
 	check_refused("bpf_mb=0", "bpf_mb=0", "not a number from 1");
 	check_refused("recover=on", "recover=on", "not in this build");
 	check_refused("vhost=/a", "vhost=/a", "not in this build");
