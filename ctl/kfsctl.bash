@@ -28,7 +28,7 @@ _kfsctl() {
 		;;
 	esac
 	case $command in
-	'') mapfile -t COMPREPLY < <(compgen -W 'list status stats metrics map check sync freeze thaw trim trace abort' -- "$word") ;;
+	'') mapfile -t COMPREPLY < <(compgen -W 'list status stats metrics map cache check sync freeze thaw trim trace abort' -- "$word") ;;
 	list) ;;
 	map) compopt -o default ;;
 	abort)
@@ -38,6 +38,13 @@ _kfsctl() {
 			return
 		fi
 		;;&
+	cache)
+		if ((i + 1 == COMP_CWORD)); then
+			mapfile -t COMPREPLY < <(compgen -W 'show drop' -- "$word")
+		else
+			compopt -o default
+		fi
+		;;
 	trace)
 		if ((i + 1 == COMP_CWORD)); then
 			mapfile -t COMPREPLY < <(compgen -W 'on off' -- "$word")

@@ -55,6 +55,14 @@ MUST_USE int target_find(const struct rundir_list *list, const char *target,
 /* The mount that file @path lies on; *ret_resolved is its path without symbolic links, owned by the caller. */
 MUST_USE int target_find_holder(const struct rundir_list *list, const char *path,
 				const struct rundir_info **ret_info, char **ret_resolved);
+/*
+ * The mount that @path lies on by its letters, and where in its image that is (owned by the caller; "" for its root): the
+ * mount is not touched. Only if the letters lead to no kfs mount, symbolic links up to the last name are followed.
+ */
+MUST_USE int target_find_inside(const struct rundir_list *list, const char *path,
+				const struct rundir_info **ret_info, char **ret_inside);
+/* Is it a path below a mount's own, by the same rules? Says nothing. */
+bool target_is_inside(const struct rundir_list *list, const char *path);
 /* How messages name a mount. */
 const char *mount_name(const struct rundir_info *info);
 
@@ -86,6 +94,7 @@ int cmd_status(const struct words *w);
 int cmd_stats(const struct words *w);
 int cmd_metrics(const struct words *w);
 int cmd_map(const struct words *w);
+int cmd_cache(const struct words *w);
 int cmd_check(const struct words *w);
 int cmd_sync(const struct words *w);
 int cmd_freeze(const struct words *w);

@@ -47,6 +47,8 @@ static const struct command commands[] = {
 	  cmd_metrics, 0, 1, OPT_ALL },
 	{ "map", "map [--no-sync] FILE", "where a file's blocks lie in the image", cmd_map, 1, 1,
 	  OPT_NO_SYNC },
+	{ "cache", "cache show PATH | drop [PATH]",
+	  "what the kernel would answer by itself; forget it", cmd_cache, 1, 2, 0 },
 	{ "check", "check [--stop] [--progress] [--rate=BYTES] [TARGET]",
 	  "verify the image while it is in use", cmd_check, 0, 1, OPT_CHECK },
 	{ "sync", "sync [TARGET]", "return when everything so far is durable", cmd_sync, 0, 1, 0 },

@@ -24,6 +24,7 @@ static void mount_fini(struct mount *m)
 	free(m->mountpoint);
 	free(m->fstype);
 	free(m->source);
+	free(m->root);
 }
 
 int mount_list_add(struct mount_list *list, const struct mountinfo *line)
@@ -37,8 +38,9 @@ int mount_list_add(struct mount_list *list, const struct mountinfo *line)
 	m = &more[list->count];
 	*m = (struct mount){ .mountpoint = strdup(line->mountpoint),
 			     .fstype = strdup(line->type),
-			     .source = strdup(line->source) };
-	if (!m->mountpoint || !m->fstype || !m->source) {
+			     .source = strdup(line->source),
+			     .root = strdup(line->root) };
+	if (!m->mountpoint || !m->fstype || !m->source || !m->root) {
 		mount_fini(m);
 		return -ENOMEM;
 	}

@@ -15,6 +15,7 @@
 
 struct mount {
 	char *mountpoint, *fstype, *source;
+	char *root; /* what of the filesystem is mounted: "/", or a folder of it (a bind mount) */
 	bool has_owner; /* FUSE mounts name the user they belong to */
 	uid_t owner_uid;
 };

@@ -266,3 +266,87 @@ int target_find_holder(const struct rundir_list *list, const char *path,
 	resolved = NULL;
 	return EXIT_DONE;
 }
+
+/* @path with the links of all but its last name followed; NULL: it cannot be. */
+static char *resolve_folder(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	_cleanup_free_ char *folder = strndup(path, slash == path ? 1 : (size_t)(slash - path));
+	_cleanup_free_ char *resolved = folder ? realpath(folder, NULL) : NULL;
+	char *joined = NULL;
+
+	if (resolved && asprintf(&joined, "%s/%s", resolved[1] ? resolved : "", slash + 1) < 0)
+		return NULL;
+	return joined;
+}
+
+/* Where absolute @path is in the image of @m, which holds it; NULL: no memory. */
+static char *inside_of(const struct mount *m, const char *path)
+{
+	const char *rest = path + (m->mountpoint[1] ? strlen(m->mountpoint) : 0);
+	const char *root = m->root[1] ? m->root : "";
+	char *inside;
+
+	return asprintf(&inside, "%s%s", root, strcmp(rest, "/") ? rest : "") < 0 ? NULL : inside;
+}
+
+/* *ret_inside NULL: the letters lead to no mount, or to several. */
+static struct found find_inside(const struct rundir_list *list, const struct mount_list *mounts,
+				const char *path, char **ret_inside)
+{
+	const struct mount *m = mount_list_find(mounts, path);
+	struct found found = find_mounted(list, m);
+
+	*ret_inside = found.count == 1 ? inside_of(m, path) : NULL;
+	return found;
+}
+
+static int find_by_letters(const struct rundir_list *list, const char *path,
+			   struct found *ret_found, char **ret_inside)
+{
+	_cleanup_free_ char *absolute = NULL, *resolved = NULL;
+	struct mount_list mounts;
+	char cwd[PATH_MAX];
+
+	if (!getcwd(cwd, sizeof(cwd)) || cwd[0] != '/')
+		snprintf(cwd, sizeof(cwd), "/");
+	if (mount_list_load(&mounts))
+		return complain("/proc/self/mountinfo", "cannot be read", "mount /proc");
+	absolute = path_normalise(cwd, path);
+	if (absolute)
+		*ret_found = find_inside(list, &mounts, absolute, ret_inside);
+	if (absolute && !ret_found->count)
+		resolved = resolve_folder(absolute);
+	if (resolved)
+		*ret_found = find_inside(list, &mounts, resolved, ret_inside);
+	mount_list_fini(&mounts);
+	return EXIT_DONE;
+}
+
+bool target_is_inside(const struct rundir_list *list, const char *path)
+{
+	_cleanup_free_ char *inside = NULL;
+	struct found found = { .count = 0 };
+
+	return !find_by_letters(list, path, &found, &inside) && inside && *inside;
+}
+
+int target_find_inside(const struct rundir_list *list, const char *path,
+		       const struct rundir_info **ret_info, char **ret_inside)
+{
+	struct found found = { .count = 0 };
+	char *inside = NULL;
+
+	if (find_by_letters(list, path, &found, &inside))
+		return EXIT_FAILED;
+	if (!found.count)
+		return complain(path, "is not on a kfs mount",
+				"'kfsctl list' shows what is mounted");
+	if (found.count > 1)
+		return complain_ambiguous(list, path);
+	if (!inside)
+		return complain(path, "no memory", "");
+	*ret_info = found.info;
+	*ret_inside = inside;
+	return EXIT_DONE;
+}

@@ -19,6 +19,7 @@
 
 #include "daemon/base/util.h"
 #include "daemon/bpf/counters.h"
+#include "daemon/bpf/peek.h"
 
 struct bpf;
 struct inval_bus;
@@ -54,5 +55,8 @@ struct bpf_state {
 	struct bpf_counters counters;
 };
 void bpf_get_state(struct bpf *b, struct bpf_state *ret_state);
+void bpf_peek(const struct bpf *b, const struct bpf_question *q, struct bpf_view *ret_view);
+/* Everything in the tables is forgotten. */
+void bpf_clear(struct bpf *b);
 
 #endif

@@ -312,3 +312,13 @@ void bpf_get_state(struct bpf *b, struct bpf_state *ret_state)
 	else
 		ret_state->attached = true;
 }
+
+void bpf_peek(const struct bpf *b, const struct bpf_question *q, struct bpf_view *ret_view)
+{
+	tables_peek(&b->tables, q, ret_view);
+}
+
+void bpf_clear(struct bpf *b)
+{
+	tables_clear(&b->tables);
+}

@@ -39,6 +39,16 @@ void bpf_get_state(struct bpf *b UNUSED, struct bpf_state *ret_state)
 	memset(ret_state, 0, sizeof(*ret_state));
 }
 
+void bpf_peek(const struct bpf *b UNUSED, const struct bpf_question *q UNUSED,
+	      struct bpf_view *ret_view)
+{
+	memset(ret_view, 0, sizeof(*ret_view));
+}
+
+void bpf_clear(struct bpf *b UNUSED)
+{
+}
+
 /* Nothing is ever on, so there is nothing to keep. */
 struct trace {
 	char unused;

@@ -155,6 +155,8 @@ static const struct ctl_command commands[] = {
 	{ .name = "map",
 	  .run = ctl_map,
 	  .args = { { "ino", CTL_ARG_COUNT, true }, { "lblk", CTL_ARG_COUNT, false } } },
+	{ .name = "cache_show", .run = ctl_cache_show, .args = { { "path", CTL_ARG_TEXT, true } } },
+	{ .name = "cache_drop", .run = ctl_cache_drop, .args = { { "path", CTL_ARG_TEXT, false } } },
 	{ .name = "check",
 	  .run = ctl_check,
 	  .args = { { "rate_bytes", CTL_ARG_COUNT, false },

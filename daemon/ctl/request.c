@@ -27,6 +27,11 @@ uint64_t ctl_arg_count(const struct ctl_call *call, const char *name, uint64_t a
 	return value ? (uint64_t)json_integer_value(value) : absent;
 }
 
+const char *ctl_arg_text(const struct ctl_call *call, const char *name)
+{
+	return json_string_value(json_object_get(call->args, name));
+}
+
 bool ctl_arg_bool(const struct ctl_call *call, const char *name, bool absent)
 {
 	const json_t *value = json_object_get(call->args, name);
@@ -114,8 +119,16 @@ static bool arg_type_ok(enum ctl_arg_type type, const json_t *value)
 {
 	if (type == CTL_ARG_BOOL)
 		return json_is_boolean(value);
+	if (type == CTL_ARG_TEXT)
+		return json_is_string(value);
 	return json_is_integer(value) && json_integer_value(value) >= 0;
 }
+
+static const char *const type_words[] = {
+	[CTL_ARG_BOOL] = "has to be true or false",
+	[CTL_ARG_COUNT] = "has to be an integer that is not negative",
+	[CTL_ARG_TEXT] = "has to be a text",
+};
 
 static int args_check(struct ctl_call *call, const struct ctl_command *command)
 {
@@ -130,11 +143,7 @@ static int args_check(struct ctl_call *call, const struct ctl_command *command)
 		if (!arg)
 			return ctl_fail(call, -EINVAL, key, "unknown argument", "");
 		if (!arg_type_ok(arg->type, value))
-			return ctl_fail(call, -EINVAL, key,
-					arg->type == CTL_ARG_BOOL ?
-						"has to be true or false" :
-						"has to be an integer that is not negative",
-					"");
+			return ctl_fail(call, -EINVAL, key, type_words[arg->type], "");
 	}
 	for (i = 0; i < CTL_ARGS_MAX && command->args[i].name; i++)
 		if (command->args[i].needed && !json_object_get(call->args, command->args[i].name))

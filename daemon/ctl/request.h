@@ -27,7 +27,7 @@ struct ctl_call {
 	char what[CTL_TEXT_MAX], why[CTL_TEXT_MAX], remedy[CTL_TEXT_MAX];
 };
 
-enum ctl_arg_type { CTL_ARG_BOOL, CTL_ARG_COUNT };
+enum ctl_arg_type { CTL_ARG_BOOL, CTL_ARG_COUNT, CTL_ARG_TEXT };
 
 #define CTL_ARGS_MAX 4
 struct ctl_arg {
@@ -51,6 +51,8 @@ json_t *ctl_text(const char *text);
 
 /* An argument's value, or @absent. */
 uint64_t ctl_arg_count(const struct ctl_call *call, const char *name, uint64_t absent);
+/* NULL: absent. A text has no NUL within. */
+const char *ctl_arg_text(const struct ctl_call *call, const char *name);
 bool ctl_arg_bool(const struct ctl_call *call, const char *name, bool absent);
 
 /*

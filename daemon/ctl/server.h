@@ -68,7 +68,12 @@ int ctl_thaw(struct ctl_call *call);
 int ctl_trim(struct ctl_call *call);
 int ctl_trace(struct ctl_call *call);
 int ctl_map(struct ctl_call *call);
+int ctl_cache_show(struct ctl_call *call);
+int ctl_cache_drop(struct ctl_call *call);
 int ctl_abort(struct ctl_call *call);
+
+/* For how long the kernel may keep answers. */
+json_t *ctl_timeouts(const struct ctl_env *env);
 
 /* A request that is being served, as an object. */
 json_t *ctl_request_json(const struct proto_inflight *r, const struct proto_stats *stats);

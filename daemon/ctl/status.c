@@ -129,11 +129,19 @@ static json_t *errors(const struct store *s)
 	return o;
 }
 
+json_t *ctl_timeouts(const struct ctl_env *env)
+{
+	json_t *o = json_object();
+
+	ctl_put(o, "entry_seconds", json_real(env->entry_timeout_s));
+	ctl_put(o, "attr_seconds", json_real(env->attr_timeout_s));
+	ctl_put(o, "negative_seconds", json_real(env->negative_timeout_s));
+	return o;
+}
+
 /* Which tier of caching runs, and why it is this one. */
 static void put_tier(json_t *o, const struct ctl_env *env)
 {
-	json_t *timeouts = json_object();
-
 	const char *profile = env->share ? "share=on: others may write, so short timeouts "
 					   "and write-through, with exact invalidation" :
 					   "share=off: the host is the only writer, so long "
@@ -155,10 +163,7 @@ static void put_tier(json_t *o, const struct ctl_env *env)
 	ctl_put(o, "tier", json_string(state.attached ? "bpf" : "stock"));
 	ctl_put(o, "tier_reason", ctl_text(reason));
 	ctl_put(o, "bpf_pins", *state.pins ? ctl_text(state.pins) : json_null());
-	ctl_put(timeouts, "entry_seconds", json_real(env->entry_timeout_s));
-	ctl_put(timeouts, "attr_seconds", json_real(env->attr_timeout_s));
-	ctl_put(timeouts, "negative_seconds", json_real(env->negative_timeout_s));
-	ctl_put(o, "timeouts", timeouts);
+	ctl_put(o, "timeouts", ctl_timeouts(env));
 	ctl_put(o, "share", json_boolean(env->share));
 	ctl_put(o, "recover", json_string("off"));
 }

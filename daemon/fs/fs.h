@@ -285,6 +285,22 @@ MUST_USE int fs_lookup_parent(struct fs *fs, const struct fs_ctx *ctx, uint64_t 
 MUST_USE int fs_lookup_self(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid,
 			    struct fs_entry *ret_entry);
 
+/*
+ * What a path of the image names, for whoever compares caches with the store: nothing is published or counted by looking. @fn
+ * is called with the directory's and the node's lock held, so that no change of either comes between; it must not call
+ * back. It may publish that something is to be forgotten. Its result is returned.
+ */
+struct fs_peek {
+	uint64_t dir, dir_version; /* 0: the root, which has no name */
+	struct fs_name name;
+	uint64_t nodeid; /* 0: the name does not exist, and what follows is 0 */
+	struct fs_attr attr;
+	bool has_capability, has_acl;
+};
+typedef int (*fs_peek_fn)(void *arg, const struct fs_peek *peek);
+/* -ENOENT, -ENOTDIR: on the way to the last name. -EINVAL: "." or "..". Symbolic links are not followed. */
+MUST_USE int fs_peek(struct fs *fs, const char *path, fs_peek_fn fn, void *arg);
+
 struct fs_stats {
 	uint64_t nodes, unlinked_open, locks, lock_waiters;
 };

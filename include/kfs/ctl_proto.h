@@ -24,6 +24,8 @@
  *	sync						reply when everything so far is durable
  *	freeze, thaw					stop changes until thaw; the image is self-contained
  *	map	ino: integer (needed), lblk: integer	a file's extents from a logical block on, in pages
+ *	cache_show	path: text (needed)		what the kernel would answer for a path of the image
+ *	cache_drop	path: text			forget it, or everything
  *	check	rate_bytes, memory_bytes: integer	verify the image; replies when done
  *	check_status, check_stop			how far it has come; end it
  *	trim	min_bytes: integer			give free space back to the medium
@@ -35,8 +37,8 @@
 
 #define CTL_VERSION 1
 
-/* The longest request is a map with two numbers: 4 KiB is generous, and small enough to need no further care. */
-#define CTL_REQUEST_BYTES_MAX 4096u
+/* The longest request has a path, PATH_MAX of 4096 bytes of which each may be written as six, and little besides. */
+#define CTL_REQUEST_BYTES_MAX 32768u
 /* The longest reply is a page of extents: CTL_MAP_EXTENTS_MAX of at most 120 bytes. */
 #define CTL_REPLY_BYTES_MAX (1u << 20)
 #define CTL_MAP_EXTENTS_MAX 4096u

@@ -141,7 +141,8 @@ grep -q 'no answer within 1 s; from the kernel' stopped.txt || fail "$(cat stopp
 grep -q '^  LOOKUP' stopped.txt || fail "$(cat stopped.txt)"
 
 # ---- watching goes on from the pins, says so, and comes back ----
-timeout 60 kfsctl stats --watch=1 --timeout=1 --json a >watch.txt &
+: >watch.txt
+timeout 60 kfsctl stats --watch=1 --timeout=1 --json a >>watch.txt &
 watcher=$!
 lines() { [ "$(wc -l <watch.txt)" -ge "$1" ]; }
 eventually 20 lines 1 || fail "no first line"
