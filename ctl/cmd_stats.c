@@ -353,7 +353,7 @@ static int once(const struct words *w, const struct rundir_info *info)
 static int switch_kernel(const struct words *w, const struct rundir_info *info)
 {
 	json_t *args = json_pack("{s:b}", "on", !strcmp(w->kernel, "on")), *result;
-	int ret = ask(info, "stats_kernel", args, w->timeout_ms, &result);
+	int ret = ask(info, "stats_kernel", args, patience_ms(w), &result);
 
 	if (ret)
 		return ret;

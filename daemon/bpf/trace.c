@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Loading and attaching the tracing programs. Those on trace points are one object and go together or not at all. Those on
- * functions (bpf/walk.bpf.c) are optional, each for itself: the object is opened anew for each, with the maps of the first.
+ * functions (bpf/walk.bpf.c) are optional, each for itself, and use the maps of the first object.
  * A program's section names its function, which is looked up in the kernel's type information first, for arguments differ
  * between kernels and a missing name is better than a verifier's word.
  */
@@ -32,7 +32,7 @@ static const char *const map_names[] = { "kfs_requests", "kfs_walk", "kfs_starts
 
 /* A program that is attached. */
 struct traced {
-	struct bpf_object *object; /* its own; NULL: that of the trace points */
+	struct bpf_object *object; /* to be closed with it; NULL: another one's */
 	struct bpf_program *program;
 	struct bpf_link *link;
 };
@@ -217,21 +217,31 @@ static int start_trace_points(struct trace *t, const struct types *types, char *
 	return err;
 }
 
-/* The one program named @name of bpf/walk.bpf.c, with the maps that are there. */
-static int load_one(struct trace *t, struct bpf_object *object, const char *name)
+static struct bpf_object *open_walk(void)
 {
-	struct bpf_program *program, *wanted = NULL;
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "kfs_walk");
+
+	return bpf_object__open_mem(walk_bpf_begin, (size_t)(walk_bpf_end - walk_bpf_begin), &opts);
+}
+
+static void detach_to(struct trace *t, unsigned count)
+{
+	while (t->count > count) {
+		struct traced *p = &t->traced[--t->count];
+
+		(void)bpf_link__destroy(p->link); /* closing is all it is */
+		bpf_object__close(p->object);
+	}
+}
+
+/* What is to be loaded of @object, with the maps that are there. Takes @object; on failure nothing of it is attached. */
+static int load_walk(struct trace *t, struct bpf_object *object)
+{
+	unsigned before = t->count;
+	struct bpf_program *program;
 	char why[256];
 	int err = 0;
 
-	bpf_object__for_each_program(program, object)
-	{
-		bool is_it = !strcmp(bpf_program__name(program), name);
-
-		if (is_it)
-			wanted = program;
-		err = err ? err : bpf_program__set_autoload(program, is_it);
-	}
 	for (size_t i = 0; i < MAPS_COMMON && !err; i++)
 		err = bpf_map__reuse_fd(
 			bpf_object__find_map_by_name(object, map_names[i]),
@@ -240,50 +250,76 @@ static int load_one(struct trace *t, struct bpf_object *object, const char *name
 		err = set_device(t, object, why, sizeof(why));
 	if (!err)
 		err = bpf_object__load(object);
-	return err ? err : attach(t, object, wanted);
+	bpf_object__for_each_program(program, object) if (!err && bpf_program__autoload(program))
+		err = attach(t, t->count == before ? object : NULL, program);
+	if (!err && t->count > before)
+		return 0;
+	if (t->count == before)
+		bpf_object__close(object); /* else the first one's entry has it */
+	detach_to(t, before);
+	return err;
 }
 
-static struct bpf_object *open_walk(void)
+/* Is the program one for this kernel? If its function is not there, that is noted. */
+static bool fits(struct trace *t, const struct types *types, const struct bpf_program *program)
 {
-	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "kfs_walk");
+	const char *target = target_of(program);
+	int args = args_of(types, target);
 
-	return bpf_object__open_mem(walk_bpf_begin, (size_t)(walk_bpf_end - walk_bpf_begin), &opts);
+	if (args >= 0)
+		return !is_for_other_args(program, args);
+	/* Without rings in this kernel there is nothing to miss. */
+	if (!strstr(target, "uring") && !strstr(t->missing, target))
+		note_missing(t, target, "not in this kernel");
+	return false;
 }
 
-/* What of bpf/walk.bpf.c this kernel takes; the rest is noted. */
+/* The programs of which @only is one, or all that fit; the flag of a program that is not loaded yet can be set. */
+static void choose(struct trace *t, const struct types *types, struct bpf_object *object,
+		   const char *only)
+{
+	struct bpf_program *program;
+
+	bpf_object__for_each_program(program, object)
+	{
+		bool it = only ? !strcmp(bpf_program__name(program), only) :
+				 fits(t, types, program);
+
+		(void)bpf_program__set_autoload(program, it);
+	}
+}
+
+/* All of bpf/walk.bpf.c at once, which saves time; where that fails, each program by itself, and what fails is noted. */
 static void start_functions(struct trace *t, const struct types *types)
 {
-	struct bpf_object *list = open_walk();
+	struct bpf_object *list = open_walk(), *object;
 	struct bpf_program *program;
+	int err;
 
 	t->missing[0] = 0;
 	if (!list) {
 		note_missing(t, "functions", strerror(errno));
 		return;
 	}
+	choose(t, types, list, NULL);
+	object = open_walk();
+	if (object) {
+		choose(t, types, object, NULL);
+		if (!load_walk(t, object))
+			goto out_close;
+	}
 	bpf_object__for_each_program(program, list)
 	{
-		int args = args_of(types, target_of(program)), err;
-		struct bpf_object *object;
-
-		if (args >= 0 && is_for_other_args(program, args))
+		if (!bpf_program__autoload(program))
 			continue;
-		/* Without rings in this kernel there is nothing to miss. */
-		if (args < 0 && strstr(target_of(program), "uring"))
-			continue;
-		if (args < 0) {
-			if (!strstr(t->missing, target_of(program)))
-				note_missing(t, target_of(program), "not in this kernel");
-			continue;
-		}
-		said_begin();
 		object = open_walk();
-		err = object ? load_one(t, object, bpf_program__name(program)) : -errno;
-		if (!err)
-			continue;
-		bpf_object__close(object);
-		note_missing(t, target_of(program), strerror(-err));
+		if (object)
+			choose(t, types, object, bpf_program__name(program));
+		err = object ? load_walk(t, object) : -errno;
+		if (err)
+			note_missing(t, target_of(program), strerror(-err));
 	}
+out_close:
 	bpf_object__close(list);
 }
 
@@ -291,12 +327,7 @@ static void start_functions(struct trace *t, const struct types *types)
 static void switch_off(struct trace *t)
 {
 	pins_close(&t->pins);
-	while (t->count) {
-		struct traced *p = &t->traced[--t->count];
-
-		(void)bpf_link__destroy(p->link); /* closing is all it is */
-		bpf_object__close(p->object);
-	}
+	detach_to(t, 0);
 	bpf_object__close(t->object);
 	t->object = NULL;
 }

@@ -191,6 +191,6 @@ KFS_RUNTIME_DIR=/tmp/kfs/run kfs other.img o -o "$OPTIONS"
 umount o
 [ -e "$pins/kfs_entries" ] || fail "the pins of a living mount were removed at another's unmount"
 umount m
-e2fsck -fn disk.img >/dev/null || fail "e2fsck"
+e2fsck -fn disk.img >/dev/null 2>&1 || fail "e2fsck"
 [ ! -e /sys/fs/bpf/kfs ] || fail "pins are left: $(find /sys/fs/bpf/kfs)"
 rmmod fusebpf
