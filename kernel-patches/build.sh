@@ -12,7 +12,6 @@ set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 NAME=fusebpf
-OBJECTS="dev dir file inode control xattr acl readdir ioctl iomode dax passthrough bpf"
 
 say() { echo "build: $*" >&2; }
 die() {
@@ -42,6 +41,7 @@ rename_sources() {
 		"/MODULE_ALIAS_MISCDEV\(FUSE_MINOR\)/d" \
 		"s/devname:fuse/devname:$NAME/" \
 		"s/\"fuse_request\"/\"${NAME}_request\"/"
+	if [ -e "$dir/sysctl.c" ]; then edit "$dir/sysctl.c" "s|\"fs/fuse\"|\"fs/$NAME\"|"; fi
 	edit "$dir/control.c" "s/\"fusectl\"/\"${NAME}ctl\"/"
 	edit "$dir/inode.c" \
 		"s/\"fuseblk\"/\"${NAME}blk\"/" \
@@ -52,20 +52,20 @@ rename_sources() {
 		"s/Filesystem in Userspace\"/Filesystem in Userspace, answered by BPF programs\"/"
 }
 
+# The kernel's own lists of objects, which its configuration chooses from. PATCHED is their Makefile.
 write_makefile() {
-	local dir=$1 object
+	local dir=$1 patched=$2
 	{
 		echo "# Written by kernel-patches/build.sh."
+		echo "CONFIG_FUSE_BPF := y"
 		echo "obj-m := $NAME.o"
-		printf '%s-y :=' "$NAME"
-		for object in $OBJECTS; do printf ' %s.o' "$object"; done
-		echo
+		sed -n "s/^fuse-/$NAME-/p" "$patched"
 		echo "ccflags-y := -I\$(src) -D__DISABLE_EXPORTS -DCONFIG_FUSE_BPF=1"
 	} >"$dir/Makefile"
 }
 
 sources() {
-	local dir=$1 series=$2 source patch object
+	local dir=$1 series=$2 source patch
 	[ -d "$HERE/$series" ] || die "no series for $series"
 	source=$("$HERE/fetch.sh" source "$series")
 	rm -rf "$dir.new" && mkdir -p "$dir.new/tree"
@@ -73,23 +73,41 @@ sources() {
 	for patch in "$HERE/$series"/*.patch; do
 		patch -d "$dir.new/tree" -p1 -s -f --no-backup-if-mismatch <"$patch" || die "${patch##*/} does not apply"
 	done
-	for object in $OBJECTS; do cp "$dir.new/tree/fs/fuse/$object.c" "$dir.new"; done
-	cp "$dir.new/tree/fs/fuse"/*.h "$dir.new"
-	rm -rf "$dir.new/tree"
+	cp "$dir.new/tree/fs/fuse"/*.[ch] "$dir.new"
+	# Modules of their own.
+	rm "$dir.new/cuse.c" "$dir.new/virtio_fs.c"
 	rename_sources "$dir.new"
-	write_makefile "$dir.new"
+	write_makefile "$dir.new" "$dir.new/tree/fs/fuse/Makefile"
+	rm -rf "$dir.new/tree"
 	rm -rf "$dir" && mv "$dir.new" "$dir"
 }
 
-# compile SOURCES HEADERS: resolve_btfids and pahole give the module its BTF from the kernel's.
+# make_module SOURCES HEADERS [ROOT]: with a ROOT, whose compiler the kernel needs, in there.
+make_module() {
+	local dir=$1 headers=$2 root=${3:-} unshare=(unshare -m)
+	if [ -z "$root" ]; then
+		make -C "$headers" M="$dir" ${MODULE_CC:+CC="$MODULE_CC"} modules
+		return
+	fi
+	[ "$(id -u)" -eq 0 ] || unshare+=(-r)
+	# The mounts are gone with the name space. objtool reads /proc.
+	"${unshare[@]}" sh -euc '
+		mount --rbind /proc "$1/proc"
+		mount --rbind /dev "$1/dev"
+		mount --bind "$2" "$1/kbuild"
+		exec env PATH=/usr/sbin:/usr/bin chroot "$1" make -C "$3" M=/kbuild modules' sh "$root" "$dir" "$headers"
+}
+
+# compile SOURCES HEADERS [ROOT]: resolve_btfids and pahole give the module its BTF from the kernel's.
 compile() {
 	local log=$1/build.log
-	command -v pahole >/dev/null || die "pahole is not installed, and a module without BTF takes no programs"
-	make -C "$2" M="$1" ${MODULE_CC:+CC="$MODULE_CC"} modules >"$log" 2>&1 || {
+	[ -n "${3:-}" ] || command -v pahole >/dev/null ||
+		die "pahole is not installed, and a module without BTF takes no programs"
+	make_module "$@" >"$log" 2>&1 || {
 		grep -E 'error|Error' "$log" >&2 || tail -n 20 "$log" >&2
 		die "compiling failed, see $log"
 	}
-	[ "$(readelf -S "$1/$NAME.ko" | grep -c '\.BTF')" -gt 0 ] || die "$NAME.ko has no BTF: see $log"
+	[ "$(readelf -S "$1/$NAME.ko" | grep -c '\.BTF  *PROGBITS')" -gt 0 ] || die "$NAME.ko has no BTF: see $log"
 	if grep -E 'warning:' "$log" >&2; then die "warnings, see $log"; fi
 }
 
@@ -99,16 +117,20 @@ fingerprint() {
 }
 
 module() {
-	local dir=$1 series=$2 kernel release
+	local dir=$1 kernel release series=${2%-debug}
 	mkdir -p "$dir"
 	dir=$(cd "$dir" && pwd)
-	kernel=$("$HERE/fetch.sh" kernel "$series")
+	kernel=$("$HERE/fetch.sh" kernel "$2")
 	release=$(cat "$kernel/release")
 	# Taken first: what changes while this builds must not pass for what was built.
 	fingerprint "$series" "$kernel" >"$dir/fingerprint.new"
 	if [ -e "$dir/$NAME.ko" ] && cmp -s "$dir/fingerprint.new" "$dir/fingerprint"; then return; fi
 	sources "$dir/src" "$series"
-	compile "$dir/src" "$kernel/usr/src/linux-headers-$release"
+	if [ -e "$kernel/.root" ]; then
+		compile "$dir/src" "/usr/src/linux-headers-$release" "$kernel"
+	else
+		compile "$dir/src" "$kernel/usr/src/linux-headers-$release"
+	fi
 	# Without debug information; BTF stays.
 	strip -g -o "$dir/$NAME.ko" "$dir/src/$NAME.ko"
 	mv "$dir/fingerprint.new" "$dir/fingerprint"
