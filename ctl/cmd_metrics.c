@@ -9,6 +9,7 @@
 
 #include "ctl/format.h"
 #include "ctl/kfsctl.h"
+#include "daemon/bpf/counters.h"
 
 /* Buckets of the daemon's histogram are powers of two in ns; shown are those from 1 us to 17 s, each four times the one before. */
 #define BUCKET_FIRST 9
@@ -192,7 +193,8 @@ static void print_errors(const struct sample_source *s, const char *labels, cons
 	       get_count(op, "errors"));
 }
 
-static void print_histogram(const struct sample_source *s, const char *labels, const json_t *op)
+static void print_buckets(const struct sample_source *s, const char *name, const char *labels,
+			  const json_t *op)
 {
 	const json_t *buckets = json_object_get(op, "buckets");
 	uint64_t below = 0, all = 0;
@@ -203,16 +205,110 @@ static void print_histogram(const struct sample_source *s, const char *labels, c
 		if (i < BUCKET_FIRST || i > BUCKET_LAST || (i - BUCKET_FIRST) % BUCKET_STEP)
 			continue;
 		below = all;
-		printf("kfs_fuse_request_duration_seconds_bucket{%s,%s,le=\"%.9g\"} %" PRIu64 "\n",
-		       s->labels, labels, (double)(2ULL << i) * NS, below);
+		printf("%s_bucket{%s,%s,le=\"%.9g\"} %" PRIu64 "\n", name, s->labels, labels,
+		       (double)(2ULL << i) * NS, below);
 	}
 	/* The sum of the buckets, not "requests": the two are read at different moments and must not contradict. */
-	printf("kfs_fuse_request_duration_seconds_bucket{%s,%s,le=\"+Inf\"} %" PRIu64 "\n",
-	       s->labels, labels, all);
-	printf("kfs_fuse_request_duration_seconds_sum{%s,%s} %.9g\n", s->labels, labels,
+	printf("%s_bucket{%s,%s,le=\"+Inf\"} %" PRIu64 "\n", name, s->labels, labels, all);
+	printf("%s_sum{%s,%s} %.9g\n", name, s->labels, labels,
 	       (double)get_count(op, "total_ns") * NS);
-	printf("kfs_fuse_request_duration_seconds_count{%s,%s} %" PRIu64 "\n", s->labels, labels,
-	       all);
+	printf("%s_count{%s,%s} %" PRIu64 "\n", name, s->labels, labels, all);
+}
+
+static void print_histogram(const struct sample_source *s, const char *labels, const json_t *op)
+{
+	print_buckets(s, "kfs_fuse_request_duration_seconds", labels, op);
+}
+
+/* ---- what the kernel counts, where it does ---- */
+
+static void for_each_kernel_opcode(const struct sources *sources, opcode_fn print)
+{
+	const char *opcode;
+	json_t *op;
+	size_t i;
+
+	for (i = 0; i < sources->count; i++) {
+		const struct sample_source *s = &sources->source[i];
+		json_t *kernel = json_object_get(s->stats, "kernel");
+
+		json_object_foreach(json_object_get(kernel, "opcodes"), opcode, op)
+		{
+			char labels[64];
+
+			snprintf(labels, sizeof(labels), "opcode=\"%s\"", opcode);
+			print(s, labels, op);
+		}
+	}
+}
+
+static void print_kernel_requests(const struct sample_source *s, const char *labels,
+				  const json_t *op)
+{
+	printf("kfs_kernel_requests_total{%s,%s} %" PRIu64 "\n", s->labels, labels,
+	       get_count(op, "requests"));
+}
+
+static void print_kernel_histogram(const struct sample_source *s, const char *labels,
+				   const json_t *op)
+{
+	print_buckets(s, "kfs_kernel_request_duration_seconds", labels, op);
+}
+
+/* Of names and attributes: @key is "asked" or "sent". */
+static void print_questions(const struct sources *sources, const char *name, const char *key)
+{
+	static const char *const kinds[] = { "names", "attributes" };
+	size_t i, k;
+
+	for (i = 0; i < sources->count; i++) {
+		const struct sample_source *s = &sources->source[i];
+		const json_t *kernel = json_object_get(s->stats, "kernel");
+
+		for (k = 0; k < ARRAY_SIZE(kinds); k++) {
+			const json_t *q = json_object_get(kernel, kinds[k]);
+
+			if (json_is_object(q))
+				printf("%s{%s,kind=\"%s\"} %" PRIu64 "\n", name, s->labels,
+				       kinds[k], get_count(q, key));
+		}
+	}
+}
+
+static void print_kernel(const struct sources *sources)
+{
+	print_type("kfs_kernel_requests_total", "Requests that the kernel queued.", "counter");
+	for_each_kernel_opcode(sources, print_kernel_requests);
+	print_type("kfs_kernel_request_duration_seconds", "From the kernel's queue to the reply.",
+		   "histogram");
+	for_each_kernel_opcode(sources, print_kernel_histogram);
+	print_type("kfs_kernel_questions_total", "Asked of the kernel's own caches.", "counter");
+	print_questions(sources, "kfs_kernel_questions_total", "asked");
+	print_type("kfs_kernel_questions_sent_total", "Of these, sent on as requests.", "counter");
+	print_questions(sources, "kfs_kernel_questions_sent_total", "sent");
+}
+
+/* Counters of BPF programs and tables, by the names that they have in stats. */
+static void print_bpf(const struct sources *sources)
+{
+	uint64_t value;
+	const char *key;
+	size_t i, k;
+
+	for (k = 0; (key = counters_at(&(struct bpf_counters){ 0 }, k, &value)); k++) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "kfs_bpf_%s", key);
+		print_type(name, "See stats in kfsctl(8).", "untyped");
+		for (i = 0; i < sources->count; i++) {
+			const struct sample_source *s = &sources->source[i];
+			const json_t *bpf = json_object_get(s->stats, "bpf");
+
+			if (bpf)
+				printf("%s{%s} %" PRIu64 "\n", name, s->labels,
+				       get_count(bpf, key));
+		}
+	}
 }
 
 static void print_transport_gauges(const struct sources *sources)
@@ -332,6 +428,8 @@ static void print_all(const struct sources *sources)
 	for_each_opcode(sources, print_histogram);
 	print_transport_gauges(sources);
 	print_invalidations(sources);
+	print_kernel(sources);
+	print_bpf(sources);
 }
 
 /* Asks one mount; with @quiet a mount that does not answer is only marked so. */

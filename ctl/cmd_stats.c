@@ -27,6 +27,24 @@ static const json_t *opcode_before(const json_t *before, size_t transport, const
 	return path_get(t, "opcodes", opcode);
 }
 
+/* "below:  512 ns: 3  1.0 us: 12": how many were below each power of two and not below the one before. */
+static void print_buckets(const json_t *op)
+{
+	const json_t *buckets = json_object_get(op, "buckets");
+	size_t i;
+
+	if (!json_array_size(buckets))
+		return;
+	printf("    below:");
+	for (i = 0; i < json_array_size(buckets); i++) {
+		json_int_t count = json_integer_value(json_array_get(buckets, i));
+
+		if (count)
+			printf("  %s: %s", fmt_ns(UINT64_C(2) << i), fmt_count((uint64_t)count));
+	}
+	putchar('\n');
+}
+
 static void print_opcode(const char *name, const json_t *op, const json_t *before, uint32_t watch_s)
 {
 	printf("  %-16s %14s %10s %9s %9s %9s %9s", name, fmt_count(get_count(op, "requests")),
@@ -38,6 +56,7 @@ static void print_opcode(const char *name, const json_t *op, const json_t *befor
 		       fmt_count((get_count(op, "requests") - get_count(before, "requests")) /
 				 watch_s));
 	putchar('\n');
+	print_buckets(op);
 }
 
 static void print_in_flight(const json_t *transport)
@@ -258,7 +277,8 @@ static int print_json_line(const json_t *o)
 }
 
 /* What the pins of @info show, in the form of a reply; NULL: there are none, or they are not for us. */
-static json_t *stats_of_kernel(const struct rundir_info *info, const char *why)
+static json_t *stats_of_kernel(const struct words *w, const struct rundir_info *info,
+			       const char *why)
 {
 	struct kernel_counters *kernel = malloc(sizeof(*kernel));
 	json_t *bpf = NULL, *requests = NULL;
@@ -267,7 +287,7 @@ static json_t *stats_of_kernel(const struct rundir_info *info, const char *why)
 	if (!counters_read(info->id, &counters))
 		bpf = kernel_json_bpf(&counters);
 	if (kernel && !kernel_counters_read(info->id, kernel))
-		requests = kernel_json_requests(kernel, false);
+		requests = kernel_json_requests(kernel, w->histograms);
 	free(kernel);
 	if (!bpf && !requests)
 		return NULL;
@@ -279,11 +299,12 @@ static json_t *stats_of_kernel(const struct rundir_info *info, const char *why)
 /* From the daemon; if it does not answer, which may mean that it hangs, what the kernel counts for it. */
 static int stats_get(const struct words *w, const struct rundir_info *info, json_t **ret_result)
 {
+	json_t *args = w->histograms ? json_pack("{s:b}", "histograms", 1) : NULL;
 	struct failure f;
 
-	if (!ask_quietly(info, "stats", NULL, w->timeout_ms, ret_result, &f))
+	if (!ask_quietly(info, "stats", args, w->timeout_ms, ret_result, &f))
 		return EXIT_DONE;
-	*ret_result = info->alive ? stats_of_kernel(info, f.why) : NULL;
+	*ret_result = info->alive ? stats_of_kernel(w, info, f.why) : NULL;
 	return *ret_result ? EXIT_DONE : complain(f.what, f.why, f.remedy);
 }
 

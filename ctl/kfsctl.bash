@@ -13,7 +13,7 @@ _kfsctl() {
 	done
 	local options='--json --timeout= --help --version'
 	case $command in
-	stats) options+=' --watch --watch= --kernel=on --kernel=off' ;;
+	stats) options+=' --watch --watch= --histograms --kernel=on --kernel=off' ;;
 	metrics) options='--all --timeout= --help' ;;
 	map) options+=' --no-sync' ;;
 	trim) options+=' --min=' ;;

@@ -26,6 +26,7 @@ struct words {
 	bool timeout_given;
 	uint32_t watch_s; /* 0 = once */
 	bool all, no_sync;
+	bool histograms;
 	const char *kernel; /* "on", "off"; NULL: leave it */
 	bool older_given;
 	uint64_t older_s;

@@ -27,7 +27,7 @@ enum {
 	OPT_MIN = 1u << 3,
 	OPT_OLDER = 1u << 4,
 	OPT_CHECK = 1u << 5,
-	OPT_KERNEL = 1u << 6,
+	OPT_STATS = 1u << 6,
 };
 
 struct command {
@@ -41,8 +41,8 @@ static const struct command commands[] = {
 	{ "list", "list", "every mount of this host", cmd_list, 0, 0, 0 },
 	{ "status", "status [TARGET]", "what is mounted, how, and how it fares", cmd_status, 0, 1,
 	  0 },
-	{ "stats", "stats [--watch[=SECONDS]] [--kernel=on|off] [TARGET]",
-	  "requests, caches, journal, allocator", cmd_stats, 0, 1, OPT_WATCH | OPT_KERNEL },
+	{ "stats", "stats [--watch[=SECONDS]] [--histograms] [TARGET]",
+	  "requests, caches, journal, allocator", cmd_stats, 0, 1, OPT_WATCH | OPT_STATS },
 	{ "metrics", "metrics [--all | TARGET]", "the same numbers, as Prometheus reads them",
 	  cmd_metrics, 0, 1, OPT_ALL },
 	{ "map", "map [--no-sync] FILE", "where a file's blocks lie in the image", cmd_map, 1, 1,
@@ -98,6 +98,7 @@ static void print_help(void)
 	       "      --timeout=SECONDS                wait so long for an answer (default 10; 0: for\n"
 	       "                                       ever, the default of sync, freeze, thaw, trim, check)\n"
 	       "  -w, --watch[=SECONDS]                stats: again and again (default 2)\n"
+	       "      --histograms                     stats: latencies in powers of two\n"
 	       "      --kernel=on|off                  stats: count in the kernel, too, or no more\n"
 	       "      --all                            metrics: of all mounts\n"
 	       "      --no-sync                        map: do not write the file back first\n"
@@ -169,7 +170,8 @@ enum {
 	KEY_RATE,
 	KEY_MEMORY,
 	KEY_STOP,
-	KEY_KERNEL
+	KEY_KERNEL,
+	KEY_HISTOGRAMS
 };
 
 static const struct option long_options[] = {
@@ -186,6 +188,7 @@ static const struct option long_options[] = {
 	{ "memory", required_argument, NULL, KEY_MEMORY },
 	{ "stop", no_argument, NULL, KEY_STOP },
 	{ "kernel", required_argument, NULL, KEY_KERNEL },
+	{ "histograms", no_argument, NULL, KEY_HISTOGRAMS },
 	{ "progress", no_argument, NULL, 'C' },
 	{ NULL, 0, NULL, 0 },
 };
@@ -255,8 +258,12 @@ static int option_take(int key, struct words *w, struct seen *seen, const char *
 		seen->special |= OPT_OLDER;
 		w->older_given = true;
 		return seconds_parse("--older", optarg, OLDER_SECONDS_MAX, &w->older_s);
+	case KEY_HISTOGRAMS:
+		seen->special |= OPT_STATS;
+		w->histograms = true;
+		return EXIT_DONE;
 	case KEY_KERNEL:
-		seen->special |= OPT_KERNEL;
+		seen->special |= OPT_STATS;
 		w->kernel = optarg;
 		if (!strcmp(optarg, "on") || !strcmp(optarg, "off"))
 			return EXIT_DONE;

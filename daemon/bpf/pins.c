@@ -20,6 +20,9 @@
 /* So many folders of dead daemons are looked at. */
 #define PINS_MAX 1024
 #define TRIES_MAX 8
+/* Held for moments only; a mount does not hang because somebody was stopped in one of them. */
+#define LOCK_TRIES_MAX 200
+#define LOCK_PAUSE_US 10000
 
 static int open_dir(int at, const char *path)
 {
@@ -47,6 +50,16 @@ static void remove_files(int fd)
 static bool lock_now(int fd)
 {
 	return !flock(fd, LOCK_EX | LOCK_NB);
+}
+
+static bool lock_soon(int fd)
+{
+	for (int i = 0; i < LOCK_TRIES_MAX; i++) {
+		if (lock_now(fd))
+			return true;
+		(void)usleep(LOCK_PAUSE_US); /* woken early is fine */
+	}
+	return false;
 }
 
 /* Caller holds the lock of @root. */
@@ -98,8 +111,8 @@ static int lock_root(bool make)
 			continue;
 		if (fd < 0)
 			return fd;
-		if (flock(fd, LOCK_EX))
-			return -errno;
+		if (!lock_soon(fd))
+			return -EBUSY;
 		if (!is_at(BPF_PIN_ROOT, fd))
 			continue;
 		ret = fd;

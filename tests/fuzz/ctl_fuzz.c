@@ -38,6 +38,7 @@ static const struct ctl_command commands[] = {
 	{ .name = "map",
 	  .run = run_echo,
 	  .args = { { "ino", CTL_ARG_COUNT, true }, { "lblk", CTL_ARG_COUNT, false } } },
+	{ .name = "cache_show", .run = run_echo, .args = { { "path", CTL_ARG_TEXT, true } } },
 	{ .name = "trace", .run = run_echo, .args = { { "on", CTL_ARG_BOOL, true } } },
 	{ .name = "status", .run = run_echo },
 	{ .name = "fail", .run = run_fail, .args = { { "ino", CTL_ARG_COUNT, false } } },

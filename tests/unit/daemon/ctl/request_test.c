@@ -10,6 +10,7 @@
 static unsigned int runs;
 static uint64_t seen_ino;
 static bool seen_on;
+static char seen_text[64];
 
 static int run_probe(struct ctl_call *call)
 {
@@ -17,6 +18,15 @@ static int run_probe(struct ctl_call *call)
 	seen_ino = ctl_arg_count(call, "ino", 77);
 	seen_on = ctl_arg_bool(call, "on", true);
 	json_object_set_new(call->result, "answer", json_integer(42));
+	return 0;
+}
+
+static int run_text(struct ctl_call *call)
+{
+	const char *text = ctl_arg_text(call, "path");
+
+	runs++;
+	snprintf(seen_text, sizeof(seen_text), "%s", text ? text : "(none)");
 	return 0;
 }
 
@@ -41,6 +51,7 @@ static const struct ctl_command commands[] = {
 	  .run = run_probe,
 	  .args = { { "ino", CTL_ARG_COUNT, false }, { "on", CTL_ARG_BOOL, false } } },
 	{ .name = "needs", .run = run_probe, .args = { { "ino", CTL_ARG_COUNT, true } } },
+	{ .name = "text", .run = run_text, .args = { { "path", CTL_ARG_TEXT, false } } },
 	{ .name = "fail", .run = run_fail },
 	{ .name = "huge", .run = run_huge },
 	{ .name = "full",
@@ -107,6 +118,22 @@ TEST(test_request__arguments_reach_the_command)
 	json_decref(answer(
 		"{\"version\":1,\"command\":\"probe\",\"args\":{\"ino\":9223372036854775807}}"));
 	CHECK_EQ(seen_ino, (uint64_t)INT64_MAX);
+}
+
+TEST(test_request__a_text_is_a_text)
+{
+	json_decref(answer("{\"version\":1,\"command\":\"text\"}"));
+	CHECK_STR_EQ(seen_text, "(none)");
+	json_decref(answer(
+		"{\"version\":1,\"command\":\"text\",\"args\":{\"path\":\"/d/\\u00fc \\\" f\"}}"));
+	CHECK_STR_EQ(seen_text, "/d/\xc3\xbc \" f");
+	check_refused("{\"version\":1,\"command\":\"text\",\"args\":{\"path\":12}}", "EINVAL",
+		      "path");
+	check_refused("{\"version\":1,\"command\":\"text\",\"args\":{\"path\":null}}", "EINVAL",
+		      "path");
+	/* A NUL within would end it early. */
+	check_refused("{\"version\":1,\"command\":\"text\",\"args\":{\"path\":\"a\\u0000b\"}}",
+		      "EBADMSG", "request");
 }
 
 TEST(test_request__every_truncation_is_refused)
