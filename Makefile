@@ -2,7 +2,7 @@
 #
 # The one Makefile of kfs. Sources are found, not listed: put a file into its folder and it is built.
 #
-#   make [all]         programs and tests' programs      make test    lint + unit + integration
+#   make [all]         programs and tests' programs      make test    lint + unit + integration + a part of vm
 #   make run           a mount in front of your eyes     make check   unit tests only      make bench
 #   make deps          install what is missing (root)    make lint    rules of style     make fmt
 #   make crash         SEED=n CRASH='--seconds 600 ...'  power cuts, long
@@ -333,7 +333,7 @@ test:
 
 .PHONY: run-tests
 run-tests:
-	$(Q)BUILD=$(BUILD) T='$(T)' J='$(J)' tests/run.sh $(if $(SAN)$(COV),,lint) unit $(UNITS) $(FUZZ_DRIVERS) integration
+	$(Q)BUILD=$(BUILD) T='$(T)' J='$(J)' tests/run.sh $(if $(SAN)$(COV),,lint) unit $(UNITS) $(FUZZ_DRIVERS) integration vm-core
 
 # Applications at work for minutes each, beside kernel ext4: too long for every change, not for every release.
 real:

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Runs tests and says how they went.
 #
-#   tests/run.sh [lint] [unit PROGRAM…] [integration] [cover] [real] [vm]
+#   tests/run.sh [lint] [unit PROGRAM…] [integration] [cover] [real] [vm] [vm-core]
 #
 # Environment: BUILD (folder of the build), T (only tests whose name holds this), J (integration scripts at a time,
-# default 1), KFS_OPTS and KFS_MKFS_OPTS (forced odd settings, see lib/lib.sh), VM_SERIES (the kernel of vm's guest).
+# default 1; what boots a virtual machine runs alone), KFS_OPTS and KFS_MKFS_OPTS (forced odd settings, see lib/lib.sh),
+# VM_SERIES (the kernel of the guest of vm).
 #
 # A test exits 0 (passed), 77 (skipped, a line "skip: REASON" says why) or anything else (failed: its last lines are shown,
 # the whole log stays in BUILD/tmp/<name>.log). The rows go to BUILD/results/test.json. The last line is
@@ -52,13 +53,18 @@ add_unit() {
 	add "$name" "$TIMEOUT_UNIT" "$1"
 }
 
+add_script() { # FOLDER SCRIPT COMMAND…
+	local limit folder=$1 script=$2
+	shift 2
+	limit=$(sed -n 's/^# timeout: *\([0-9][0-9]*\) *$/\1/p' "$script" | head -n 1)
+	add "$folder/$(basename "$script" .sh)" "$((${limit:-$TIMEOUT_DEFAULT} * STRETCH))" "$* $script"
+}
+
 add_scripts() { # FOLDER COMMAND…
-	local script limit folder=$1
+	local script folder=$1
 	shift
 	for script in tests/"$folder"/[0-9]*.sh; do
-		[ -e "$script" ] || continue
-		limit=$(sed -n 's/^# timeout: *\([0-9][0-9]*\) *$/\1/p' "$script" | head -n 1)
-		add "$folder/$(basename "$script" .sh)" "$((${limit:-$TIMEOUT_DEFAULT} * STRETCH))" "$* $script"
+		[ ! -e "$script" ] || add_script "$folder" "$script" "$@"
 	done
 }
 
@@ -139,6 +145,7 @@ for word; do
 	lint) add_lint ;;
 	unit) ;;
 	integration | cover | real) add_scripts "$word" bash ;;
+	vm-core) add_script vm tests/vm/core.sh bash ;;
 	vm) add_scripts vm tests/vm/vm.sh --kernel "${VM_SERIES:-6.12}" --timeout 3600 bash ;;
 	*)
 		[ "$what" = unit ] || { echo "run.sh: unknown word: $word" >&2; exit 2; }
@@ -150,9 +157,11 @@ done
 rm -rf --one-file-system "$TMP"
 mkdir -p "$TMP" "$BUILD/results"
 mapfile -t quick < <(select_names lint; select_names unit; select_names fuzz)
-mapfile -t slow < <(select_names integration; select_names cover; select_names real; select_names vm)
+mapfile -t slow < <(select_names integration; select_names cover; select_names real)
+mapfile -t alone < <(select_names vm)
 if [ "${#quick[@]}" -gt 0 ]; then run_all 2 "${quick[@]}"; fi
 if [ "${#slow[@]}" -gt 0 ]; then run_all "${J:-1}" "${slow[@]}"; fi
+if [ "${#alone[@]}" -gt 0 ]; then run_all 1 "${alone[@]}"; fi
 
 passed=0 failed=0 skipped=0 separator=''
 {

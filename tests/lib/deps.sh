@@ -8,7 +8,8 @@
 #
 # PACKAGE:COMMAND in the list: not wanted where that command is there from elsewhere (another vendor's package may conflict).
 #
-# Sets: build (compile and install), run (make run), test (make test), real (make real), fuzz (make fuzz), vm (make vm).
+# Sets: build (compile and install), run (make run), test (make test; vm belongs to it), real (make real), fuzz (make fuzz),
+# vm (make vm).
 
 set -euo pipefail
 
@@ -66,6 +67,8 @@ packages() {
 		vm     clang             the BPF target
 		vm     libelf-dev        libbpf's
 		vm     zlib1g-dev        libbpf's
+		vm     python3           the tests in the guest
+		vm     jq                the same
 		vm     kmod              the guest's modules
 		vm     xz-utils          Debian's kernel packages and modules
 		vm     patch             applies the series
@@ -75,7 +78,10 @@ packages() {
 
 wanted_of() { # SET…
 	local set word
-	for set; do packages "$set"; done | while read -r word; do
+	for set; do
+		packages "$set"
+		[ "$set" != test ] || packages vm
+	done | while read -r word; do
 		case $word in *:*) if command -v "${word#*:}" >/dev/null; then continue; fi ;; esac
 		echo "${word%%:*}"
 	done

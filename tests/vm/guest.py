@@ -1,8 +1,11 @@
 """What the tests and measurements in the guest share: a mount of the daemon with its image, and what it counted."""
 
+import ctypes
 import errno
 import json
 import os
+import signal
+import struct
 import subprocess
 import sys
 import time
@@ -21,6 +24,14 @@ def run(*words):
 def check(what, truth):
     if not truth:
         sys.exit(f"failed: {what}")
+
+
+def wait_for(what, truth):
+    for _ in range(600):
+        if truth():
+            return
+        time.sleep(0.05)
+    sys.exit(f"failed: {what}")
 
 
 class Mount:
@@ -51,11 +62,7 @@ class Mount:
         pid = self.status()["worker_pid"]
         run("umount", self.dir)
         run("e2fsck", "-fn", self.image)
-        for _ in range(100):
-            if not os.path.exists(f"/proc/{pid}"):
-                return
-            time.sleep(0.05)
-        sys.exit(f"failed: the daemon of {self.image} lives on")
+        wait_for(f"the daemon of {self.image} ends", lambda: not os.path.exists(f"/proc/{pid}"))
 
 
 class Counted:
@@ -102,6 +109,56 @@ def plant(mount, dirs=2, files=40):
                 file.write("x" * f)
             names.append(mount.path(f"d{d}", f"f{f}"))
     return names
+
+
+def child(work, *words):
+    """A process that does @work; what it fails at is its exit status."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        work(*words)
+        os._exit(0)
+    except SystemExit as e:
+        print(e.code, flush=True)
+        os._exit(1)
+    except BaseException as e:
+        print(f"failed: {e!r}", flush=True)
+        os._exit(1)
+
+
+def end_children(pids):
+    """They are still at work, and are ended; one that has ended by itself had failed."""
+    for pid in pids:
+        check("a process at work has failed", os.waitpid(pid, os.WNOHANG) == (0, 0))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+# ---- links of struct_ops, which no tool of the guest's detaches ----
+
+SYS_BPF, BPF_LINK_GET_FD_BY_ID, BPF_LINK_GET_NEXT_ID, BPF_LINK_DETACH = 321, 30, 31, 34
+
+
+def bpf(command, *words):
+    """words: 32-bit members of union bpf_attr. Returns the result and the members, or None."""
+    attr = struct.pack(f"{len(words)}I", *words).ljust(64, b"\0")
+    memory = ctypes.create_string_buffer(attr, len(attr))
+    libc = ctypes.CDLL(None, use_errno=True)
+    result = libc.syscall(SYS_BPF, command, memory, len(attr))
+    return None if result < 0 else (result, struct.unpack("16I", memory.raw))
+
+
+def detach_links():
+    """Detaches whatever program is attached, as an administrator may. Returns how many were."""
+    link, count = 0, 0
+    while found := bpf(BPF_LINK_GET_NEXT_ID, link):
+        link = found[1][1]
+        opened = bpf(BPF_LINK_GET_FD_BY_ID, link)
+        check("a link is opened by its number", opened)
+        count += bpf(BPF_LINK_DETACH, opened[0]) is not None
+        os.close(opened[0])
+    return count
 
 
 def outcome(call):
