@@ -24,27 +24,23 @@ enum { TORN = 2 };
 
 static inline int entry_way(struct kfs_entry_set *set, uint64_t parent, const uint64_t *hash)
 {
-	int way = -1;
-
 #pragma GCC unroll 8
 	for (int i = 0; i < (int)KFS_WAYS; i++) {
 		if (READ(set->slot[i].hash[0]) == hash[0] && READ(set->slot[i].parent) == parent &&
 		    READ(set->slot[i].hash[1]) == hash[1])
-			way = i;
+			return i;
 	}
-	return way;
+	return -1;
 }
 
 static inline int attr_way(struct kfs_attr_set *set, uint64_t nodeid)
 {
-	int way = -1;
-
 #pragma GCC unroll 8
 	for (int i = 0; i < (int)KFS_WAYS; i++) {
 		if (READ(set->slot[i].nodeid) == nodeid)
-			way = i;
+			return i;
 	}
-	return way;
+	return -1;
 }
 
 /* Keeps what is used from being replaced; a store for each answer would cost more than it is worth. */
@@ -118,7 +114,8 @@ static inline int answer_complete(LOOKUP *q, uint64_t parent)
 
 static inline int lookup_once(LOOKUP *q, uint64_t parent, const uint64_t *hash)
 {
-	struct kfs_entry_set *set = ENTRY_SET(kfs_entry_set_of(parent, hash[0], config.entry_sets));
+	uint64_t mixed = kfs_name_mix(hash, config.mix[0], config.mix[1]);
+	struct kfs_entry_set *set = ENTRY_SET(kfs_entry_set_of(parent, mixed, config.entry_sets));
 	int way, ret, state = KFS_SLOT_FREE;
 	uint32_t seq;
 
@@ -155,13 +152,24 @@ static inline int lookup_once(LOOKUP *q, uint64_t parent, const uint64_t *hash)
 	return ret;
 }
 
+/* As kfs_entry_slot has it. NAME_COPY(q, key) copies a name that fits into 16 bytes, zeroes after it. */
+static inline int name_key(LOOKUP *q, uint64_t *key)
+{
+	if (q->name_len < KFS_NAME_COPIED)
+		return NAME_COPY(q, key);
+	if (q->name_len > NAME_LEN_MAX || NAME_HASH(q, key))
+		return -1;
+	kfs_mark_hashed(key);
+	return 0;
+}
+
 static inline int answer_lookup(LOOKUP *q)
 {
 	uint64_t parent = q->parent;
 	uint64_t hash[2] = { 0, 0 };
 	int ret = FUSE_BPF_UPCALL;
 
-	if (q->name_len > NAME_LEN_MAX || NAME_HASH(q, hash))
+	if (name_key(q, hash))
 		return FUSE_BPF_UPCALL;
 	/* File handles are resolved by these. */
 	if (q->name_len <= 2 && (hash[0] == config.dots[0] || hash[0] == config.dots[1]))

@@ -75,6 +75,7 @@ static __always_inline struct kfs_attr_set *attr_set(uint32_t index)
 #define ENTRY_SET(index) entry_set(index)
 #define ATTR_SET(index) attr_set(index)
 #define NAME_HASH(q, hash) fuse_bpf_name_hash(q, config.key[0], config.key[1], hash, 16)
+#define NAME_COPY(q, key) (fuse_bpf_name_copy(q, (uint8_t *)(key), 16) < 0)
 #define SET_ENTRY(q, entry, attr)                                                                  \
 	do {                                                                                       \
 		fuse_bpf_set_entry(q, entry, attr);                                                \

@@ -165,7 +165,7 @@ static int make_config(const struct bpf_opts *opts, struct kfs_config *config)
 	if (getrandom(config->key, sizeof(config->key), 0) != sizeof(config->key))
 		return -EIO;
 	tables_sizes(opts->mib << 20, &config->entry_sets, &config->attr_sets);
-	tables_config_dots(config);
+	tables_config_names(config);
 	return 0;
 }
 

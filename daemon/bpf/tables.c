@@ -166,12 +166,11 @@ static int attr_take(struct tables *t, struct kfs_attr_set *set, uint64_t nodeid
 
 static void store_attr(struct fuse_bpf_attr *to, const struct fuse_bpf_attr *from)
 {
-	uint64_t *words = (uint64_t *)to;
-	uint64_t copy[sizeof(*from) / sizeof(uint64_t)];
+	const uint64_t *words = (const uint64_t *)from;
 
-	memcpy(copy, from, sizeof(copy));
-	for (size_t k = 0; k < ARRAY_SIZE(copy); k++)
-		PUT(words[k], copy[k]);
+#pragma GCC unroll 15
+	for (size_t k = 0; k < sizeof(*from) / sizeof(uint64_t); k++)
+		PUT(((uint64_t *)to)[k], words[k]);
 }
 
 static struct fuse_bpf_attr attr_of(const struct tables *t, const struct fs_attr *a)
@@ -363,13 +362,24 @@ struct name_key {
 
 static struct name_key key_of(const struct tables *t, const struct inval_event *ev)
 {
+	struct name_key key = { .parent = ev->nodeid };
 	const uint64_t *k = t->config.key;
 
-	return (struct name_key){
-		.parent = ev->nodeid,
-		.hash = { siphash(ev->name, ev->name_len, k[0], k[1]),
-			  siphash(ev->name, ev->name_len, k[1], k[0]) },
-	};
+	if (ev->name_len < KFS_NAME_COPIED) {
+		memcpy(key.hash, ev->name, ev->name_len);
+		return key;
+	}
+	key.hash[0] = siphash(ev->name, ev->name_len, k[0], k[1]);
+	key.hash[1] = siphash(ev->name, ev->name_len, k[1], k[0]);
+	kfs_mark_hashed(key.hash);
+	return key;
+}
+
+static struct kfs_entry_set *entry_set(const struct tables *t, const struct name_key *key)
+{
+	uint64_t mixed = kfs_name_mix(key->hash, t->config.mix[0], t->config.mix[1]);
+
+	return &t->entries[kfs_entry_set_of(key->parent, mixed, t->config.entry_sets)];
 }
 
 static int entry_find(const struct kfs_entry_set *set, const struct name_key *key)
@@ -424,8 +434,7 @@ static int entry_take(struct tables *t, struct kfs_entry_set *set, const struct 
 static void fill_entry(struct tables *t, const struct inval_event *ev)
 {
 	struct name_key key = key_of(t, ev);
-	struct kfs_entry_set *set =
-		&t->entries[kfs_entry_set_of(key.parent, key.hash[0], t->config.entry_sets)];
+	struct kfs_entry_set *set = entry_set(t, &key);
 	struct kfs_entry_slot *slot;
 	int way;
 
@@ -456,8 +465,7 @@ out_unlock:
 static void doubt_entry(struct tables *t, const struct inval_event *ev)
 {
 	struct name_key key = key_of(t, ev);
-	struct kfs_entry_set *set =
-		&t->entries[kfs_entry_set_of(key.parent, key.hash[0], t->config.entry_sets)];
+	struct kfs_entry_set *set = entry_set(t, &key);
 	struct kfs_entry_slot *slot;
 	int way;
 
@@ -529,15 +537,20 @@ void tables_sizes(uint64_t bytes, uint32_t *ret_entry_sets, uint32_t *ret_attr_s
 	*ret_entry_sets = (uint32_t)MAX(units * 5, 1u);
 }
 
-void tables_config_dots(struct kfs_config *config)
+void tables_config_names(struct kfs_config *config)
 {
-	config->dots[0] = siphash(".", 1, config->key[0], config->key[1]);
-	config->dots[1] = siphash("..", 2, config->key[0], config->key[1]);
+	const uint64_t *k = config->key;
+
+	memcpy(&config->dots[0], ".\0\0\0\0\0\0", sizeof(config->dots[0]));
+	memcpy(&config->dots[1], "..\0\0\0\0\0", sizeof(config->dots[1]));
+	config->mix[0] = siphash("mix 0", 5, k[0], k[1]) | 1;
+	config->mix[1] = siphash("mix 1", 5, k[0], k[1]) | 1;
 }
 
 void tables_init(struct tables *t, const struct tables_opts *opts)
 {
 	CHECK(opts->config.entry_sets > 0 && opts->config.attr_sets > 0);
+	CHECK(opts->config.mix[0] & 1);
 	*t = (struct tables){
 		.entries = opts->entries,
 		.attrs = opts->attrs,

@@ -52,8 +52,8 @@ struct tables_opts {
 
 /* How many sets of each kind fit into @bytes. At least one each. */
 void tables_sizes(uint64_t bytes, uint32_t *ret_entry_sets, uint32_t *ret_attr_sets);
-/* Fills in what of @config follows from its key: the hashes of "." and "..". */
-void tables_config_dots(struct kfs_config *config);
+/* Fills in what of @config follows from its key, for names. */
+void tables_config_names(struct kfs_config *config);
 void tables_init(struct tables *t, const struct tables_opts *opts);
 void tables_event(struct tables *t, const struct inval_event *ev);
 /* Forget everything. */

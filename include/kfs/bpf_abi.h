@@ -103,7 +103,16 @@ enum {
 	KFS_SLOT_HELD = 4,   /* attributes: known, but the daemon wants to be asked */
 };
 
-/* A name in a directory; hash as by fuse_bpf_name_hash() with the mount's secret key. */
+/*
+ * A name in a directory. Names of less than KFS_NAME_COPIED bytes stand in hash as they are, zeroes after them: exact, and
+ * cheaper than hashing. Those of longer ones are as by fuse_bpf_name_hash() with the mount's secret key, and the last
+ * byte, which is 0 in the others, has its upper bit set.
+ */
+#define KFS_NAME_COPIED 16u
+static inline void kfs_mark_hashed(uint64_t *hash)
+{
+	((uint8_t *)hash)[KFS_NAME_COPIED - 1] |= 0x80;
+}
 struct kfs_entry_slot {
 	/* 0x00 */ uint64_t parent;
 	/* 0x08 */ uint64_t hash[2];
@@ -152,9 +161,14 @@ static inline uint32_t kfs_scale(uint64_t mixed, uint32_t sets)
 {
 	return (uint32_t)((mixed >> 32) * sets >> 32);
 }
-static inline uint32_t kfs_entry_set_of(uint64_t parent, uint64_t hash, uint32_t sets)
+static inline uint32_t kfs_entry_set_of(uint64_t parent, uint64_t mixed, uint32_t sets)
 {
-	return kfs_scale(hash ^ parent * KFS_MIX, sets);
+	return kfs_scale(mixed ^ parent * KFS_MIX, sets);
+}
+/* Names as they are differ in few bits. With secret odd factors nobody can aim names at one set. */
+static inline uint64_t kfs_name_mix(const uint64_t *hash, uint64_t factor0, uint64_t factor1)
+{
+	return hash[0] * factor0 + hash[1] * factor1;
 }
 static inline uint32_t kfs_attr_set_of(uint64_t nodeid, uint32_t sets)
 {
@@ -165,6 +179,7 @@ static inline uint32_t kfs_attr_set_of(uint64_t nodeid, uint32_t sets)
 struct kfs_config {
 	uint64_t key[2];
 	uint64_t dots[2]; /* hash[0] of "." and "..", which are never looked up in tables */
+	uint64_t mix[2];  /* of kfs_name_mix() */
 	uint32_t entry_sets, attr_sets;
 	uint64_t entry_valid, negative_valid; /* seconds that answers may be kept */
 	uint32_t entry_valid_nsec, negative_valid_nsec;

@@ -13,9 +13,12 @@ import time
 ZERO = "entry_timeout=0,attr_timeout=0,negative_timeout=0"
 LONG = "entry_timeout=3600,attr_timeout=3600,negative_timeout=3600"
 
+# Counting instructions, the guest's clock leaps while it waits for the host.
+PATIENCE = None if os.environ.get("VM_ICOUNT") else 120
+
 
 def run(*words):
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
     if done.returncode:
         sys.exit(f"failed: {' '.join(words)}: {done.stdout}{done.stderr}")
     return done.stdout

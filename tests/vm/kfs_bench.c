@@ -105,6 +105,7 @@ static void publisher_init(struct publisher *p)
 
 	if (ret)
 		die("inval_new", -ret);
+	tables_config_names(&opts.config);
 	tables_sizes(TABLE_BYTES, &opts.config.entry_sets, &opts.config.attr_sets);
 	opts.entries = memory(opts.config.entry_sets * sizeof(struct kfs_entry_set));
 	opts.attrs = memory(opts.config.attr_sets * sizeof(struct kfs_attr_set));

@@ -58,6 +58,14 @@ static int name_hash(const struct lookup_question *q, uint64_t *hash)
 	return 0;
 }
 
+static int name_copy(const struct lookup_question *q, uint64_t *key)
+{
+	key[0] = 0;
+	key[1] = 0;
+	memcpy(key, q->name, q->name_len);
+	return 0;
+}
+
 #define LOOKUP struct lookup_question
 #define GETATTR struct getattr_question
 #define XATTR struct xattr_question
@@ -67,6 +75,7 @@ static int name_hash(const struct lookup_question *q, uint64_t *hash)
 #define READ(x) __atomic_load_n(&(x), __ATOMIC_ACQUIRE)
 #define WRITE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
 #define NAME_HASH(q, hash) name_hash(q, hash)
+#define NAME_COPY(q, key) name_copy(q, key)
 #define SET_ENTRY(q, e, a) set_entry(q, e, a)
 #define SET_ATTR(q, a) copy_attr(&(q)->attr, a)
 #define COUNT(what) (counters->what++)
@@ -91,7 +100,7 @@ struct tables *answers_tables_new(uint32_t entry_sets, uint32_t attr_sets)
 	};
 
 	CHECK(t && opts.entries && opts.attrs && opts.stats);
-	tables_config_dots(&opts.config);
+	tables_config_names(&opts.config);
 	tables_init(t, &opts);
 	return t;
 }

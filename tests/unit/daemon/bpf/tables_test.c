@@ -149,6 +149,54 @@ TEST(test_lookup__tells_names_of_every_length_apart)
 	answers_tables_free(t);
 }
 
+/* Short names stand in the table as they are: they must not crowd into few sets because they differ in few bits. */
+TEST(test_short_names__spread_over_the_sets)
+{
+	static const char *const patterns[] = { "%u",	    "f%u",     "%08u",
+						"file%07u", "%010u.o", "a%05u.c" };
+	char name[32];
+
+	for (size_t p = 0; p < ARRAY_SIZE(patterns); p++) {
+		struct tables *t = answers_tables_new(1024, 16);
+		uint32_t found = 0, half = 1024 * KFS_WAYS / 2;
+
+		for (uint32_t i = 0; i < half; i++) {
+			(void)snprintf(name, sizeof(name), patterns[p], i);
+			fill_name(t, name, 0, 1);
+		}
+		for (uint32_t i = 0; i < half; i++) {
+			(void)snprintf(name, sizeof(name), patterns[p], i);
+			found += ask(t, name) == 0;
+		}
+		printf("     %s: %u of %u names in a table twice as large\n", patterns[p], found,
+		       half);
+		CHECK_GT(found, half * 9 / 10);
+		answers_tables_free(t);
+	}
+}
+
+TEST(test_short_name__is_not_taken_for_a_longer_one)
+{
+	struct tables *t = answers_tables_new(64, 64);
+
+	fill_attr(t, GEN(20), 1, 1);
+	fill_attr(t, GEN(21), 1, 2);
+	fill_name(t, "fifteen-letters", GEN(20), 1);
+	fill_name(t, "fifteen-letters!", GEN(21), 1);
+	CHECK_EQ(ask(t, "fifteen-letters"), GEN(20));
+	CHECK_EQ(ask(t, "fifteen-letters!"), GEN(21));
+	CHECK_EQ(ask(t, "fifteen-letter"), -1);
+	CHECK_EQ(ask(t, "fifteen-letters?"), -1);
+	/* Resolved by the daemon, whatever the table says. */
+	fill_name(t, ".", GEN(20), 1);
+	fill_name(t, "..", GEN(20), 1);
+	fill_name(t, ".x", GEN(20), 1);
+	CHECK_EQ(ask(t, "."), -1);
+	CHECK_EQ(ask(t, ".."), -1);
+	CHECK_EQ(ask(t, ".x"), GEN(20));
+	answers_tables_free(t);
+}
+
 TEST(test_invalidation__wins_over_a_late_fill)
 {
 	struct tables *t = answers_tables_new(64, 64);
