@@ -13,6 +13,7 @@ import time
 ZERO = "entry_timeout=0,attr_timeout=0,negative_timeout=0"
 LONG = "entry_timeout=3600,attr_timeout=3600,negative_timeout=3600"
 
+BENCH = os.path.join(os.environ["BUILD"], "bin/tests/vm/kfs_bench")
 # Counting instructions, the guest's clock leaps while it waits for the host.
 PATIENCE = None if os.environ.get("VM_ICOUNT") else 120
 
@@ -29,6 +30,11 @@ def check(what, truth):
         sys.exit(f"failed: {what}")
 
 
+def bench(*words):
+    """Runs kfs_bench; the numbers that it prints."""
+    return [float(word) for word in run(BENCH, *map(str, words)).split()]
+
+
 def wait_for(what, truth):
     for _ in range(600):
         if truth():
@@ -38,10 +44,14 @@ def wait_for(what, truth):
 
 
 class Mount:
+    """Made and mounted; with no options, neither."""
+
     def __init__(self, name, options, size="64M"):
         self.image, self.dir = f"{name}.img", f"{name}.dir"
-        run("mkfs.kfs", "-q", "-F", self.image, size)
         os.makedirs(self.dir, exist_ok=True)
+        if options is None:
+            return
+        run("mkfs.kfs", "-q", "-F", self.image, size)
         self.mount(options)
 
     def mount(self, options):

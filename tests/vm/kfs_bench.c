@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What kfs_bench.py measures: calls on a mount, and what a change costs to publish to the tables. Prints nanoseconds of
- * the guest's clock an operation, which under "vm.sh --icount" are instructions of all processors.
+ * What kfs_bench.py and kfs_tree.py measure: calls on a mount, and what a change costs to publish to the tables. Prints
+ * nanoseconds of the guest's clock an operation, which under "vm.sh --icount" are instructions of all processors.
  *
  *	kfs_bench stat DIR PATTERN COUNT ROUNDS ERRNO
  *		for each round: stat of PATTERN, in which %u is the number of the file, in DIR; each has to end with ERRNO
+ *	kfs_bench names DIR FILE
+ *		stat of each line of FILE in DIR, once
  *	kfs_bench publish
  *		two numbers: an attribute, a name
+ *	kfs_bench known COUNT MIB
+ *		two numbers: how many of a hundred of COUNT files tables of that size answer in the third pass over them, each
+ *		miss filled; the MiB they take
  */
 #include <errno.h>
 #include <stdio.h>
@@ -20,6 +25,7 @@
 #include "daemon/bpf/tables.h"
 #include "daemon/fs/fs.h"
 #include "daemon/inval/inval.h"
+#include "tests/unit/daemon/bpf/answers.h"
 
 #define NAMES_MAX 4096u
 #define PUBLISHED 4000u
@@ -82,6 +88,34 @@ static void stat_names(char **argv)
 	printf("%.1f\n", (double)(now() - start) / count / rounds);
 }
 
+static void stat_lines(const char *dir, const char *file)
+{
+	FILE *f = fopen(file, "r");
+	char *line = NULL;
+	size_t size = 0;
+	ssize_t len;
+	uint64_t count = 0, spent = 0, start;
+	struct stat st;
+
+	if (!f)
+		die(file, errno);
+	if (chdir(dir))
+		die(dir, errno);
+	while ((len = getline(&line, &size, f)) > 0) {
+		line[len - 1] = 0;
+		start = now();
+		if (stat(line, &st))
+			die(line, errno);
+		spent += now() - start;
+		count++;
+	}
+	free(line);
+	(void)fclose(f); /* was only read */
+	if (!count)
+		die(file, ENODATA);
+	printf("%.1f\n", (double)spent / (double)count);
+}
+
 static void on_event(struct inval_subscriber *sub, const struct inval_event *ev)
 {
 	tables_event(&container_of(sub, struct publisher, sub)->tables, ev);
@@ -97,7 +131,7 @@ static void *memory(size_t size)
 	return p;
 }
 
-static void publisher_init(struct publisher *p)
+static void publisher_init(struct publisher *p, uint64_t bytes)
 {
 	struct tables_opts opts = { .config = {
 					    .key = { 0x0706050403020100, 0x0f0e0d0c0b0a0908 } } };
@@ -106,7 +140,7 @@ static void publisher_init(struct publisher *p)
 	if (ret)
 		die("inval_new", -ret);
 	tables_config_names(&opts.config);
-	tables_sizes(TABLE_BYTES, &opts.config.entry_sets, &opts.config.attr_sets);
+	tables_sizes(bytes, &opts.config.entry_sets, &opts.config.attr_sets);
 	opts.entries = memory(opts.config.entry_sets * sizeof(struct kfs_entry_set));
 	opts.attrs = memory(opts.config.attr_sets * sizeof(struct kfs_attr_set));
 	opts.stats = memory(sizeof(struct kfs_table_stats));
@@ -153,7 +187,7 @@ static void publish(void)
 
 	for (unsigned i = 0; i < PUBLISHED; i++)
 		(void)snprintf(names[i], sizeof(names[i]), "f%u", i);
-	publisher_init(&p);
+	publisher_init(&p, TABLE_BYTES);
 	publish_attrs(&p, 1);
 	publish_names(&p, 1);
 	start = now();
@@ -166,14 +200,64 @@ static void publish(void)
 	inval_free(p.bus);
 }
 
+static void fill_file(struct publisher *p, const char *name, uint64_t nodeid)
+{
+	struct fs_attr attr = { .ino = nodeid, .mode = S_IFREG | 0644, .nlink = 1, .blksize = 4096 };
+
+	inval_publish(p->bus, &(struct inval_event){
+				      .kind = INVAL_FILL_ATTR, .nodeid = nodeid, .attr = &attr });
+	inval_publish(p->bus, &(struct inval_event){ .kind = INVAL_FILL_ENTRY,
+						     .nodeid = 2 + nodeid % 1000,
+						     .nodeid_child = nodeid,
+						     .name = name,
+						     .name_len = (uint32_t)strlen(name) });
+}
+
+/* As a mount does: what the tables do not answer, the daemon does, and fills it. */
+static void known(unsigned count, unsigned mib)
+{
+	static struct publisher p;
+	static struct kfs_answers counts;
+	struct fuse_bpf_entry entry;
+	struct fuse_bpf_attr attr;
+	uint64_t hits = 0;
+	char name[32];
+
+	publisher_init(&p, (uint64_t)mib << 20);
+	for (unsigned round = 0; round < 3; round++) {
+		hits = 0;
+		for (unsigned i = 0; i < count; i++) {
+			uint64_t nodeid = 5000 + (uint64_t)i;
+			struct answers_name n = { .parent = 2 + nodeid % 1000, .name = name };
+
+			n.len = (uint32_t)snprintf(name, sizeof(name), "file-%u.c", i);
+			if (answers_lookup(&p.tables, &counts, &n, &entry, &attr) ==
+			    FUSE_BPF_ANSWERED)
+				hits++;
+			else
+				fill_file(&p, name, nodeid);
+		}
+	}
+	printf("%.1f %.1f\n", 100.0 * (double)hits / count,
+	       (double)p.tables.stats->bytes / (1 << 20));
+	inval_unsubscribe(p.bus, &p.sub);
+	inval_free(p.bus);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 7 && !strcmp(argv[1], "stat")) {
 		stat_names(argv + 2);
+	} else if (argc == 4 && !strcmp(argv[1], "names")) {
+		stat_lines(argv[2], argv[3]);
 	} else if (argc == 2 && !strcmp(argv[1], "publish")) {
 		publish();
+	} else if (argc == 4 && !strcmp(argv[1], "known")) {
+		known(number(argv[2], 100000000), number(argv[3], 65536));
 	} else {
-		fprintf(stderr, "usage: kfs_bench stat DIR PATTERN COUNT ROUNDS ERRNO | publish\n");
+		fprintf(stderr,
+			"usage: kfs_bench stat DIR PATTERN COUNT ROUNDS ERRNO | names DIR FILE | publish |"
+			" known COUNT MIB\n");
 		return 2;
 	}
 	return fflush(stdout) ? 1 : 0;

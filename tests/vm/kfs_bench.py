@@ -2,22 +2,12 @@
 
 import errno
 import os
-import subprocess
-import sys
 
-from guest import LONG, ZERO, Mount, check, drop_dentries
+from guest import LONG, ZERO, Mount, bench, check, drop_dentries
 
 DIRS, FILES, ROUNDS = 2, 500, 4
 LONG_NAME = "name-that-is-hashed-as-a-whole"
-BENCH = os.path.join(os.environ["BUILD"], "bin/tests/vm/kfs_bench")
 SENT = ("LOOKUP", "GETATTR", "GETXATTR", "STATX", "READDIR", "READDIRPLUS")
-
-
-def bench(*words):
-    done = subprocess.run([BENCH, *map(str, words)], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"failed: kfs_bench {words}: {done.stderr}")
-    return [float(word) for word in done.stdout.split()]
 
 
 def add(what, value, bar, requests=None):
