@@ -274,6 +274,16 @@ static bool fits(struct trace *t, const struct types *types, const struct bpf_pr
 	return false;
 }
 
+/* Where FUSE is a module, another one may have functions of the same names (kernel-patches/). */
+static void aim_at_module(struct bpf_program *program)
+{
+	char target[128];
+
+	(void)snprintf(target, sizeof(target), "fuse:%s", target_of(program));
+	/* It was found there; if it cannot be aimed at, loading says so. */
+	(void)bpf_program__set_attach_target(program, 0, target);
+}
+
 /* The programs of which @only is one, or all that fit; the flag of a program that is not loaded yet can be set. */
 static void choose(struct trace *t, const struct types *types, struct bpf_object *object,
 		   const char *only)
@@ -286,6 +296,8 @@ static void choose(struct trace *t, const struct types *types, struct bpf_object
 				 fits(t, types, program);
 
 		(void)bpf_program__set_autoload(program, it);
+		if (it && types->fuse != types->base)
+			aim_at_module(program);
 	}
 }
 
