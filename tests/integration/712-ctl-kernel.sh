@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Statistics of the kernel on a stock kernel (kstats=on): they count what the daemon counts, add up, go with the mount and
-# with a killed daemon, and are read while the daemon is stopped. KFS_WANT_FUNCTIONS=1: a kernel that does not let functions
-# be traced is a failure here, not a thing to be told.
+# with a killed daemon, and are read while the daemon is stopped. What functions tell is checked where they can be traced:
+# tests/vm/210-kernel-stats.sh.
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
 need jq setpriv
@@ -92,8 +92,6 @@ count_exactly() { # TRANSPORT WORDS…
 		expect_eq "$(kernel .names.asked)" $((4 * N)) "names the kernel was asked for"
 		expect_eq "$(kernel .names.sent)" $((2 * N)) "names it sent on"
 		expect_eq "$(($(kernel .attributes.getattrs) - stats))" $((2 * N)) "stats"
-	elif [ -n "${KFS_WANT_FUNCTIONS:-}" ]; then
-		fail "functions are not traced: $(kfsctl stats --json a | jq -r .kernel.functions_missing)"
 	else
 		kfsctl stats --json a | jq -e '.kernel | .names == null and .attributes == null and (.functions_missing | test("fuse_lookup \\("))' >/dev/null ||
 			fail "no names counted, and not said why: $(kfsctl stats --json a | jq -c .kernel)"
