@@ -197,6 +197,7 @@ static void print_bpf(const json_t *o)
 	       fmt_count(get_count(b, "xattr_misses")),
 	       fmt_percent(get_count(b, "xattr_absent"),
 			   get_count(b, "xattr_absent") + get_count(b, "xattr_misses")));
+	printf("  %s requests avoided\n", fmt_count(get_count(b, "upcalls_avoided")));
 	printf("  tables of %s: %s of %s names, %s of %s nodes; %s directories completed, %s lost\n",
 	       fmt_bytes(get_count(b, "bytes")), fmt_count(get_count(b, "entries_used")),
 	       fmt_count(get_count(b, "entry_slots")), fmt_count(get_count(b, "attrs_used")),

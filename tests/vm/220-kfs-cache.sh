@@ -131,6 +131,15 @@ for pin in "$pins"/*; do
 done
 for name in kfs_lookup kfs_getattr kfs_xattr; do [ -e "$pins/$name" ] || fail "$name is not pinned"; done
 
+say "kfsctl stats tells what was avoided, as text and for Prometheus"
+kfsctl stats m >stats.txt
+kfsctl metrics m >metrics.txt
+for word in 'in the kernel' lookup getattr 'absent xattrs' 'requests avoided' 'tables of' 'directories completed' 'torn reads repeated'; do
+	grep -q "$word" stats.txt || fail "'$word' is not in: $(cat stats.txt)"
+done
+[ "$(sed -n 's/^kfs_bpf_entries_used{.*} //p' metrics.txt)" -gt 0 ] || fail "no names in the metrics: $(grep bpf metrics.txt)"
+[ "$(sed -n 's/^kfs_bpf_lookup_hits{.*} //p' metrics.txt)" -gt 0 ] || fail "no hits in the metrics: $(grep bpf metrics.txt)"
+
 say "pins are root's alone"
 [ "$(stat -c %a /sys/fs/bpf/kfs) $(stat -c %a "$pins")" = "700 700" ] || fail "modes of folders: $(stat -c %a /sys/fs/bpf/kfs "$pins")"
 [ "$(stat -c %a "$pins"/* | sort -u)" = 600 ] || fail "modes of pins: $(stat -c '%a %n' "$pins"/*)"
