@@ -3,6 +3,7 @@
 #
 #   build.sh sources DIR [SERIES]   the patched, renamed sources and their Makefile in DIR; needs no compiler
 #   build.sh module DIR [SERIES]    fusebpf.ko for Debian's newest kernel of the series, in DIR (for the virtual machine)
+#   build.sh check DIR [SERIES]     each patch in turn: what checkpatch says, and building with and without CONFIG_FUSE_BPF
 #   build.sh install [KERNEL]       for this machine's kernel (or KERNEL, as in uname -r): by DKMS if it is installed
 #   build.sh uninstall
 #
@@ -52,17 +53,31 @@ rename_sources() {
 		"s/Filesystem in Userspace\"/Filesystem in Userspace, answered by BPF programs\"/"
 }
 
-# The kernel's own lists of objects, which its configuration chooses from. PATCHED is their Makefile.
+# write_makefile DIR PATCHED y|n: the lists of objects are the kernel's own, of which its configuration chooses. PATCHED is
+# their Makefile, y or n is CONFIG_FUSE_BPF.
 write_makefile() {
-	local dir=$1 patched=$2
+	local dir=$1 patched=$2 bpf=$3 define=
+	[ "$bpf" = n ] || define=" -DCONFIG_FUSE_BPF=1"
 	{
 		echo "# Written by kernel-patches/build.sh."
-		echo "CONFIG_FUSE_BPF := y"
+		echo "CONFIG_FUSE_BPF := $bpf"
 		echo "obj-m := $NAME.o"
 		sed -n "s/^fuse-/$NAME-/p" "$patched"
-		echo "ccflags-y := -I\$(src) -D__DISABLE_EXPORTS -DCONFIG_FUSE_BPF=1"
+		echo "ccflags-y := -I\$(src) -D__DISABLE_EXPORTS$define"
 	} >"$dir/Makefile"
 }
+
+# copy_sources TREE DIR: those of the module.
+copy_sources() {
+	cp "$1/fs/fuse"/*.[ch] "$2"
+	# Modules of their own.
+	rm "$2/cuse.c" "$2/virtio_fs.c"
+}
+
+apply() { # TREE PATCH
+	patch -d "$1" -p1 -s -f --no-backup-if-mismatch <"$2" || die "${2##*/} does not apply"
+}
+
 
 sources() {
 	local dir=$1 series=$2 source patch
@@ -71,13 +86,11 @@ sources() {
 	rm -rf "$dir.new" && mkdir -p "$dir.new/tree"
 	cp -r "$source/fs" "$source/Documentation" "$dir.new/tree"
 	for patch in "$HERE/$series"/*.patch; do
-		patch -d "$dir.new/tree" -p1 -s -f --no-backup-if-mismatch <"$patch" || die "${patch##*/} does not apply"
+		apply "$dir.new/tree" "$patch"
 	done
-	cp "$dir.new/tree/fs/fuse"/*.[ch] "$dir.new"
-	# Modules of their own.
-	rm "$dir.new/cuse.c" "$dir.new/virtio_fs.c"
+	copy_sources "$dir.new/tree" "$dir.new"
 	rename_sources "$dir.new"
-	write_makefile "$dir.new" "$dir.new/tree/fs/fuse/Makefile"
+	write_makefile "$dir.new" "$dir.new/tree/fs/fuse/Makefile" y
 	rm -rf "$dir.new/tree"
 	rm -rf "$dir" && mv "$dir.new" "$dir"
 }
@@ -111,29 +124,71 @@ compile() {
 	if grep -E 'warning:' "$log" >&2; then die "warnings, see $log"; fi
 }
 
+compile_for() { # KERNEL SOURCES
+	local headers
+	headers=usr/src/linux-headers-$(cat "$1/release")
+	if [ -e "$1/.root" ]; then
+		compile "$2" "/$headers" "$1"
+	else
+		compile "$2" "$1/$headers"
+	fi
+}
+
 # What a module is made from: if that is the same, so is the module.
 fingerprint() {
 	cat "$HERE/build.sh" "$HERE/$1"/*.patch "$2/release" | sha256sum
 }
 
 module() {
-	local dir=$1 kernel release series=${2%-debug}
+	local dir=$1 kernel series=${2%-debug}
 	mkdir -p "$dir"
 	dir=$(cd "$dir" && pwd)
 	kernel=$("$HERE/fetch.sh" kernel "$2")
-	release=$(cat "$kernel/release")
 	# Taken first: what changes while this builds must not pass for what was built.
 	fingerprint "$series" "$kernel" >"$dir/fingerprint.new"
 	if [ -e "$dir/$NAME.ko" ] && cmp -s "$dir/fingerprint.new" "$dir/fingerprint"; then return; fi
 	sources "$dir/src" "$series"
-	if [ -e "$kernel/.root" ]; then
-		compile "$dir/src" "/usr/src/linux-headers-$release" "$kernel"
-	else
-		compile "$dir/src" "$kernel/usr/src/linux-headers-$release"
-	fi
+	compile_for "$kernel" "$dir/src"
 	# Without debug information; BTF stays.
 	strip -g -o "$dir/$NAME.ko" "$dir/src/$NAME.ko"
 	mv "$dir/fingerprint.new" "$dir/fingerprint"
+}
+
+# What checkpatch has against a patch, but for what README.md names: MAINTAINERS, and the layout of the table of mount
+# options, which is the file's own.
+remarks() { # SOURCE PATCH
+	local line type rest
+	# From standard input: a file that git knows it takes for source. 1 is "there are remarks".
+	{ perl "$1/scripts/checkpatch.pl" --no-tree --terse --show-types - <"$2" || [ $? -eq 1 ]; } |
+		sed -n -E 's/^[^:]*:([0-9]+): ([A-Z]+:[A-Z_]+): (.*)/\1 \2 \3/p' |
+		while read -r line type rest; do
+			case $type in
+			WARNING:FILE_PATH_CHANGES) continue ;;
+			WARNING:SPACING) if sed -n "${line}p" "$2" | grep -q '^+.fsparam_'; then continue; fi ;;
+			esac
+			echo "${2##*/}:$line: $type: $rest"
+		done
+}
+
+check() {
+	local dir=$1 series=$2 source kernel patch text bpf
+	[ -d "$HERE/$series" ] || die "no series for $series"
+	source=$("$HERE/fetch.sh" source "$series")
+	kernel=$("$HERE/fetch.sh" kernel "$series")
+	rm -rf "$dir" && mkdir -p "$dir/tree" && dir=$(cd "$dir" && pwd)
+	cp -r "$source/fs" "$source/Documentation" "$dir/tree"
+	for patch in "$HERE/$series"/*.patch; do
+		text=$(remarks "$source" "$patch")
+		[ -z "$text" ] || die "$text"
+		apply "$dir/tree" "$patch"
+		for bpf in n y; do
+			mkdir -p "$dir/$bpf"
+			copy_sources "$dir/tree" "$dir/$bpf"
+			write_makefile "$dir/$bpf" "$dir/tree/fs/fuse/Makefile" "$bpf"
+			compile_for "$kernel" "$dir/$bpf"
+		done
+		echo "ok   $series/${patch##*/}"
+	done
 }
 
 need_root() {
@@ -195,7 +250,8 @@ uninstall_module() {
 case ${1:-} in
 sources) sources "${2:?usage: build.sh sources DIR [SERIES]}" "${3:-6.12}" ;;
 module) module "${2:?usage: build.sh module DIR [SERIES]}" "${3:-6.12}" ;;
+check) check "${2:?usage: build.sh check DIR [SERIES]}" "${3:-6.12}" ;;
 install) install_module "${2:-$(uname -r)}" ;;
 uninstall) uninstall_module ;;
-*) die "usage: build.sh sources DIR [SERIES] | module DIR [SERIES] | install [KERNEL] | uninstall" ;;
+*) die "usage: build.sh sources DIR [SERIES] | module DIR [SERIES] | check DIR [SERIES] | install [KERNEL] | uninstall" ;;
 esac
