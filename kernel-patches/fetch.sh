@@ -2,7 +2,9 @@
 # Fetches what Debian ships and this tree only uses, into a cache folder outside the tree, and prints where it is:
 #
 #   fetch.sh tools           libbpf >= 1.4 and bpftool, from backports where the release has less
+#   fetch.sh dkms            dkms, for the test of installing
 #   fetch.sh source 6.12     fs/fuse of Debian's linux-source-6.12, its scripts/checkpatch.pl
+#   fetch.sh tree 6.12       the whole of those sources, for debug.sh
 #   fetch.sh kernel 6.12     the kernel image and modules for the virtual machine, headers to build a module for it
 #   fetch.sh kernel 7.2      the same; of a kernel that this machine's release does not have, and its compiler with it
 #
@@ -133,11 +135,13 @@ missing() {
 	rm -rf "$1.new"
 }
 
-fetch_tools() {
-	local dir=$CACHE/tools new=$CACHE/tools.new
+# fetch_packages NAME PACKAGE…: the newest in the suites of this machine's release.
+fetch_packages() {
+	local dir=$CACHE/$1 new=$CACHE/$1.new package
+	shift
 	if missing "$dir"; then
 		update
-		unpack "$new" "libbpf-dev=$(newest libbpf-dev)" "bpftool=$(newest bpftool)"
+		for package; do unpack "$new" "$package=$(newest "$package")"; done
 		touch "$new/.complete"
 		install_dir "$new" "$dir"
 	fi
@@ -157,6 +161,19 @@ fetch_source() {
 			"$tree/Documentation/filesystems/index.rst" "$tree/MAINTAINERS"
 		newest "$tree" >"$new/version"
 		rm -rf "${new:?}/usr"
+		touch "$new/.complete"
+		install_dir "$new" "$dir"
+	fi
+	echo "$dir"
+}
+
+fetch_tree() {
+	local series=$1 dir=$CACHE/tree-$1 new=$CACHE/tree-$1.new tree=linux-source-$1
+	if missing "$dir"; then
+		find_package "$tree"
+		unpack "$new" "$tree=$(newest "$tree")"
+		tar -xJf "$new/usr/src/$tree.tar.xz" -C "$new" --strip-components=1
+		rm "$new/usr/src/$tree.tar.xz"
 		touch "$new/.complete"
 		install_dir "$new" "$dir"
 	fi
@@ -254,8 +271,10 @@ debug_kernel() {
 }
 
 case ${1:-} in
-tools) fetch_tools ;;
+tools) fetch_packages tools libbpf-dev bpftool ;;
+dkms) fetch_packages dkms dkms ;;
 source) fetch_source "${2:?usage: fetch.sh source SERIES}" ;;
+tree) fetch_tree "${2:?usage: fetch.sh tree SERIES}" ;;
 kernel)
 	case ${2:-} in
 	*-debug) debug_kernel "$2" ;;
@@ -263,5 +282,5 @@ kernel)
 	esac
 	;;
 cache) echo "$CACHE" ;;
-*) die "usage: fetch.sh tools | source SERIES | kernel SERIES | cache" ;;
+*) die "usage: fetch.sh tools | dkms | source SERIES | tree SERIES | kernel SERIES | cache" ;;
 esac
