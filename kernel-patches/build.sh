@@ -213,6 +213,19 @@ write_dkms_conf() {
 	CONF
 }
 
+# forget_versions [KEPT]: takes the sources away, of all versions but that one, and what dkms has made of them.
+forget_versions() {
+	local dir version
+	for dir in "/usr/src/$NAME"-*; do
+		version=${dir##*-}
+		if [ ! -d "$dir" ] || [ "$version" = "${1:-}" ]; then continue; fi
+		if command -v dkms >/dev/null; then
+			dkms remove -m "$NAME" -v "$version" --all || say "dkms does not know ${dir##*/}"
+		fi
+		rm -rf "$dir"
+	done
+}
+
 install_module() {
 	local kernel=$1 series version dir
 	need_root
@@ -221,6 +234,8 @@ install_module() {
 	[ -e "/lib/modules/$kernel/build" ] || die "headers of $kernel are missing: apt-get install linux-headers-$kernel pahole"
 	version=$(version "$series")
 	dir=/usr/src/$NAME-$version
+	# Another version that dkms knows would be built for newer kernels as well.
+	forget_versions "$version"
 	sources "$dir" "$series"
 	write_dkms_conf "$dir" "$series" "$version"
 	if command -v dkms >/dev/null; then
@@ -235,16 +250,16 @@ install_module() {
 }
 
 uninstall_module() {
-	local dir
+	local module
 	need_root
-	if grep -qw "^$NAME" /proc/modules; then rmmod "$NAME" || die "the module is in use: unmount first"; fi
-	for dir in "/usr/src/$NAME"-*; do
-		[ -d "$dir" ] || continue
-		if command -v dkms >/dev/null; then dkms remove -m "$NAME" -v "${dir##*-}" --all || say "dkms does not know ${dir##*/}"; fi
-		rm -rf "$dir"
+	if grep -q "^$NAME " /proc/modules; then rmmod "$NAME" || die "the module is in use: unmount first"; fi
+	forget_versions
+	for module in /lib/modules/*/updates/{,dkms/}"$NAME".ko*; do
+		[ -e "$module" ] || continue
+		rm "$module"
+		module=${module#/lib/modules/}
+		depmod "${module%%/*}"
 	done
-	find /lib/modules -name "$NAME.ko*" -path '*/updates/*' -delete
-	depmod
 }
 
 case ${1:-} in
