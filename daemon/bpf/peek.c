@@ -4,7 +4,6 @@
 #include <sched.h>
 #include <string.h>
 
-#include "daemon/base/siphash.h"
 #include "daemon/bpf/tables.h"
 
 /* A copy of the set of @size at @set, whose sequence count comes first, from one moment. */
@@ -28,13 +27,11 @@ static void copy_set(const void *set, void *copy, size_t size)
 
 static void peek_entry(const struct tables *t, const struct bpf_question *q, struct bpf_view *view)
 {
-	const uint64_t *k = t->config.key;
-	uint64_t hash[2] = { siphash(q->name, q->name_len, k[0], k[1]),
-			     siphash(q->name, q->name_len, k[1], k[0]) };
 	struct kfs_entry_set set;
+	uint64_t hash[2];
 
-	copy_set(&t->entries[kfs_entry_set_of(q->dir, hash[0], t->config.entry_sets)], &set,
-		 sizeof(set));
+	tables_name_hash(t, q->name, q->name_len, hash);
+	copy_set(tables_entry_set(t, q->dir, hash), &set, sizeof(set));
 	for (uint32_t way = 0; way < KFS_WAYS; way++) {
 		const struct kfs_entry_slot *slot = &set.slot[way];
 

@@ -360,26 +360,39 @@ struct name_key {
 	uint64_t hash[2];
 };
 
+void tables_name_hash(const struct tables *t, const char *name, uint32_t len, uint64_t ret_hash[2])
+{
+	const uint64_t *k = t->config.key;
+
+	if (len < KFS_NAME_COPIED) {
+		memset(ret_hash, 0, KFS_NAME_COPIED);
+		memcpy(ret_hash, name, len);
+		return;
+	}
+	ret_hash[0] = siphash(name, len, k[0], k[1]);
+	ret_hash[1] = siphash(name, len, k[1], k[0]);
+	kfs_mark_hashed(ret_hash);
+}
+
+struct kfs_entry_set *tables_entry_set(const struct tables *t, uint64_t parent,
+				       const uint64_t hash[2])
+{
+	uint64_t mixed = kfs_name_mix(hash, t->config.mix[0], t->config.mix[1]);
+
+	return &t->entries[kfs_entry_set_of(parent, mixed, t->config.entry_sets)];
+}
+
 static struct name_key key_of(const struct tables *t, const struct inval_event *ev)
 {
 	struct name_key key = { .parent = ev->nodeid };
-	const uint64_t *k = t->config.key;
 
-	if (ev->name_len < KFS_NAME_COPIED) {
-		memcpy(key.hash, ev->name, ev->name_len);
-		return key;
-	}
-	key.hash[0] = siphash(ev->name, ev->name_len, k[0], k[1]);
-	key.hash[1] = siphash(ev->name, ev->name_len, k[1], k[0]);
-	kfs_mark_hashed(key.hash);
+	tables_name_hash(t, ev->name, ev->name_len, key.hash);
 	return key;
 }
 
 static struct kfs_entry_set *entry_set(const struct tables *t, const struct name_key *key)
 {
-	uint64_t mixed = kfs_name_mix(key->hash, t->config.mix[0], t->config.mix[1]);
-
-	return &t->entries[kfs_entry_set_of(key->parent, mixed, t->config.entry_sets)];
+	return tables_entry_set(t, key->parent, key->hash);
 }
 
 static int entry_find(const struct kfs_entry_set *set, const struct name_key *key)

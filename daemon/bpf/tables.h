@@ -54,6 +54,10 @@ struct tables_opts {
 void tables_sizes(uint64_t bytes, uint32_t *ret_entry_sets, uint32_t *ret_attr_sets);
 /* Fills in what of @config follows from its key, for names. */
 void tables_config_names(struct kfs_config *config);
+/* What stands for a name in its slot, and the set that the slot is in if there is one. */
+void tables_name_hash(const struct tables *t, const char *name, uint32_t len, uint64_t ret_hash[2]);
+struct kfs_entry_set *tables_entry_set(const struct tables *t, uint64_t parent,
+				       const uint64_t hash[2]);
 void tables_init(struct tables *t, const struct tables_opts *opts);
 void tables_event(struct tables *t, const struct inval_event *ev);
 /* Forget everything. */

@@ -21,7 +21,7 @@ static void set_up(void)
 	struct tables_opts opts = { .config = { .key = { 1, 2 } } };
 
 	tables_sizes(1 << 20, &opts.config.entry_sets, &opts.config.attr_sets);
-	tables_config_dots(&opts.config);
+	tables_config_names(&opts.config);
 	opts.entries = calloc(opts.config.entry_sets, sizeof(*opts.entries));
 	opts.attrs = calloc(opts.config.attr_sets, sizeof(*opts.attrs));
 	opts.stats = calloc(1, sizeof(*opts.stats));
