@@ -1,32 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/*
- * A set's sequence count is its lock, too: a writer makes it odd by compare-and-swap. What is stored while it is odd is
- * stored with release order, so that nobody sees it under the even count of before; the count becomes even again by a
- * release as well. (On x86 these are plain stores.)
- *
- * Replacement. A set has eight slots, in which readers mark what they use. A newcomer takes a free slot. Where there is
- * none, one newcomer in TRIES_UNUSED gets the place of one that was not used yet, or one in TRIES_USED, if all were, that
- * of any; the others are refused. Which one is left to chance, for in a working set larger than the table the oldest is as
- * likely to be needed next as any other. So a scan over everything passes through few slots, what is used stays, what
- * is not used any more goes in time, and the hit rate falls with the size of the working set and never to nothing.
- */
 #include "daemon/bpf/tables.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "daemon/base/check.h"
 #include "daemon/base/siphash.h"
+#include "daemon/bpf/set.h"
 #include "daemon/fs/fs.h"
 #include "daemon/inval/inval.h"
-
-#define TRIES_UNUSED 4u
-#define TRIES_USED 8u
-#define SPINS_MAX 100
-
-static _Thread_local uint32_t dice;
 
 /* What this thread's batch of names found when it began. */
 static _Thread_local struct {
@@ -34,76 +17,6 @@ static _Thread_local struct {
 	uint64_t dir;
 	uint32_t losses;
 } batch;
-
-/* ---- words of a set ---- */
-
-#define PUT(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELEASE)
-/* Of a locked set, or of what only readers change. */
-#define GET(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
-
-static void set_lock(uint32_t *seq)
-{
-	unsigned spins = 0;
-
-	for (;;) {
-		uint32_t now = __atomic_load_n(seq, __ATOMIC_RELAXED);
-
-		if (!(now & 1) && __atomic_compare_exchange_n(seq, &now, now + 1, false,
-							      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-			return;
-		if (++spins > SPINS_MAX)
-			(void)sched_yield(); /* cannot fail */
-	}
-}
-
-static void set_unlock(uint32_t *seq)
-{
-	PUT(*seq, GET(*seq) + 1);
-}
-
-static void count(uint64_t *counter)
-{
-	__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
-}
-
-static void count_down(uint64_t *counter)
-{
-	__atomic_fetch_sub(counter, 1, __ATOMIC_RELAXED);
-}
-
-static uint32_t roll(void)
-{
-	/* Any start but 0 will do; threads need not differ. */
-	if (!dice)
-		dice = 2463534242u;
-	dice ^= dice << 13;
-	dice ^= dice >> 17;
-	dice ^= dice << 5;
-	return dice;
-}
-
-/* Where a newcomer may go: a slot of the locked set, or -1: refused. */
-static int choose_way(const uint8_t *state, uint8_t *used)
-{
-	uint32_t chance = roll(), start = chance % KFS_WAYS;
-	int unused = -1, any = -1;
-
-	for (uint32_t k = 0; k < KFS_WAYS; k++) {
-		uint32_t way = (start + k) % KFS_WAYS;
-
-		if (GET(state[way]) == KFS_SLOT_FREE)
-			return (int)way;
-		if (GET(state[way]) == KFS_SLOT_HELD)
-			continue;
-		any = (int)way;
-		if (!GET(used[way]))
-			unused = (int)way;
-	}
-	chance /= KFS_WAYS;
-	if (unused >= 0)
-		return chance % TRIES_UNUSED ? -1 : unused;
-	return chance % TRIES_USED ? -1 : any;
-}
 
 /* ---- attributes ---- */
 
@@ -149,7 +62,7 @@ static int attr_take(struct tables *t, struct kfs_attr_set *set, uint64_t nodeid
 
 	if (way >= 0)
 		return way;
-	way = choose_way(set->state, set->used);
+	way = set_choose(set->state, set->used);
 	if (way < 0) {
 		count(&t->stats->full_refusals);
 		return -1;
@@ -427,7 +340,7 @@ static int entry_take(struct tables *t, struct kfs_entry_set *set, const struct 
 
 	if (way >= 0)
 		return way;
-	way = choose_way(set->state, set->used);
+	way = set_choose(set->state, set->used);
 	if (way < 0) {
 		count(&t->stats->full_refusals);
 		return -1;
