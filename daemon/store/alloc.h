@@ -72,6 +72,17 @@ MUST_USE int balloc_free(struct handle *h, struct inode *inode, uint64_t pblk, u
  */
 MUST_USE int balloc_free_prepare(struct handle *h, struct store *s, uint64_t pblk);
 uint32_t balloc_free_credits(const struct store *s, uint64_t count);
+/*
+ * Somebody outside may still be reading blocks that are about to be freed: until the end, no block that is freed after
+ * the beginning is given to anybody, however durable that is. For any thread, with any lock; @d is the caller's until
+ * then.
+ */
+struct drain {
+	struct list link; /* [drain lock] */
+	uint64_t ticket;  /* [written once] */
+};
+void balloc_drain_begin(struct store *s, struct drain *d);
+void balloc_drain_end(struct store *s, struct drain *d);
 /* Undo of balloc() in the same handle before anyone saw the blocks: free at once. */
 MUST_USE int balloc_undo(struct handle *h, struct store *s, uint64_t pblk, uint32_t count);
 /* Drop @inode's reservation (last forget, truncate). Caller holds its lock exclusively. */

@@ -18,6 +18,8 @@
 #define RESV_WINDOW_MIN 8
 #define RESV_WINDOW_MAX 16384
 
+struct pending_free;
+
 struct alloc_state {
 	_Atomic uint32_t groups_of_order[BUSY_ORDERS]; /* [atomic] groups by order of run_hint */
 	_Atomic uint32_t cursor;      /* [atomic] where a search far from its goal succeeded last */
@@ -25,7 +27,15 @@ struct alloc_state {
 	_Atomic uint64_t pending_blocks; /* [atomic] freed, waiting for a commit */
 	_Atomic uint32_t maps_loaded;	 /* [atomic] busy maps in memory */
 	_Atomic uint32_t shed_hand;	 /* [atomic] next group whose map may go */
+
+	struct mutex drain_lock;       /* LOCK_LEAF */
+	struct list drains;	       /* [drain lock] struct drain, by ticket */
+	_Atomic uint64_t drains_begun; /* [atomic] the last ticket */
+	struct pending_free *held;     /* [drain lock] durable frees that wait for drains */
 };
+
+/* Those that nobody ended: the store is being closed. */
+void balloc_held_free(struct store *s);
 
 /*
  * Windows of an inode: one for what its stream writes next, the others for gaps that

@@ -11,9 +11,10 @@
  * (1) A block pending here has its busy bit set and its disk bit clear.
  * (2) Discard comes after the commit and before the busy bit is cleared: no new
  *     owner's data can be thrown away.
- * (3) A range that is partly free, or touches fixed metadata, is corruption: it is
+ * (3) Nor is it cleared while somebody outside may be reading the blocks (drains).
+ * (4) A range that is partly free, or touches fixed metadata, is corruption: it is
  *     reported, and nothing of that group is changed.
- * (4) A failure changes nothing. Want of memory for the callback is none: the blocks are
+ * (5) A failure changes nothing. Want of memory for the callback is none: the blocks are
  *     freed on disk and stay busy until the image is opened again.
  */
 #include <errno.h>
@@ -38,7 +39,9 @@ struct pending_free {
 	uint32_t group;
 	uint32_t tid;
 	uint32_t count, room;
-	struct bit_run *runs; /* [group lock] until the callback */
+	uint64_t ticket;	   /* [group lock] the last drain that began before one of them */
+	struct pending_free *next; /* [drain lock] */
+	struct bit_run *runs;	   /* [group lock] until the callback */
 };
 
 /* ---- after the commit ----------------------------------------------------- */
@@ -60,9 +63,8 @@ static void discard_runs(struct store *s, const struct pending_free *p)
 	}
 }
 
-static void pending_done(struct commit_cb *cb, int error)
+static void pending_finish(struct pending_free *p, int error)
 {
-	struct pending_free *p = container_of(cb, struct pending_free, cb);
 	struct store *s = p->store;
 	struct group *grp = &s->groups[p->group];
 	uint64_t total = 0;
@@ -77,12 +79,86 @@ static void pending_done(struct commit_cb *cb, int error)
 			busy_clear(s, p->group, p->runs[i].first, p->runs[i].len);
 		total += p->runs[i].len;
 	}
-	if (grp->pending == p)
-		grp->pending = NULL;
 	rwlock_unwrite(&grp->lock);
 	atomic_fetch_sub(&s->alloc->pending_blocks, total);
 	free(p->runs);
 	free(p);
+}
+
+/* Caller holds the drain lock. */
+static bool must_wait(const struct alloc_state *a, const struct pending_free *p)
+{
+	return !list_empty(&a->drains) &&
+	       list_entry(a->drains.next, struct drain, link)->ticket <= p->ticket;
+}
+
+static void pending_done(struct commit_cb *cb, int error)
+{
+	struct pending_free *p = container_of(cb, struct pending_free, cb);
+	struct alloc_state *a = p->store->alloc;
+	struct group *grp = &p->store->groups[p->group];
+	bool waits = false;
+
+	/* Nobody adds to it any more. */
+	rwlock_write(&grp->lock);
+	if (grp->pending == p)
+		grp->pending = NULL;
+	rwlock_unwrite(&grp->lock);
+	if (!error && p->ticket) {
+		mutex_lock(&a->drain_lock);
+		waits = must_wait(a, p);
+		if (waits) {
+			p->next = a->held;
+			a->held = p;
+		}
+		mutex_unlock(&a->drain_lock);
+	}
+	if (!waits)
+		pending_finish(p, error);
+}
+
+void balloc_drain_begin(struct store *s, struct drain *d)
+{
+	struct alloc_state *a = s->alloc;
+
+	mutex_lock(&a->drain_lock);
+	d->ticket = atomic_fetch_add(&a->drains_begun, 1) + 1;
+	list_add_tail(&a->drains, &d->link);
+	mutex_unlock(&a->drain_lock);
+}
+
+void balloc_drain_end(struct store *s, struct drain *d)
+{
+	struct pending_free *ready = NULL, **link, *p;
+	struct alloc_state *a = s->alloc;
+
+	mutex_lock(&a->drain_lock);
+	list_del(&d->link);
+	for (link = &a->held; (p = *link);) {
+		if (must_wait(a, p)) {
+			link = &p->next;
+			continue;
+		}
+		*link = p->next;
+		p->next = ready;
+		ready = p;
+	}
+	mutex_unlock(&a->drain_lock);
+	while ((p = ready)) {
+		ready = p->next;
+		pending_finish(p, 0);
+	}
+}
+
+void balloc_held_free(struct store *s)
+{
+	struct pending_free *p;
+
+	while ((p = s->alloc->held)) {
+		s->alloc->held = p->next;
+		free(p->runs);
+		free(p);
+	}
 }
 
 /* ---- collecting; callers hold the group lock ------------------------------ */
@@ -128,6 +204,7 @@ static void pending_add(struct store *s, uint32_t g, uint32_t first, uint32_t le
 	struct bit_run *last = p->count ? &p->runs[p->count - 1] : NULL;
 
 	atomic_fetch_add(&s->alloc->pending_blocks, len);
+	p->ticket = atomic_load(&s->alloc->drains_begun);
 	if (last && last->first + last->len == first)
 		last->len += len;
 	else

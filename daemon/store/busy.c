@@ -301,6 +301,8 @@ int balloc_open(struct store *s)
 	s->alloc = calloc(1, sizeof(*s->alloc));
 	if (!s->alloc)
 		return -ENOMEM;
+	mutex_init(&s->alloc->drain_lock, LOCK_LEAF);
+	list_init(&s->alloc->drains);
 	for (g = 0; g < s->group_count; g++)
 		atomic_fetch_add(&s->alloc->groups_of_order[order_of(s->groups[g].run_hint)], 1);
 	return 0;
@@ -308,6 +310,8 @@ int balloc_open(struct store *s)
 
 void balloc_close(struct store *s)
 {
+	if (s->alloc)
+		balloc_held_free(s);
 	free(s->alloc);
 	s->alloc = NULL;
 }
