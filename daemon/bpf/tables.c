@@ -449,6 +449,8 @@ void tables_event(struct tables *t, const struct inval_event *ev)
 	case INVAL_HOLD:
 	case INVAL_RELEASE: hold_attr(t, ev); break;
 	case INVAL_DATA:
+	case INVAL_MAP:
+	case INVAL_FILL_EXTENT:
 	case INVAL_KINDS: break;
 	}
 }

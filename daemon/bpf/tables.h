@@ -26,7 +26,8 @@
 struct inval_event;
 
 /* The events it wants, as in struct inval_subscriber. */
-#define TABLES_KINDS ((1u << INVAL_KINDS) - 1 - (1u << INVAL_DATA))
+#define TABLES_KINDS                                                                               \
+	((1u << INVAL_KINDS) - 1 - (1u << INVAL_DATA | 1u << INVAL_MAP | 1u << INVAL_FILL_EXTENT))
 
 #define TABLES_LOSS_STRIPES 1024u
 

@@ -254,6 +254,8 @@ static json_t *invalidations(struct inval_bus *bus)
 		[INVAL_LIST_END] = "list_end",
 		[INVAL_HOLD] = "hold",
 		[INVAL_RELEASE] = "release",
+		[INVAL_MAP] = "map",
+		[INVAL_FILL_EXTENT] = "fill_extent",
 	};
 	struct inval_stats stats;
 	json_t *o = json_object();

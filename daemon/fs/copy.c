@@ -110,6 +110,11 @@ static int hole_write(struct copy *c, const struct piece *p)
 
 	if (end > inode_size_max(c->out))
 		return -EFBIG;
+	/* The kernel keeps direct reads out meanwhile, but not those of its page cache. */
+	if (c->off_out < c->out->size)
+		error = extents_take_back(c->fs, c->ctx, c->out, false);
+	if (error)
+		return error;
 	if (c->off_out < c->out->size)
 		error = inode_punch(c->out, c->off_out, MIN(p->len, c->out->size - c->off_out));
 	if (!error && end > c->out->size)

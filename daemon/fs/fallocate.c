@@ -55,7 +55,11 @@ static int range_apply(struct fs *fs, const struct fs_ctx *ctx, const struct ran
 	uint32_t alloc = balloc_may_use_reserved(fs->store, ctx->uid, ctx->gid, ctx->uid == 0) ?
 				 ALLOC_RESERVED_OK :
 				 0;
+	int error = r->mode & ~(uint32_t)FALLOC_FL_KEEP_SIZE ? extents_take_back(fs, ctx, i, true) :
+							       0;
 
+	if (error)
+		return error;
 	switch (r->mode & ~(uint32_t)FALLOC_FL_KEEP_SIZE) {
 	case 0: return inode_preallocate(i, r->off, r->len, keep, alloc);
 	case FALLOC_FL_PUNCH_HOLE: return inode_punch(i, r->off, r->len);

@@ -113,6 +113,8 @@ ssize_t fs_read(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, const 
 	if (!error && off > INT64_MAX)
 		error = -EINVAL;
 	got = error ? error : data_read(i, iov, iovcnt, off, len);
+	if (got > 0)
+		extents_tell(fs, ctx, i, off, (uint64_t)got);
 	rwlock_unread(&i->lock);
 	if (got >= 0)
 		atime_touch(fs, ctx, i);

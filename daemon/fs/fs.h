@@ -301,6 +301,20 @@ typedef int (*fs_peek_fn)(void *arg, const struct fs_peek *peek);
 /* -ENOENT, -ENOTDIR: on the way to the last name. -EINVAL: "." or "..". Symbolic links are not followed. */
 MUST_USE int fs_peek(struct fs *fs, const char *path, fs_peek_fn fn, void *arg);
 
+/*
+ * A kernel that reads files by itself, from where events of the kind INVAL_FILL_EXTENT say that they are. drain() is
+ * called with the inode's lock held, and only takes note: reads of @nodeid that are under way there have to end, and
+ * fs_drained() is called then, once, by anybody. An error: it was not taken note of.
+ */
+struct fs_drain;
+struct fs_drainer {
+	int (*drain)(struct fs_drainer *drainer, uint64_t nodeid, struct fs_drain *d);
+	const struct fs_session *session; /* the kernel's */
+};
+/* NULL: there is none any more. No request may be running. */
+void fs_set_drainer(struct fs *fs, struct fs_drainer *drainer);
+void fs_drained(struct fs_drain *d);
+
 struct fs_stats {
 	uint64_t nodes, unlinked_open, locks, lock_waiters;
 };

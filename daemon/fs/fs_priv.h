@@ -164,7 +164,8 @@ struct fs {
 	_Atomic uint64_t frees_synced;	   /* [atomic] store->frees when last committed for room */
 	struct reaper reaper;
 	struct lock_table locks;
-	struct turns writes; /* large ones from the kernel's page cache */
+	struct turns writes;		      /* large ones from the kernel's page cache */
+	_Atomic(struct fs_drainer *) drainer; /* [atomic] */
 };
 
 struct now {
@@ -317,6 +318,20 @@ bool inode_has_cap(struct inode *i);
 
 /* Reading touched @i: update atime if the options want it. No lock held; failure is not an error. */
 void atime_touch(struct fs *fs, const struct fs_ctx *ctx, struct inode *i);
+/* For how many seconds reading the file @i will not touch it; UINT64_MAX for ever. Caller holds the lock. */
+uint64_t atime_rests_s(const struct fs *fs, const struct inode *i);
+
+/* extents.c: where bytes of files lie, for kernels that read them by themselves */
+
+/* [off, off + len) was read. Caller holds the lock. */
+void extents_tell(struct fs *fs, const struct fs_ctx *ctx, struct inode *i, uint64_t off,
+		  uint64_t len);
+/*
+ * Before blocks of @i are freed, moved or become unwritten. @kernel_holds_file: the request is one for which the kernel
+ * that sent it keeps reads of the file out until it is answered. Caller holds the lock exclusively, no handle. -ENOMEM.
+ */
+MUST_USE int extents_take_back(struct fs *fs, const struct fs_ctx *ctx, struct inode *i,
+			       bool kernel_holds_file);
 
 /* -EPERM for an immutable inode, or an append-only one. Caller holds the lock. */
 MUST_USE int inode_check_fixed(const struct inode *i);

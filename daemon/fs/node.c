@@ -244,6 +244,25 @@ static bool atime_wanted(const struct fs *fs, const struct inode *i)
 	       n.s - i->atime_s >= RELATIME_S;
 }
 
+uint64_t atime_rests_s(const struct fs *fs, const struct inode *i)
+{
+	struct now n;
+
+	if (fs->opts.atime == FS_ATIME_NOATIME || (i->flags & EXT4_NOATIME_FL) ||
+	    atomic_load(&fs->store->readonly))
+		return UINT64_MAX;
+	if (fs->opts.atime == FS_ATIME_STRICT)
+		return 0;
+	n = inode_now(i);
+	if (!later(i->atime_s, i->atime_ns, i->mtime_s, i->mtime_ns) ||
+	    !later(i->atime_s, i->atime_ns, i->ctime_s, i->ctime_ns))
+		return 0;
+	if (n.s - i->atime_s >= RELATIME_S)
+		return 0;
+	/* One in the future rests longer than that, but nobody needs to be told so. */
+	return (uint64_t)(RELATIME_S - MAX(n.s - i->atime_s, INT64_C(0)));
+}
+
 /* Caller holds the lock exclusively and is inside the gate. */
 static void atime_write(struct fs *fs, struct inode *i)
 {

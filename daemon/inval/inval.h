@@ -27,19 +27,21 @@
 struct inval_bus;
 
 enum inval_kind {
-	INVAL_ATTR,	  /* attributes of nodeid changed */
-	INVAL_DATA,	  /* bytes [off, off+len) of nodeid changed; len 0 = to the end */
-	INVAL_ENTRY,	  /* name in directory nodeid no longer means what it meant */
-	INVAL_DELETE,	  /* the name was removed and nodeid_child with it (if last) */
-	INVAL_XATTR,	  /* an extended attribute or ACL of nodeid changed */
-	INVAL_INODE_GONE, /* nodeid was freed; the number may be reused */
-	INVAL_ALL,	  /* restore, recovery: nothing known holds */
-	INVAL_FILL_ENTRY, /* name in nodeid means nodeid_child (0: absent) */
-	INVAL_FILL_ATTR,  /* attributes of nodeid are now known (attr) */
-	INVAL_LIST_BEGIN, /* fills follow, on this thread: the names of nodeid after cookie off */
-	INVAL_LIST_END,	  /* they were all up to cookie len; nodeid_child: no more names follow */
-	INVAL_HOLD,	  /* whoever asks for the attributes of nodeid has to be told something */
-	INVAL_RELEASE,	  /* he was told */
+	INVAL_ATTR,	   /* attributes of nodeid changed */
+	INVAL_DATA,	   /* bytes [off, off+len) of nodeid changed; len 0 = to the end */
+	INVAL_ENTRY,	   /* name in directory nodeid no longer means what it meant */
+	INVAL_DELETE,	   /* the name was removed and nodeid_child with it (if last) */
+	INVAL_XATTR,	   /* an extended attribute or ACL of nodeid changed */
+	INVAL_INODE_GONE,  /* nodeid was freed; the number may be reused */
+	INVAL_ALL,	   /* restore, recovery: nothing known holds */
+	INVAL_FILL_ENTRY,  /* name in nodeid means nodeid_child (0: absent) */
+	INVAL_FILL_ATTR,   /* attributes of nodeid are now known (attr) */
+	INVAL_LIST_BEGIN,  /* fills follow, on this thread: the names of nodeid after cookie off */
+	INVAL_LIST_END,	   /* they were all up to cookie len; nodeid_child: no more names follow */
+	INVAL_HOLD,	   /* whoever asks for the attributes of nodeid has to be told something */
+	INVAL_RELEASE,	   /* he was told */
+	INVAL_MAP,	   /* before: bytes of nodeid will lie elsewhere, or nowhere */
+	INVAL_FILL_EXTENT, /* bytes [off, off+len) of nodeid are written ones at image_off */
 	INVAL_KINDS
 };
 
@@ -51,6 +53,8 @@ struct inval_event {
 	const char *name; /* valid during the call only */
 	uint32_t name_len;
 	uint64_t off, len;
+	uint64_t image_off; /* for FILL_EXTENT: a byte of the store */
+	uint64_t until_ns;  /* for FILL_EXTENT: CLOCK_BOOTTIME until it holds; 0 = for ever */
 	const void *attr;   /* struct fs_attr *, for FILL_ATTR */
 	const void *origin; /* the session that asked for the change; NULL = none */
 };

@@ -158,6 +158,8 @@ static int negotiate(struct op *op, struct fuse_init_out *out)
 		log_error("cannot open a session: %s", strerror(-err));
 		return err;
 	}
+	if (s->opts.drains && s->notifier)
+		notifier_drains(s->notifier);
 	fill_reply(s, &in, out);
 	log_info("%s: FUSE protocol %u.%u, profile share=%s, flags %#" PRIx64, s->ops->name,
 		 s->major, s->minor, s->opts.share ? "on" : "off", s->init_flags);

@@ -11,7 +11,12 @@
  * kernel is told that nothing holds (INC_EPOCH), or, where it cannot be told, the log is.
  *
  * Requests whose answer has to follow a notification (seeks; writes that took the
- * set-user-id bit away) are parked and answered by the same thread.
+ * set-user-id bit away) are parked and answered by a thread of the notifier's.
+ *
+ * (5) A notification about a range of a file may have to wait there for reads of the file
+ * and, behind them, for a truncation or fallocate(2) whose answer is parked. So these have
+ * a lane, with a thread, of their own, in which nothing is parked: LANE_RANGES. A seek's
+ * notifications are not of that kind: while it waits, the kernel lets nobody truncate.
  */
 #include "daemon/proto/session.h"
 
@@ -19,6 +24,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "daemon/base/check.h"
 #include "daemon/base/log.h"
@@ -28,7 +34,11 @@
 /* A seek looks again after each flush; a file written all the time must not hold it for ever. */
 #define SEEK_ROUNDS_MAX 64
 
-enum job_kind { JOB_INODE, JOB_ENTRY, JOB_DELETE, JOB_EPOCH, JOB_SEEK, JOB_REPLY };
+enum job_kind { JOB_INODE, JOB_ENTRY, JOB_DELETE, JOB_EPOCH, JOB_SEEK, JOB_REPLY, JOB_DRAIN };
+/* A byte of no file: a notification about it waits for reads, and drops no page. */
+#define DRAIN_OFF (INT64_MAX & ~INT64_C(0xffff))
+#define DRAIN_LEN 4096
+#define DRAIN_TRIES_MAX 10
 
 struct job {
 	struct list link;
@@ -36,21 +46,31 @@ struct job {
 	uint64_t nodeid, child;
 	int64_t off, len;
 	struct notify_seek seek;
-	struct proto_req *req; /* JOB_REPLY, its answer in name */
+	struct proto_req *req;	/* JOB_REPLY, its answer in name */
+	struct fs_drain *drain; /* JOB_DRAIN */
 	uint32_t name_len;
 	char name[];
 };
 
-struct notifier {
-	struct proto_session *s;
-	struct inval_subscriber sub;
+enum { LANE_NAMES, LANE_RANGES, LANES };
+
+struct lane {
+	struct notifier *n; /* [written once] */
 	pthread_t thread;
+	bool started;	   /* [written once] */
 	struct mutex lock; /* LOCK_LEAF */
 	struct cond work;
 	struct list jobs; /* [lock] */
 	uint32_t queued;  /* [lock] */
 	bool overflowed;  /* [lock] jobs were dropped since the last JOB_EPOCH */
 	bool stopping;	  /* [lock] */
+};
+
+struct notifier {
+	struct proto_session *s;
+	struct inval_subscriber sub;
+	struct fs_drainer drainer;
+	struct lane lanes[LANES];
 };
 
 /* ---- writing ---- */
@@ -175,8 +195,38 @@ static void run_seek(struct notifier *n, const struct notify_seek *seek, bool st
 
 /* ---- the thread ---- */
 
+/*
+ * Stopping, or not ready: the connection is at its end, the kernel learns nothing more from us, and we write nothing more.
+ * An error other than those says that the reads were not waited for; then what they may read stays in use.
+ */
+static void run_drain(struct notifier *n, struct job *job, bool stopping)
+{
+	struct timespec pause = { .tv_nsec = 10000000 };
+	int err = 0;
+
+	for (unsigned tries = 0; tries < DRAIN_TRIES_MAX; tries++) {
+		if (tries)
+			(void)nanosleep(&pause, NULL); /* a shorter one will do, too */
+		err = stopping || !atomic_load(&n->s->ready) ?
+			      0 :
+			      note_inode(n, job->nodeid, DRAIN_OFF, DRAIN_LEN);
+		/* A file that the kernel does not hold is read by nobody. */
+		if (!err || err == -ENOENT || err == -ENODEV || err == -ENOTCONN) {
+			fs_drained(job->drain);
+			return;
+		}
+	}
+	log_error("blocks that were freed stay in use until the next mount: the kernel does not "
+		  "say whether it still reads them: %s",
+		  strerror(-err));
+}
+
 static void run_job(struct notifier *n, struct job *job, bool stopping)
 {
+	if (job->kind == JOB_DRAIN) {
+		run_drain(n, job, stopping);
+		return;
+	}
 	if (job->kind == JOB_SEEK) {
 		run_seek(n, &job->seek, stopping);
 		return;
@@ -197,70 +247,107 @@ static void run_job(struct notifier *n, struct job *job, bool stopping)
 	case JOB_DELETE: (void)note_delete(n, job); break;
 	case JOB_EPOCH: (void)note_epoch(n); break;
 	case JOB_SEEK:
+	case JOB_DRAIN:
 	case JOB_REPLY: break;
 	}
 }
 
-static void *notifier_thread(void *arg)
+static void *lane_thread(void *arg)
 {
-	struct notifier *n = arg;
+	struct lane *lane = arg;
+	struct notifier *n = lane->n;
 
-	(void)pthread_setname_np(pthread_self(), "kfs-notify"); /* for people who look */
-	mutex_lock(&n->lock);
+	/* For people who look. */
+	(void)pthread_setname_np(pthread_self(),
+				 lane == &n->lanes[LANE_NAMES] ? "kfs-notify" : "kfs-ranges");
+	mutex_lock(&lane->lock);
 	for (;;) {
 		struct job *job;
 		bool stopping;
 
-		while (list_empty(&n->jobs) && !n->overflowed && !n->stopping)
-			cond_wait(&n->work, &n->lock);
-		stopping = n->stopping;
-		if (list_empty(&n->jobs)) {
-			bool epoch = n->overflowed && !stopping;
+		while (list_empty(&lane->jobs) && !lane->overflowed && !lane->stopping)
+			cond_wait(&lane->work, &lane->lock);
+		stopping = lane->stopping;
+		if (list_empty(&lane->jobs)) {
+			bool epoch = lane->overflowed && !stopping;
 
-			n->overflowed = false;
-			mutex_unlock(&n->lock);
+			lane->overflowed = false;
+			mutex_unlock(&lane->lock);
 			if (epoch)
 				(void)note_epoch(n); /* it logged what it could not do */
 			else if (stopping)
 				return NULL;
-			mutex_lock(&n->lock);
+			mutex_lock(&lane->lock);
 			continue;
 		}
-		job = list_entry(n->jobs.next, struct job, link);
+		job = list_entry(lane->jobs.next, struct job, link);
 		list_del(&job->link);
-		n->queued--;
-		mutex_unlock(&n->lock);
+		lane->queued--;
+		mutex_unlock(&lane->lock);
 		run_job(n, job, stopping);
 		free(job);
-		mutex_lock(&n->lock);
+		mutex_lock(&lane->lock);
 	}
+}
+
+static struct lane *lane_of(struct notifier *n, const struct job *job)
+{
+	bool range = job && (job->kind == JOB_DRAIN || (job->kind == JOB_INODE && job->off >= 0));
+
+	return &n->lanes[range ? LANE_RANGES : LANE_NAMES];
 }
 
 /* False: no room, or no memory. */
 static bool enqueue(struct notifier *n, struct job *job)
 {
+	struct lane *lane = lane_of(n, job);
 	bool taken = false;
 
-	mutex_lock(&n->lock);
-	if (job && n->queued < QUEUE_MAX && !n->stopping) {
-		list_add_tail(&n->jobs, &job->link);
-		n->queued++;
+	mutex_lock(&lane->lock);
+	if (job && lane->queued < QUEUE_MAX && !lane->stopping) {
+		list_add_tail(&lane->jobs, &job->link);
+		lane->queued++;
 		taken = true;
 	}
-	cond_wake_one(&n->work);
-	mutex_unlock(&n->lock);
+	cond_wake_one(&lane->work);
+	mutex_unlock(&lane->lock);
 	return taken;
 }
 
 static void enqueue_or_overflow(struct notifier *n, struct job *job)
 {
+	struct lane *lane = lane_of(n, job);
+
 	if (enqueue(n, job))
 		return;
 	free(job);
-	mutex_lock(&n->lock);
-	n->overflowed = true;
-	cond_wake_one(&n->work);
-	mutex_unlock(&n->lock);
+	mutex_lock(&lane->lock);
+	lane->overflowed = true;
+	cond_wake_one(&lane->work);
+	mutex_unlock(&lane->lock);
+}
+
+/* With the inode's lock held. */
+static int on_drain(struct fs_drainer *drainer, uint64_t nodeid, struct fs_drain *d)
+{
+	struct notifier *n = container_of(drainer, struct notifier, drainer);
+	struct job *job = calloc(1, sizeof(*job) + 1);
+
+	if (!job)
+		return -ENOMEM;
+	job->kind = JOB_DRAIN;
+	job->nodeid = nodeid;
+	job->drain = d;
+	if (enqueue(n, job))
+		return 0;
+	free(job);
+	return -ENOMEM;
+}
+
+void notifier_drains(struct notifier *n)
+{
+	n->drainer = (struct fs_drainer){ .drain = on_drain, .session = n->s->fs_session };
+	fs_set_drainer(n->s->fs, &n->drainer);
 }
 
 static bool kind_of(const struct inval_event *ev, enum job_kind *ret_kind)
@@ -371,27 +458,52 @@ void notifier_forget_name(struct notifier *n, uint64_t dir, struct fs_name name)
 	enqueue_or_overflow(n, job);
 }
 
+static int lane_start(struct notifier *n, struct lane *lane)
+{
+	int err;
+
+	lane->n = n;
+	mutex_init(&lane->lock, LOCK_LEAF);
+	cond_init(&lane->work);
+	list_init(&lane->jobs);
+	err = pthread_create(&lane->thread, NULL, lane_thread, lane);
+	lane->started = !err;
+	return -err;
+}
+
+static void lane_stop(struct lane *lane)
+{
+	if (!lane->started)
+		return;
+	mutex_lock(&lane->lock);
+	lane->stopping = true;
+	cond_wake_all(&lane->work);
+	mutex_unlock(&lane->lock);
+	(void)pthread_join(lane->thread, NULL); /* started by us, joined once */
+	CHECK(list_empty(&lane->jobs));
+}
+
 int notifier_new(struct proto_session *s, struct notifier **ret_notifier)
 {
 	struct notifier *n = calloc(1, sizeof(*n));
-	int err;
+	int err = 0;
 
 	if (!n)
 		return -ENOMEM;
 	n->s = s;
-	mutex_init(&n->lock, LOCK_LEAF);
-	cond_init(&n->work);
-	list_init(&n->jobs);
 	n->sub = (struct inval_subscriber){
 		.name = "notify",
 		.kinds = 1u << INVAL_ATTR | 1u << INVAL_XATTR | 1u << INVAL_DATA |
 			 1u << INVAL_ENTRY | 1u << INVAL_DELETE | 1u << INVAL_ALL,
 		.notify = on_event,
 	};
-	err = pthread_create(&n->thread, NULL, notifier_thread, n);
+	for (unsigned k = 0; k < LANES && !err; k++)
+		err = lane_start(n, &n->lanes[k]);
 	if (err) {
+		for (unsigned k = 0; k < LANES; k++)
+			lane_stop(&n->lanes[k]);
 		free(n);
-		return -err;
+		return err;
 	}
 	if (s->bus)
 		inval_subscribe(s->bus, &n->sub);
@@ -405,11 +517,9 @@ void notifier_free(struct notifier *n)
 		return;
 	if (n->s->bus)
 		inval_unsubscribe(n->s->bus, &n->sub);
-	mutex_lock(&n->lock);
-	n->stopping = true;
-	cond_wake_all(&n->work);
-	mutex_unlock(&n->lock);
-	(void)pthread_join(n->thread, NULL); /* started by us, joined once */
-	CHECK(list_empty(&n->jobs));
+	if (n->drainer.drain)
+		fs_set_drainer(n->s->fs, NULL);
+	for (unsigned k = 0; k < LANES; k++)
+		lane_stop(&n->lanes[k]);
 	free(n);
 }

@@ -88,7 +88,8 @@ struct proto_opts {
 	bool posix_acl;
 	bool dirsync; /* a change of names is durable before it is answered */
 	bool no_readdirplus, no_writeback;
-	bool uring; /* the transport can take requests from rings, if the kernel offers that */
+	bool drains; /* the kernel may read files by itself (struct fs_drainer) */
+	bool uring;  /* the transport can take requests from rings, if the kernel offers that */
 	uint32_t max_write, max_readahead; /* bytes; 0 = defaults (1 MiB) */
 	uint32_t max_background, congestion_threshold;
 	uint32_t request_timeout_s; /* log requests that are older, once each; 0 = never */

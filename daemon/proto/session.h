@@ -243,6 +243,9 @@ MUST_USE int notifier_seek(struct notifier *n, const struct notify_seek *seek);
 void notifier_reply(struct notifier *n, struct proto_req *req, uint64_t nodeid, const void *data,
 		    size_t len);
 
+/* From now on fs has it wait for reads of blocks that are freed. The fs session is open, no request running. */
+void notifier_drains(struct notifier *n);
+
 /* Tell the kernel to forget @nodeid's attributes; without memory it is told to forget all. */
 void notifier_forget_attr(struct notifier *n, uint64_t nodeid);
 /* The same of its attributes and contents, and of a name. */

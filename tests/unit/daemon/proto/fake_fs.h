@@ -43,6 +43,8 @@ struct fake_fs {
 	uint64_t hole, hole_end, size;
 	struct fs_session_opts session;
 	unsigned sessions;
+	struct fs_drainer *drainer;
+	_Atomic unsigned drained;
 	/* Runs within each call: what happens to a request while it is served. */
 	void (*on_call)(void);
 };
@@ -94,6 +96,18 @@ void fs_session_close(struct fs_session *s)
 {
 	(void)s;
 	fake.sessions--;
+}
+
+void fs_set_drainer(struct fs *fs, struct fs_drainer *drainer)
+{
+	(void)fs;
+	fake.drainer = drainer;
+}
+
+void fs_drained(struct fs_drain *d)
+{
+	(void)d;
+	atomic_fetch_add(&fake.drained, 1);
 }
 
 int fs_lookup(struct fs *fs, const struct fs_ctx *ctx, uint64_t dir, struct fs_name name,
