@@ -5,10 +5,12 @@
  *
  * The includer says how to reach things:
  *	config				struct kfs_config
- *	ENTRY_SET(index), ATTR_SET(index)	a set, or NULL
+ *	ENTRY_SET(index), ATTR_SET(index), EXTENT_SET(index)	a set, or NULL
  *	READ(x)				reads a field once, before the reads that follow
  *	COUNT(what)			one more in struct kfs_answers
- *	SET_ENTRY(q, entry, attr), SET_ATTR(q, attr), NAME_HASH(q, hash)	the kernel's functions
+ *	SET_ENTRY(q, entry, attr), SET_ATTR(q, attr), NAME_HASH(q, hash),
+ *	SET_EXTENT(q, phys, len)	the kernel's functions
+ *	NOW()				CLOCK_BOOTTIME in ns
  *
  * A miss is always correct. An answer is given only if the sets it came from did not change while it was taken, the copy
  * by the kernel's function included.
@@ -258,6 +260,116 @@ static inline int answer_xattr(XATTR *q)
 	return FUSE_BPF_ANSWERED;
 miss:
 	COUNT(xattr_misses);
+	return FUSE_BPF_UPCALL;
+}
+
+static inline int extent_way(struct kfs_extent_set *set, uint64_t nodeid, uint64_t window)
+{
+	int way = -1;
+
+#pragma GCC unroll 8
+	for (int i = 0; i < (int)KFS_WAYS; i++) {
+		if (READ(set->slot[i].nodeid) == nodeid && READ(set->slot[i].window) == window)
+			way = i;
+	}
+	return way;
+}
+
+/* From what of the image the slot says byte @pos of the file is. The caller looks whether the set has changed meanwhile. */
+static inline int extent_find(struct kfs_extent_slot *slot, uint64_t pos, struct kfs_extent *ret)
+{
+	int found = 0;
+
+#pragma GCC unroll 8
+	for (int i = 0; i < (int)KFS_EXTENTS; i++) {
+		uint64_t off = READ(slot->extent[i].off), len = READ(slot->extent[i].len);
+
+		if (pos - off < len) {
+			ret->phys = READ(slot->extent[i].phys) + (pos - off);
+			ret->len = len - (pos - off);
+			found = 1;
+		}
+	}
+	return found;
+}
+
+/* The slot of a window that is not the first. */
+static inline int extent_in_window(uint64_t nodeid, uint64_t pos, uint64_t birth,
+				   struct kfs_extent *ret)
+{
+	uint64_t window = pos >> KFS_WINDOW_BITS;
+	struct kfs_extent_set *set =
+		EXTENT_SET(kfs_extent_set_of(nodeid, window, config.extent_sets));
+	int way, found;
+	uint32_t seq;
+
+	if (!set)
+		return FUSE_BPF_UPCALL;
+	seq = READ(set->seq);
+	if (seq & 1)
+		return TORN;
+	way = extent_way(set, nodeid, window);
+	if (way < 0 || READ(set->slot[way & 7].birth) != birth)
+		return FUSE_BPF_UPCALL;
+	found = extent_find(&set->slot[way & 7], pos, ret);
+	if (READ(set->seq) != seq)
+		return TORN;
+	if (!found)
+		return FUSE_BPF_UPCALL;
+	mark_used(&set->used[way & 7]);
+	return FUSE_BPF_ANSWERED;
+}
+
+static inline int extent_once(uint64_t nodeid, uint64_t pos, struct kfs_extent *ret)
+{
+	struct kfs_extent_set *set = EXTENT_SET(kfs_extent_set_of(nodeid, 0, config.extent_sets));
+	int way, answer = FUSE_BPF_UPCALL;
+	uint64_t until;
+	uint32_t seq;
+
+	if (!set)
+		return FUSE_BPF_UPCALL;
+	seq = READ(set->seq);
+	if (seq & 1)
+		return TORN;
+	way = extent_way(set, nodeid, 0);
+	if (way < 0)
+		return FUSE_BPF_UPCALL;
+	until = READ(set->slot[way & 7].until);
+	if (pos >> KFS_WINDOW_BITS)
+		answer = extent_in_window(nodeid, pos, READ(set->slot[way & 7].birth), ret);
+	else if (extent_find(&set->slot[way & 7], pos, ret))
+		answer = FUSE_BPF_ANSWERED;
+	if (READ(set->seq) != seq)
+		return TORN;
+	if (answer != FUSE_BPF_ANSWERED)
+		return answer;
+	if (until && NOW() >= until)
+		return FUSE_BPF_UPCALL;
+	mark_used(&set->used[way & 7]);
+	return FUSE_BPF_ANSWERED;
+}
+
+static inline int answer_extent(EXTENT *q)
+{
+	uint64_t nodeid = q->nodeid, pos = q->pos;
+	struct kfs_extent extent = { 0 };
+	int ret = FUSE_BPF_UPCALL;
+
+	for (int i = 0; i < READS_MAX; i++) {
+		ret = extent_once(nodeid, pos, &extent);
+		if (ret != TORN)
+			break;
+		COUNT(torn_retries);
+	}
+	if (ret == FUSE_BPF_ANSWERED) {
+		SET_EXTENT(q, extent.phys, extent.len);
+		COUNT(extent_hits);
+		return FUSE_BPF_ANSWERED;
+	}
+	if (ret == TORN)
+		COUNT(torn_upcalls);
+	COUNT(extent_misses);
 	return FUSE_BPF_UPCALL;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The programs of a kfs mount, attached by daemon/bpf: lookup, getattr and absent extended attributes, answered from
- * tables that the daemon maps and writes. What they decide is in answer.bpf.h; here are the maps.
+ * The programs of a kfs mount, attached by daemon/bpf: lookup, getattr, absent extended attributes and where bytes of
+ * files lie in the image, answered from tables that the daemon maps and writes. What they decide is in answer.bpf.h; here are the maps.
  */
 #include <linux/bpf.h>
 #include <linux/types.h>
@@ -33,6 +33,14 @@ struct {
 } kfs_attrs SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, uint32_t);
+	__type(value, struct kfs_extent_set);
+} kfs_extents SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, uint32_t);
@@ -53,6 +61,7 @@ const volatile struct kfs_config config;
 #define LOOKUP struct fuse_bpf_lookup
 #define GETATTR struct fuse_bpf_getattr
 #define XATTR struct fuse_bpf_xattr
+#define EXTENT struct fuse_bpf_extent
 
 static __always_inline struct kfs_entry_set *entry_set(uint32_t index)
 {
@@ -62,6 +71,11 @@ static __always_inline struct kfs_entry_set *entry_set(uint32_t index)
 static __always_inline struct kfs_attr_set *attr_set(uint32_t index)
 {
 	return bpf_map_lookup_elem(&kfs_attrs, &index);
+}
+
+static __always_inline struct kfs_extent_set *extent_set(uint32_t index)
+{
+	return bpf_map_lookup_elem(&kfs_extents, &index);
 }
 
 /* This processor keeps loads in order; the compiler has to be told. */
@@ -74,6 +88,8 @@ static __always_inline struct kfs_attr_set *attr_set(uint32_t index)
 #define WRITE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
 #define ENTRY_SET(index) entry_set(index)
 #define ATTR_SET(index) attr_set(index)
+#define EXTENT_SET(index) extent_set(index)
+#define NOW() bpf_ktime_get_boot_ns()
 #define NAME_HASH(q, hash) fuse_bpf_name_hash(q, config.key[0], config.key[1], hash, 16)
 #define NAME_COPY(q, key) (fuse_bpf_name_copy(q, (uint8_t *)(key), 16) < 0)
 #define SET_ENTRY(q, entry, attr)                                                                  \
@@ -86,6 +102,7 @@ static __always_inline struct kfs_attr_set *attr_set(uint32_t index)
 		fuse_bpf_set_attr(q, attr);                                                        \
 		asm volatile("" ::: "memory");                                                     \
 	} while (0)
+#define SET_EXTENT(q, phys, len) fuse_bpf_set_extent(q, phys, len, FUSE_BPF_EXTENT_DATA)
 #define COUNT(what)                                                                                \
 	do {                                                                                       \
 		uint32_t zero_ = 0;                                                                \
@@ -114,10 +131,17 @@ int BPF_PROG(kfs_xattr, struct fuse_bpf_xattr *xattr)
 	return answer_xattr(xattr);
 }
 
+SEC("struct_ops/kfs_extent")
+int BPF_PROG(kfs_extent, struct fuse_bpf_extent *extent)
+{
+	return answer_extent(extent);
+}
+
 /* Not the whole of the kernel's type: members added to it later do not matter here. */
 SEC(".struct_ops.link")
 struct fuse_bpf_ops kfs_ops = {
 	.lookup = (void *)kfs_lookup,
 	.getattr = (void *)kfs_getattr,
 	.xattr = (void *)kfs_xattr,
+	.extent = (void *)kfs_extent,
 };

@@ -204,6 +204,18 @@ static void print_bpf(const json_t *o)
 	       fmt_count(get_count(b, "attr_slots")),
 	       fmt_count(get_count(b, "directories_completed")),
 	       fmt_count(get_count(b, "directories_lost")));
+	if (get_count(b, "extent_slots"))
+		printf("  %-16s %14s %10s %9s  (%s of %s windows of files, %s fills, %s files dropped, "
+		       "%s evicted)\n",
+		       "ranges of files", fmt_count(get_count(b, "extent_hits")),
+		       fmt_count(get_count(b, "extent_misses")),
+		       fmt_percent(get_count(b, "extent_hits"),
+				   get_count(b, "extent_hits") + get_count(b, "extent_misses")),
+		       fmt_count(get_count(b, "extent_slots_used")),
+		       fmt_count(get_count(b, "extent_slots")),
+		       fmt_count(get_count(b, "extent_fills")),
+		       fmt_count(get_count(b, "extent_drops")),
+		       fmt_count(get_count(b, "extent_evictions")));
 	printf("  %s fills, %s invalidations; %s evicted, %s without a place, %s too late; "
 	       "%s torn reads repeated, %s given up\n",
 	       fmt_count(get_count(b, "entry_fills") + get_count(b, "attr_fills")),

@@ -74,6 +74,10 @@ static void print_tier(const json_t *o)
 
 	snprintf(text, sizeof(text), "%s: %s", get_text(o, "tier"), get_text(o, "tier_reason"));
 	print_wrapped("tier", text);
+	snprintf(text, sizeof(text), "%s: %s",
+		 json_is_true(json_object_get(o, "extents")) ? "on" : "off",
+		 get_text(o, "extents_reason"));
+	print_wrapped("extents", text);
 }
 
 static void print_transport(const json_t *o)

@@ -49,10 +49,11 @@ struct daemon_ctx {
 	struct inval_bus *bus;
 	struct fs *fs;
 	struct dev *dev;
-	const char *device; /* the module's; NULL: /dev/fuse */
-	struct bpf *bpf;    /* NULL: the stock tier */
-	char bpf_why[512];  /* why it is that; or why it would be */
-	char pins_id[16];   /* of its pins, and the mount's */
+	const char *device;	 /* the module's; NULL: /dev/fuse */
+	struct bpf *bpf;	 /* NULL: the stock tier */
+	char bpf_why[512];	 /* why it is that; or why it would be */
+	const char *extents_why; /* why the kernel does not read files by itself; NULL: it does */
+	char pins_id[16];	 /* of its pins, and the mount's */
 	struct trace *trace;
 	int umount_fd; /* what umount(2) waits for, or -1 */
 	struct rundir_entry *entry;
@@ -288,10 +289,16 @@ static struct bpf_timeout bpf_timeout(double seconds)
 	return (struct bpf_timeout){ .s = whole, .ns = (uint32_t)((s - (double)whole) * 1e9) };
 }
 
+/* The word that demands it. */
+static const char *bpf_demand(const struct daemon_ctx *c)
+{
+	return c->o.bpf == ON ? "bpf=on" : "bpf_extents=on";
+}
+
 /* False: the mount fails, for BPF was demanded. */
 static bool bpf_may_fail(struct daemon_ctx *c)
 {
-	if (c->o.bpf == ON)
+	if (c->o.bpf == ON || c->o.bpf_extents == ON)
 		return false;
 	log_info("%s: BPF is not used: %s", c->o.mountpoint, c->bpf_why);
 	return true;
@@ -302,6 +309,8 @@ static int choose_tier(struct daemon_ctx *c)
 {
 	const char *missing = bpf_missing();
 
+	if (c->o.bpf == OFF && c->o.bpf_extents == ON)
+		return fail(EXIT_MOUNT, "bpf_extents=on", "contradicts bpf=off: leave one out");
 	if (c->o.bpf == OFF) {
 		(void)snprintf(c->bpf_why, sizeof(c->bpf_why), "bpf=off");
 		return EXIT_OK;
@@ -311,11 +320,20 @@ static int choose_tier(struct daemon_ctx *c)
 		return EXIT_OK;
 	}
 	(void)snprintf(c->bpf_why, sizeof(c->bpf_why), "%s", missing);
-	return bpf_may_fail(c) ? EXIT_OK : fail(EXIT_MOUNT, "bpf=on", missing);
+	return bpf_may_fail(c) ? EXIT_OK : fail(EXIT_MOUNT, bpf_demand(c), missing);
+}
+
+/* Why the kernel is not to read files by itself; NULL: it may. */
+static const char *extents_refused(const struct daemon_ctx *c)
+{
+	if (c->o.bpf_extents == OFF)
+		return "bpf_extents=off";
+	return bpf_image_refused(fs_store(c->fs)->bdev->fd);
 }
 
 static int load_bpf(struct daemon_ctx *c)
 {
+	const struct bdev *image = fs_store(c->fs)->bdev;
 	struct bpf_opts opts = {
 		.dev_fd = dev_fd(c->dev),
 		.mib = c->o.bpf_mb ? c->o.bpf_mb : BPF_MB_DEFAULT,
@@ -323,11 +341,18 @@ static int load_bpf(struct daemon_ctx *c)
 		.negative = bpf_timeout(c->o.negative_timeout),
 		.attr = bpf_timeout(c->o.attr_timeout),
 		.bus = c->bus,
+		.image_fd = image->fd,
+		.image_off = image->fd_offset,
+		.extents_until_attr = c->o.atime == FS_ATIME_RELATIME && !c->readonly,
 	};
 
+	c->extents_why = extents_refused(c);
+	opts.extents = !c->extents_why;
+	if (c->extents_why && c->o.bpf_extents == ON)
+		return fail(EXIT_MOUNT, "bpf_extents=on", c->extents_why);
 	if (!bpf_load(&opts, &c->bpf, c->bpf_why, sizeof(c->bpf_why)) || bpf_may_fail(c))
 		return EXIT_OK;
-	return fail(EXIT_MOUNT, "bpf=on", c->bpf_why);
+	return fail(EXIT_MOUNT, bpf_demand(c), c->bpf_why);
 }
 
 /* False: the mount is not to stay. */
@@ -339,7 +364,7 @@ static bool attach_bpf(struct daemon_ctx *c)
 		return true;
 	if (bpf_may_fail(c))
 		return true;
-	(void)fail(EXIT_MOUNT, "bpf=on", c->bpf_why);
+	(void)fail(EXIT_MOUNT, bpf_demand(c), c->bpf_why);
 	return false;
 }
 
@@ -395,6 +420,7 @@ static void on_ready(void *arg, int error)
 			.bpf = c->bpf,
 			.bpf_why = c->bpf_why,
 			.trace = c->trace,
+			.extents_why = c->extents_why,
 			.id = rundir_id(c->entry),
 			.image = c->o.image,
 			.mountpoint = c->o.mountpoint,
@@ -432,6 +458,7 @@ static int mount_it(struct daemon_ctx *c)
 		.dirsync = c->o.dirsync == ON || c->o.sync == ON,
 		.no_readdirplus = c->o.readdirplus == OFF,
 		.no_writeback = c->o.writeback == OFF,
+		.drains = c->device != NULL,
 		.max_write = (uint32_t)c->o.max_write,
 		.max_readahead = (uint32_t)c->o.max_readahead,
 		.max_background = (uint32_t)c->o.max_background,
@@ -463,7 +490,7 @@ static int mount_it(struct daemon_ctx *c)
 		return fail(EXIT_SYSTEM, c->o.mountpoint, "out of memory");
 	dev.mount_options = c->kernel_words;
 	err = dev_mount(c->fs, c->bus, &dev, &c->dev, why, sizeof(why));
-	if (err && dev.device && c->o.bpf != ON) {
+	if (err && dev.device && c->o.bpf != ON && c->o.bpf_extents != ON) {
 		(void)snprintf(c->bpf_why, sizeof(c->bpf_why), "%s", why);
 		log_info("%s: BPF is not used: %s", c->o.mountpoint, why);
 		dev.device = NULL;

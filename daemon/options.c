@@ -157,6 +157,10 @@ static const struct word words[] = {
 	FLAG("bpf=on", bpf, ON, "the same, or no mount; needs root and the module fusebpf"),
 	FLAG("bpf", bpf, ON, NULL),
 	FLAG("bpf=off", bpf, OFF, "never"),
+	FLAG("bpf_extents=auto", bpf_extents, UNSET,
+	     "contents too, where that shows no difference (default)"),
+	FLAG("bpf_extents=on", bpf_extents, ON, "the same, or no mount"),
+	FLAG("bpf_extents=off", bpf_extents, OFF, "never"),
 	NUMBER("bpf_mb", bpf_mb, 1, 65536, "MiB of memory for these answers (64)"),
 	FLAG("kstats=on", kstats, ON, "count requests and hits in the kernel as well; needs root"),
 	FLAG("kstats=off", kstats, OFF, "do not (default); kfsctl can switch it"),
@@ -537,7 +541,7 @@ static void set_defaults(struct options *o)
 	o->atime = FS_ATIME_RELATIME;
 	o->diratime = o->lazytime = o->sync = o->dirsync = o->dev = o->suid = o->exec = UNSET;
 	o->share = o->allow_other = o->readdirplus = o->writeback = o->clone_fd = UNSET;
-	o->nonempty = o->uring = o->bpf = o->kstats = UNSET;
+	o->nonempty = o->uring = o->bpf = o->bpf_extents = o->kstats = UNSET;
 	o->entry_timeout = o->attr_timeout = o->negative_timeout = -1;
 	o->request_timeout_s = REQUEST_TIMEOUT_DEFAULT_S;
 	o->log_level = LOG_LEVEL_INFO;

@@ -38,12 +38,19 @@ struct bpf_opts {
 	uint64_t mib;				  /* memory for the tables */
 	struct bpf_timeout entry, negative, attr; /* how long the kernel may keep answers */
 	struct inval_bus *bus;
+	/* Files' extents, to be read by the kernel from image_fd, in which the store begins at image_off. */
+	bool extents;
+	int image_fd; /* stays the caller's, open */
+	uint64_t image_off;
+	bool extents_until_attr; /* as in struct extents_opts */
 };
 
 /* NULL if this build can load programs and a mount has a chance; else what is missing and what to do about it. */
 const char *bpf_missing(void);
 /* On failure @why says why, in words for a person. */
 MUST_USE int bpf_load(const struct bpf_opts *opts, struct bpf **ret_bpf, char *why, size_t why_len);
+/* NULL if the kernel can read files from the image that @image_fd is; else why not. */
+const char *bpf_image_refused(int image_fd);
 MUST_USE int bpf_attach(struct bpf *b, const char *id, char *why, size_t why_len);
 /* NULL is fine. */
 void bpf_free(struct bpf *b);

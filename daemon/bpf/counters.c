@@ -37,6 +37,8 @@ static const struct {
 	ANSWER(getattr_rcu),
 	ANSWER(xattr_absent),
 	ANSWER(xattr_misses),
+	ANSWER(extent_hits),
+	ANSWER(extent_misses),
 	ANSWER(torn_retries),
 	ANSWER(torn_upcalls),
 	TABLE(entry_slots),
@@ -55,6 +57,11 @@ static const struct {
 	TABLE(attr_evictions),
 	TABLE(directories_completed),
 	TABLE(directories_lost),
+	TABLE(extent_slots),
+	TABLE(extent_slots_used),
+	TABLE(extent_fills),
+	TABLE(extent_drops),
+	TABLE(extent_evictions),
 };
 
 static long bpf_call(int command, union bpf_attr *attr)

@@ -11,13 +11,17 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "daemon/base/log.h"
+#include "daemon/bpf/extents.h"
 #include "daemon/bpf/object.h"
 #include "daemon/bpf/pins.h"
 #include "daemon/bpf/said.h"
@@ -25,9 +29,14 @@
 #include "daemon/inval/inval.h"
 
 #define PROCESSORS_MAX 4096
+/* Of the memory for tables that of extents gets one part in so many. */
+#define EXTENTS_SHARE 8
 
-static const char *const map_names[] = { "kfs_entries", "kfs_attrs", "kfs_stats", "kfs_tables" };
-static const char *const program_names[] = { "kfs_lookup", "kfs_getattr", "kfs_xattr" };
+static const char *const map_names[] = { "kfs_entries", "kfs_attrs", "kfs_extents", "kfs_stats",
+					 "kfs_tables" };
+/* Not loaded without extents: the last. */
+static const char *const program_names[] = { "kfs_lookup", "kfs_getattr", "kfs_xattr",
+					     "kfs_extent" };
 
 struct bpf {
 	struct inval_subscriber sub;
@@ -35,8 +44,11 @@ struct bpf {
 	struct bpf_object *object;
 	struct bpf_link *link;
 	struct tables tables;
-	void *entries, *attrs, *stats; /* mapped; NULL until then */
-	size_t entries_size, attrs_size;
+	struct inval_subscriber extents_sub;
+	struct extents extents;
+	bool has_extents;
+	void *entries, *attrs, *extent_sets, *stats; /* mapped; NULL until then */
+	size_t entries_size, attrs_size, extents_size;
 	struct pins pins;
 };
 
@@ -65,6 +77,11 @@ static void on_event(struct inval_subscriber *sub, const struct inval_event *ev)
 	tables_event(&container_of(sub, struct bpf, sub)->tables, ev);
 }
 
+static void on_extents_event(struct inval_subscriber *sub, const struct inval_event *ev)
+{
+	extents_event(&container_of(sub, struct bpf, extents_sub)->extents, ev);
+}
+
 static struct bpf_map *find_map(struct bpf *b, const char *name)
 {
 	return bpf_object__find_map_by_name(b->object, name);
@@ -86,20 +103,31 @@ static int set_config(struct bpf *b, const struct kfs_config *config)
 		return -EINVAL;
 	memcpy(value, config, sizeof(*config));
 	if (bpf_map__set_max_entries(find_map(b, "kfs_entries"), config->entry_sets) ||
-	    bpf_map__set_max_entries(find_map(b, "kfs_attrs"), config->attr_sets))
+	    bpf_map__set_max_entries(find_map(b, "kfs_attrs"), config->attr_sets) ||
+	    bpf_map__set_max_entries(find_map(b, "kfs_extents"), config->extent_sets))
 		return -EINVAL;
 	return 0;
 }
 
-static int set_device(struct bpf *b, int dev_fd)
+static struct bpf_program *find_program(struct bpf *b, const char *name)
+{
+	return bpf_object__find_program_by_name(b->object, name);
+}
+
+static int set_ops(struct bpf *b, const struct bpf_opts *opts)
 {
 	size_t size = 0;
 	struct ops_values *ops = bpf_map__initial_value(find_map(b, "kfs_ops"), &size);
 
 	if (!ops || size < sizeof(*ops))
 		return -EINVAL;
-	ops->dev_fd = dev_fd;
-	return 0;
+	ops->dev_fd = opts->dev_fd;
+	if (opts->extents) {
+		ops->image_fd = opts->image_fd;
+		return 0;
+	}
+	ops->programs[ARRAY_SIZE(ops->programs) - 1] = NULL;
+	return bpf_program__set_autoload(find_program(b, "kfs_extent"), false);
 }
 
 static int map_memory(struct bpf *b, const char *name, size_t size, void **ret_memory)
@@ -129,6 +157,9 @@ static int map_all(struct bpf *b, const struct kfs_config *config)
 	err = map_memory(b, "kfs_entries", b->entries_size, &b->entries);
 	if (!err)
 		err = map_memory(b, "kfs_attrs", b->attrs_size, &b->attrs);
+	b->extents_size = whole_pages(config->extent_sets * sizeof(struct kfs_extent_set));
+	if (!err)
+		err = map_memory(b, "kfs_extents", b->extents_size, &b->extent_sets);
 	if (!err)
 		err = map_memory(b, "kfs_tables", whole_pages(sizeof(struct kfs_table_stats)),
 				 &b->stats);
@@ -146,7 +177,7 @@ static int load_object(struct bpf *b, const struct bpf_opts *opts, const struct 
 		return -errno;
 	err = set_config(b, config);
 	if (!err)
-		err = set_device(b, opts->dev_fd);
+		err = set_ops(b, opts);
 	if (!err)
 		err = bpf_object__load(b->object);
 	if (!err)
@@ -164,9 +195,29 @@ static int make_config(const struct bpf_opts *opts, struct kfs_config *config)
 	};
 	if (getrandom(config->key, sizeof(config->key), 0) != sizeof(config->key))
 		return -EIO;
-	tables_sizes(opts->mib << 20, &config->entry_sets, &config->attr_sets);
+	config->extent_sets = extents_sets(opts->extents ? (opts->mib << 20) / EXTENTS_SHARE : 0);
+	tables_sizes((opts->mib << 20) - config->extent_sets * sizeof(struct kfs_extent_set),
+		     &config->entry_sets, &config->attr_sets);
 	tables_config_names(config);
 	return 0;
+}
+
+static void start_extents(struct bpf *b, const struct bpf_opts *opts, uint32_t sets)
+{
+	struct extents_opts extents = {
+		.sets = b->extent_sets,
+		.stats = b->stats,
+		.count = sets,
+		.image_off = opts->image_off,
+		.until_attr = opts->extents_until_attr,
+	};
+
+	extents_init(&b->extents, &extents);
+	b->extents_sub = (struct inval_subscriber){ .name = "bpf-extents",
+						    .kinds = EXTENTS_KINDS,
+						    .notify = on_extents_event };
+	b->has_extents = true;
+	inval_subscribe(b->bus, &b->extents_sub);
 }
 
 int bpf_load(const struct bpf_opts *opts, struct bpf **ret_bpf, char *why, size_t why_len)
@@ -199,8 +250,27 @@ int bpf_load(const struct bpf_opts *opts, struct bpf **ret_bpf, char *why, size_
 					    .kinds = TABLES_KINDS,
 					    .notify = on_event };
 	inval_subscribe(b->bus, &b->sub);
+	if (opts->extents)
+		start_extents(b, opts, tables.config.extent_sets);
 	*ret_bpf = b;
 	return 0;
+}
+
+const char *bpf_image_refused(int image_fd)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (image_fd < 0 || fstat(image_fd, &st) || fstatfs(image_fd, &fs))
+		return "the image is no file";
+	if (S_ISBLK(st.st_mode))
+		return NULL;
+	switch (fs.f_type) {
+	case FUSE_SUPER_MAGIC: return "the image lies on a FUSE file system";
+	case OVERLAYFS_SUPER_MAGIC:
+	case ECRYPTFS_SUPER_MAGIC: return "the image lies on a stacked file system";
+	default: return NULL;
+	}
 }
 
 /* ---- pins ---- */
@@ -211,10 +281,9 @@ static int pin_all(struct bpf *b)
 
 	for (size_t i = 0; i < ARRAY_SIZE(map_names) && !err; i++)
 		err = pins_add(&b->pins, map_names[i], bpf_map__fd(find_map(b, map_names[i])));
-	for (size_t i = 0; i < ARRAY_SIZE(program_names) && !err; i++)
+	for (size_t i = 0; i < ARRAY_SIZE(program_names) - !b->has_extents && !err; i++)
 		err = pins_add(&b->pins, program_names[i],
-			       bpf_program__fd(bpf_object__find_program_by_name(b->object,
-										program_names[i])));
+			       bpf_program__fd(find_program(b, program_names[i])));
 	return err;
 }
 
@@ -260,11 +329,14 @@ void bpf_free(struct bpf *b)
 		return;
 	if (b->bus)
 		inval_unsubscribe(b->bus, &b->sub);
+	if (b->has_extents)
+		inval_unsubscribe(b->bus, &b->extents_sub);
 	if (b->link)
 		(void)bpf_link__destroy(b->link); /* closing is all it is */
 	pins_close(&b->pins);
 	unmap(b->entries, b->entries_size);
 	unmap(b->attrs, b->attrs_size);
+	unmap(b->extent_sets, b->extents_size);
 	unmap(b->stats, whole_pages(sizeof(struct kfs_table_stats)));
 	bpf_object__close(b->object);
 	free(b);

@@ -30,6 +30,11 @@ int bpf_attach(struct bpf *b UNUSED, const char *id UNUSED, char *why, size_t wh
 	return -EOPNOTSUPP;
 }
 
+const char *bpf_image_refused(int image_fd UNUSED)
+{
+	return MISSING;
+}
+
 void bpf_free(struct bpf *b UNUSED)
 {
 }

@@ -35,12 +35,13 @@ struct trace;
 struct ctl_env {
 	struct fs *fs;
 	struct inval_bus *bus;
-	struct dev *dev;	/* the host mount; NULL without one */
-	struct bpf *bpf;	/* its programs; NULL: the stock tier */
-	const char *bpf_why;	/* why there are none, or they are not attached */
-	struct trace *trace;	/* statistics of the kernel; NULL without a host mount */
-	const char *id;		/* the mount's name among those of this host */
-	const char *image;	/* absolute path */
+	struct dev *dev;	 /* the host mount; NULL without one */
+	struct bpf *bpf;	 /* its programs; NULL: the stock tier */
+	const char *bpf_why;	 /* why there are none, or they are not attached */
+	const char *extents_why; /* why the kernel reads no files by itself; NULL: with BPF it does */
+	struct trace *trace;	 /* statistics of the kernel; NULL without a host mount */
+	const char *id;		 /* the mount's name among those of this host */
+	const char *image;	 /* absolute path */
 	const char *mountpoint; /* absolute path; NULL without a host mount */
 	const char *socket_path;
 	const char *version; /* of the daemon */

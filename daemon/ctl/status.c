@@ -162,6 +162,11 @@ static void put_tier(json_t *o, const struct ctl_env *env)
 			       profile);
 	ctl_put(o, "tier", json_string(state.attached ? "bpf" : "stock"));
 	ctl_put(o, "tier_reason", ctl_text(reason));
+	ctl_put(o, "extents", json_boolean(state.attached && !env->extents_why));
+	put_text(o, "extents_reason",
+		 !state.attached  ? "no BPF" :
+		 env->extents_why ? env->extents_why :
+				    "the kernel reads files from the image by itself");
 	ctl_put(o, "bpf_pins", *state.pins ? ctl_text(state.pins) : json_null());
 	ctl_put(o, "timeouts", ctl_timeouts(env));
 	ctl_put(o, "share", json_boolean(env->share));

@@ -155,6 +155,38 @@ struct kfs_attr_set {
 };
 _Static_assert(sizeof(struct kfs_attr_set) == 0x4d8, "struct kfs_attr_set");
 
+/*
+ * Where bytes of regular files lie in the image. A slot is for one window of a file. That of window 0 is the file's head:
+ * without it nothing is known of the file, and the slots of other windows count only if their birth is the head's. So one
+ * store forgets a file of any size.
+ */
+#define KFS_WINDOW_BITS 26 /* 64 MiB */
+#define KFS_EXTENTS 6u
+
+/* Written blocks alone, no byte beyond the file's end. len 0: none. */
+struct kfs_extent {
+	/* 0x00 */ uint64_t off; /* in the file */
+	/* 0x08 */ uint64_t len;
+	/* 0x10 */ uint64_t phys; /* in the image's file or device */
+};
+
+struct kfs_extent_slot {
+	/* 0x00 */ uint64_t nodeid;
+	/* 0x08 */ uint64_t window;
+	/* 0x10 */ uint64_t birth; /* never 0, of no two heads the same */
+	/* 0x18 */ uint64_t until; /* of a head: CLOCK_BOOTTIME in ns, from which on the daemon wants to see reads; 0: never */
+	/* 0x20 */ struct kfs_extent extent[KFS_EXTENTS];
+};
+
+struct kfs_extent_set {
+	/* 0x00 */ uint32_t seq;
+	/* 0x04 */ uint32_t reserved;
+	/* 0x08 */ uint8_t state[KFS_WAYS]; /* FREE or KNOWN */
+	/* 0x10 */ uint8_t used[KFS_WAYS];
+	/* 0x18 */ struct kfs_extent_slot slot[KFS_WAYS];
+};
+_Static_assert(sizeof(struct kfs_extent_set) == 0x598, "struct kfs_extent_set");
+
 /* Which set a key belongs to: the upper half of a well mixed word, scaled. */
 #define KFS_MIX 0x9e3779b97f4a7c15ull
 static inline uint32_t kfs_scale(uint64_t mixed, uint32_t sets)
@@ -174,6 +206,10 @@ static inline uint32_t kfs_attr_set_of(uint64_t nodeid, uint32_t sets)
 {
 	return kfs_scale(nodeid * KFS_MIX, sets);
 }
+static inline uint32_t kfs_extent_set_of(uint64_t nodeid, uint64_t window, uint32_t sets)
+{
+	return kfs_scale((nodeid + (window << 40)) * KFS_MIX, sets);
+}
 
 /* What the programs are told before they are loaded. */
 struct kfs_config {
@@ -183,9 +219,10 @@ struct kfs_config {
 	uint32_t entry_sets, attr_sets;
 	uint64_t entry_valid, negative_valid; /* seconds that answers may be kept */
 	uint32_t entry_valid_nsec, negative_valid_nsec;
+	uint32_t extent_sets, reserved;
 };
 
-/* Counters of the programs, one set for each processor. Each answer is a request that was not sent. */
+/* Counters of the programs, one set for each processor. But for extents, each answer is a request that was not sent. */
 struct kfs_answers {
 	uint64_t lookup_hits;	  /* answered: the name is this node */
 	uint64_t lookup_negative; /* there is no such name: it was asked before */
@@ -197,6 +234,8 @@ struct kfs_answers {
 	uint64_t getattr_rcu;
 	uint64_t xattr_absent;
 	uint64_t xattr_misses;
+	uint64_t extent_hits; /* ranges of a file, of which a read may ask for many */
+	uint64_t extent_misses;
 	uint64_t torn_retries; /* a set changed while it was read: read again */
 	uint64_t torn_upcalls; /* and again: the daemon was asked */
 };
@@ -212,6 +251,10 @@ struct kfs_table_stats {
 	uint64_t entry_evictions, attr_evictions;
 	uint64_t directories_completed;
 	uint64_t directories_lost; /* were complete or being listed, and are not any more */
+	uint64_t extent_slots, extent_slots_used; /* of windows of files */
+	uint64_t extent_fills;
+	uint64_t extent_drops; /* files of which nothing is known any more */
+	uint64_t extent_evictions;
 	uint64_t bytes;
 };
 

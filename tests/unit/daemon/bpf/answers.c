@@ -28,7 +28,14 @@ struct xattr_question {
 	uint32_t kind, flags;
 };
 
+struct extent_question {
+	uint64_t nodeid, pos, len;
+	struct answers_extent extent;
+};
+
 static _Thread_local const struct tables *now;
+static _Thread_local const struct extents *now_extents;
+static _Thread_local uint64_t now_ns;
 static _Thread_local struct kfs_answers *counters;
 
 static void copy_attr(struct fuse_bpf_attr *to, const struct fuse_bpf_attr *from)
@@ -69,9 +76,13 @@ static int name_copy(const struct lookup_question *q, uint64_t *key)
 #define LOOKUP struct lookup_question
 #define GETATTR struct getattr_question
 #define XATTR struct xattr_question
+#define EXTENT struct extent_question
 #define config (now->config)
 #define ENTRY_SET(index) (&now->entries[index])
 #define ATTR_SET(index) (&now->attrs[index])
+#define EXTENT_SET(index) (&now_extents->sets[index])
+#define NOW() now_ns
+#define SET_EXTENT(q, p, l) ((q)->extent = (struct answers_extent){ .phys = (p), .len = (l) })
 #define READ(x) __atomic_load_n(&(x), __ATOMIC_ACQUIRE)
 #define WRITE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
 #define NAME_HASH(q, hash) name_hash(q, hash)
@@ -154,4 +165,45 @@ int answers_xattr(const struct tables *t, struct kfs_answers *counts, uint64_t n
 	now = t;
 	counters = counts;
 	return answer_xattr(&q);
+}
+
+struct extents *answers_extents_new(uint32_t sets, bool until_attr)
+{
+	struct extents *x = calloc(1, sizeof(*x));
+	struct extents_opts opts = {
+		.sets = calloc(sets, sizeof(struct kfs_extent_set)),
+		.stats = calloc(1, sizeof(struct kfs_table_stats)),
+		.count = sets,
+		.image_off = ANSWERS_IMAGE_OFF,
+		.until_attr = until_attr,
+	};
+
+	CHECK(x && opts.sets && opts.stats);
+	extents_init(x, &opts);
+	return x;
+}
+
+void answers_extents_free(struct extents *x)
+{
+	free(x->sets);
+	free(x->stats);
+	free(x);
+}
+
+int answers_extent(const struct extents *x, struct kfs_answers *counts,
+		   const struct answers_place *place, struct answers_extent *ret_extent)
+{
+	struct extent_question q = { .nodeid = place->nodeid, .pos = place->pos };
+	struct tables sizes = { .config = { .extent_sets = x->count } };
+	int ret;
+
+	now = &sizes;
+	now_extents = x;
+	now_ns = place->now_ns;
+	counters = counts;
+	ret = answer_extent(&q);
+	if (ret == FUSE_BPF_ANSWERED)
+		*ret_extent = q.extent;
+	now = NULL;
+	return ret;
 }

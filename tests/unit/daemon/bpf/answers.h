@@ -8,6 +8,7 @@
 
 #include <stdint.h>
 
+#include "daemon/bpf/extents.h"
 #include "daemon/bpf/tables.h"
 
 struct answers_name {
@@ -27,5 +28,19 @@ int answers_getattr(const struct tables *t, struct kfs_answers *counts, uint64_t
 		    struct fuse_bpf_attr *ret_attr);
 int answers_xattr(const struct tables *t, struct kfs_answers *counts, uint64_t nodeid,
 		  uint32_t kind);
+
+/* The same for extents, of an image that begins here. */
+#define ANSWERS_IMAGE_OFF 4096
+struct extents *answers_extents_new(uint32_t sets, bool until_attr);
+void answers_extents_free(struct extents *x);
+
+struct answers_place {
+	uint64_t nodeid, pos, now_ns;
+};
+struct answers_extent {
+	uint64_t phys, len;
+};
+int answers_extent(const struct extents *x, struct kfs_answers *counts,
+		   const struct answers_place *place, struct answers_extent *ret_extent);
 
 #endif
