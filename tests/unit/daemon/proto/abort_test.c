@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -57,23 +58,31 @@ static int on_early(struct proto_req *req, int error)
 	return 0;
 }
 
-/* What the kernel was told to forget: the notifier's thread writes it, stop() waits for that. */
+/* What the kernel was told to forget: the notifier's threads write it, stop() waits for that. */
 static struct {
 	uint64_t nodeid;
+	int64_t off;
 	char name[32];
 } notes[16];
 static _Atomic unsigned notes_count;
+static pthread_mutex_t notes_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static int on_notify(void *transport, const struct iovec *iov, int count)
 {
-	unsigned i = atomic_load(&notes_count);
+	const struct fuse_out_header *head = iov[0].iov_base;
+	unsigned i;
 
 	(void)transport;
+	CHECK_OK(pthread_mutex_lock(&notes_lock));
+	i = atomic_load(&notes_count);
 	CHECK(i < ARRAY_SIZE(notes));
 	memcpy(&notes[i].nodeid, iov[1].iov_base, sizeof(notes[i].nodeid));
+	if (head->error == FUSE_NOTIFY_INVAL_INODE)
+		notes[i].off = ((const struct fuse_notify_inval_inode_out *)iov[1].iov_base)->off;
 	if (count > 2)
 		memcpy(notes[i].name, iov[2].iov_base, iov[2].iov_len);
 	atomic_store(&notes_count, i + 1);
+	CHECK_OK(pthread_mutex_unlock(&notes_lock));
 	return 0;
 }
 
@@ -115,6 +124,7 @@ static void send(struct sent *s, uint32_t opcode, uint64_t unique, const void *a
 static void start(bool share)
 {
 	struct proto_opts opts = { .share = share,
+				   .drains = true,
 				   .session = &host,
 				   .entry_timeout = -1,
 				   .attr_timeout = -1,
@@ -356,6 +366,27 @@ TEST(test_abort__tells_the_kernel_of_a_change_that_was_made_all_the_same)
 	CHECK(is_noted(9, "new"));
 	CHECK(is_noted(9, ""));
 	stop();
+}
+
+TEST(test_drain__is_over_when_the_kernel_was_told_of_a_range)
+{
+	struct fs_drain *drain = (struct fs_drain *)&first; /* fs's; not looked into */
+
+	start(false);
+	CHECK(fake.drainer);
+	CHECK_PTR_EQ(fake.drainer->session, &fake);
+	CHECK_OK(fake.drainer->drain(fake.drainer, 33, drain));
+	while (!atomic_load(&fake.drained))
+		(void)sched_yield();
+	CHECK_EQ(atomic_load(&notes_count), 1);
+	CHECK_EQ(notes[0].nodeid, 33);
+	/* A range, or the kernel waits for nothing; behind every page, or it drops some. */
+	CHECK(notes[0].off > INT64_C(1) << 60);
+	/* Those of the session's end are not forgotten. */
+	CHECK_OK(fake.drainer->drain(fake.drainer, 34, drain));
+	stop();
+	CHECK_EQ(atomic_load(&fake.drained), 2);
+	CHECK_PTR_EQ(fake.drainer, NULL);
 }
 
 TEST(test_abort__ends_a_lock_that_waits)

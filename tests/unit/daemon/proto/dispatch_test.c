@@ -1100,6 +1100,7 @@ TEST(test_notify__tells_the_kernel_what_others_did)
 	CHECK_STR_EQ(got.note[0].name, "gone");
 	ev = (struct inval_event){ .kind = INVAL_DATA, .nodeid = 5, .off = 8192, .len = 10 };
 	inval_publish(bus, &ev);
+	wait_notes(2); /* ranges have a thread of their own */
 	ev = (struct inval_event){ .kind = INVAL_ATTR, .nodeid = 6 };
 	inval_publish(bus, &ev);
 	ev = (struct inval_event){

@@ -164,6 +164,52 @@ TEST(test_balloc_free__keeps_blocks_busy_until_the_commit)
 	img_fsck(&m);
 }
 
+TEST(test_balloc_free__waits_for_drains_that_began_before)
+{
+	static struct held first, second;
+	struct alloc_req one = { .count = 8, .flags = ALLOC_META };
+	struct alloc_req again = { .count = 1, .flags = ALLOC_EXACT | ALLOC_META };
+	struct drain early, late;
+	struct inode *i;
+	struct img m;
+
+	img_make(&m, OPTIONS, SIZE);
+	img_open(&m);
+	i = new_file(&m, "f");
+	CHECK_OK(take(i, &one, &first));
+	CHECK_OK(take(i, &one, &second));
+	sync_without(i);
+	again.goal = first.pblk[0];
+	balloc_drain_begin(m.s, &early);
+	give_back(i, &first);
+	sync_without(i);
+	CHECK_ERR(take(i, &again, &first), -ENOSPC);
+	/* One that began later does not hold it. */
+	balloc_drain_begin(m.s, &late);
+	balloc_drain_end(m.s, &early);
+	CHECK_OK(take(i, &again, &first));
+	again.goal = second.pblk[0];
+	give_back(i, &second);
+	sync_without(i);
+	CHECK_ERR(take(i, &again, &second), -ENOSPC);
+	balloc_drain_end(m.s, &late);
+	CHECK_OK(take(i, &again, &second));
+	/* Ended before the commit: nothing to wait for. */
+	balloc_drain_begin(m.s, &early);
+	give_back(i, &second);
+	balloc_drain_end(m.s, &early);
+	sync_without(i);
+	CHECK_OK(take(i, &again, &second));
+	/* And one that nobody ends: closing loses nothing. */
+	balloc_drain_begin(m.s, &late);
+	give_back(i, &second);
+	give_back(i, &first);
+	img_put(i);
+	CHECK_OK(store_sync(m.s));
+	img_close(&m);
+	img_fsck(&m);
+}
+
 TEST(test_balloc__goes_on_at_the_goal)
 {
 	static struct held held;
