@@ -9,7 +9,8 @@
  * (3) A read that has learned where a block is may still be going on when it was taken back. A kernel that asks for a
  *     truncation or a fallocate(2) keeps its own reads out until it is answered (i_rwsem, invalidate_lock), and it forgets
  *     a file only when nobody reads it. Everything else has to wait: until the drainer has seen the end of such reads, no
- *     block that was freed is given to anybody (balloc_drain_begin()).
+ *     block that was freed is given to anybody (balloc_drain_begin()). Deletion is not in here, for only sessions of that
+ *     kernel delete; one that others delete from would have to drain in try_reap().
  * (4) Reading without us moves no access time. So nothing is told of a file whose access time the next read would move,
  *     and what is told holds until one would.
  */
