@@ -138,6 +138,12 @@ UNIT_LIB_SRC := $(filter-out %_test.c,$(call find_c,tests/unit))
 ALL_SRC := $(call find_c,daemon) $(call find_c,mkfs) $(call find_c,ctl) $(TESTLIB_SRC) $(TOOL_SRC) \
 	$(BENCH_SRC) $(FUZZ_SRC) $(FAULT_SRC) $(CRASH_SRC) $(IMAGES_SRC) $(call find_c,tests/unit)
 
+# Guests: the back end goes into the library; tests/vhost holds a front end for it.
+VHOST_SRC := $(call find_c,vhost)
+VHOST_TEST_SRC := $(call top_c,tests/vhost)
+LIBKFS_SRC += $(VHOST_SRC)
+ALL_SRC += $(VHOST_SRC) $(VHOST_TEST_SRC)
+
 LIBKFS := $(BUILD)/lib/libkfs.a
 # Each program without its main is an archive, so that unit tests reach all of it.
 LIBDAEMON := $(BUILD)/lib/daemon.a

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Where a guest's addresses are: bounds, ends of the address space, pieces, and files that shrink. */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "tests/lib/test.h"
+#include "vhost/guard.h"
+#include "vhost/memory.h"
+
+#define MIB (1ull << 20)
+
+static struct memory memory;
+static int fd;
+
+static void start(void)
+{
+	fd = memfd_create("guest", MFD_CLOEXEC);
+	CHECK_GE(fd, 0);
+	CHECK_OK(ftruncate(fd, 8 * MIB) ? -errno : 0);
+}
+
+static int add(uint64_t gpa, uint64_t size, uint64_t uva, uint64_t offset)
+{
+	struct memory_share s = { .gpa = gpa, .size = size, .uva = uva, .offset = offset, .fd = fd };
+
+	return memory_add(&memory, &s);
+}
+
+TEST(test_memory_add__shows_the_file)
+{
+	uint64_t len;
+	uint8_t *at;
+	char c;
+
+	start();
+	CHECK_OK(add(1 * MIB, 2 * MIB, 0x7f0000000000, 3 * MIB + 4096));
+	at = memory_at(&memory, 1 * MIB + 5, 10, &len);
+	CHECK(at);
+	CHECK_EQ(len, 10);
+	*at = 'x';
+	CHECK_EQ(pread(fd, &c, 1, 3 * MIB + 4096 + 5), 1);
+	CHECK_EQ(c, 'x');
+	CHECK_PTR_EQ(memory_at_user(&memory, 0x7f0000000000 + 5, 1), at);
+	memory_clear(&memory);
+	CHECK(!memory_at(&memory, 1 * MIB, 1, &len));
+}
+
+TEST(test_memory_add__refuses_what_is_not_there)
+{
+	start();
+	CHECK_ERR(add(0, 0, 0, 0), -EINVAL);
+	CHECK_ERR(add(0, 8 * MIB + 1, 0, 0), -EINVAL);
+	CHECK_ERR(add(0, MIB, 0, 8 * MIB), -EINVAL);
+	CHECK_ERR(add(UINT64_MAX, 2, 0, 0), -EINVAL);
+	CHECK_ERR(add(0, 2, UINT64_MAX, 0), -EINVAL);
+	CHECK_ERR(add(0, 2, 0, UINT64_MAX), -EINVAL);
+	CHECK_ERR(add(0, UINT64_MAX, 0, 0), -EINVAL);
+	CHECK_ERR(add(0, UINT64_MAX / 2 + 2, 0, 0), -EINVAL);
+	fd = -1;
+	CHECK_ERR(add(0, MIB, 0, 0), -EBADF);
+}
+
+TEST(test_memory_add__refuses_what_is_no_file)
+{
+	int ends[2];
+
+	CHECK_OK(pipe(ends));
+	fd = ends[0];
+	CHECK_ERR(add(0, MIB, 0, 0), -EINVAL);
+	CHECK_EQ(memory.count, 0);
+}
+
+TEST(test_memory_add__regions_are_apart)
+{
+	start();
+	CHECK_OK(add(4 * MIB, MIB, 40 * MIB, 0));
+	CHECK_OK(add(2 * MIB, MIB, 20 * MIB, MIB));
+	CHECK_ERR(add(4 * MIB, MIB, 80 * MIB, 0), -EEXIST);
+	CHECK_ERR(add(5 * MIB - 1, 1, 80 * MIB, 0), -EEXIST);
+	CHECK_ERR(add(3 * MIB, MIB + 1, 80 * MIB, 0), -EEXIST);
+	CHECK_ERR(add(8 * MIB, MIB, 40 * MIB + 5, 0), -EEXIST);
+	CHECK_OK(add(3 * MIB, MIB, 30 * MIB, 2 * MIB));
+	CHECK_EQ(memory.count, 3);
+	for (uint32_t i = 1; i < memory.count; i++)
+		CHECK_LT(memory.region[i - 1].gpa, memory.region[i].gpa);
+	memory_clear(&memory);
+}
+
+TEST(test_memory_add__has_an_end)
+{
+	start();
+	for (uint64_t i = 0; i < MEMORY_REGIONS_MAX; i++)
+		CHECK_OK(add(i * 8192, 4096, i * 8192, 0));
+	CHECK_ERR(add(MEMORY_REGIONS_MAX * 8192, 4096, MEMORY_REGIONS_MAX * 8192, 0), -ENOSPC);
+	memory_clear(&memory);
+}
+
+TEST(test_memory_at__stops_at_the_region)
+{
+	uint64_t len = 77;
+
+	start();
+	CHECK_OK(add(MIB, MIB, 0, 0));
+	CHECK_OK(add(2 * MIB, MIB, 64 * MIB, 4 * MIB));
+	CHECK(!memory_at(&memory, 0, 1, &len));
+	CHECK(!memory_at(&memory, MIB - 1, 2, &len));
+	CHECK(!memory_at(&memory, 3 * MIB, 1, &len));
+	CHECK(!memory_at(&memory, UINT64_MAX, 1, &len));
+	CHECK(memory_at(&memory, 2 * MIB - 3, UINT64_MAX, &len));
+	CHECK_EQ(len, 3);
+	CHECK(memory_at(&memory, 2 * MIB, UINT64_MAX, &len));
+	CHECK_EQ(len, MIB);
+	/* One address is the front end's: it must be whole. */
+	CHECK(memory_at_user(&memory, 0, MIB));
+	CHECK(!memory_at_user(&memory, 0, MIB + 1));
+	CHECK(!memory_at_user(&memory, 1, MIB));
+	CHECK(!memory_at_user(&memory, 1, UINT64_MAX));
+	CHECK(!memory_at_user(&memory, UINT64_MAX, 2));
+	memory_clear(&memory);
+}
+
+TEST(test_memory_remove__needs_the_exact_region)
+{
+	uint64_t len;
+
+	start();
+	CHECK_OK(add(MIB, MIB, 10 * MIB, 0));
+	CHECK_OK(add(4 * MIB, MIB, 40 * MIB, 0));
+	CHECK_ERR(memory_remove(&memory, MIB, MIB, 11 * MIB), -ENOENT);
+	CHECK_ERR(memory_remove(&memory, MIB, MIB / 2, 10 * MIB), -ENOENT);
+	CHECK_ERR(memory_remove(&memory, 0, MIB, 10 * MIB), -ENOENT);
+	CHECK_OK(memory_remove(&memory, MIB, MIB, 10 * MIB));
+	CHECK_ERR(memory_remove(&memory, MIB, MIB, 10 * MIB), -ENOENT);
+	CHECK(!memory_at(&memory, MIB, 1, &len));
+	CHECK(memory_at(&memory, 4 * MIB, 1, &len));
+	memory_clear(&memory);
+}
+
+TEST(test_guard__file_that_shrinks_is_survived)
+{
+	uint64_t len;
+	volatile uint8_t *at;
+
+	start();
+	CHECK_OK(guard_install());
+	CHECK_OK(add(0, 8 * MIB, 0, 0));
+	at = memory_at(&memory, 0, 8 * MIB, &len);
+	at[0] = 'a';
+	at[4 * MIB] = 'b';
+	CHECK(!memory_lost(&memory));
+	CHECK_OK(ftruncate(fd, MIB) ? -errno : 0);
+	CHECK_EQ(at[0], 'a');
+	CHECK(!memory_lost(&memory));
+	CHECK_EQ(at[4 * MIB], 0);
+	CHECK(memory_lost(&memory));
+	at[4 * MIB] = 'c';
+	CHECK_EQ(at[4 * MIB], 'c');
+	memory_clear(&memory);
+	CHECK(!memory_lost(&memory));
+}

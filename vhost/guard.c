@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A fixed table, so that the handler needs no lock: a slot's base is written last when it is
+ * taken and cleared first when it is given back. The handler calls mmap(2) alone, which is a
+ * plain system call.
+ */
+#include "vhost/guard.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/mman.h>
+
+/* Every slot of 16 guests. */
+#define GUARDS_MAX 4096
+
+struct guard {
+	_Atomic bool taken;
+	_Atomic uintptr_t base; /* 0: not guarded */
+	_Atomic size_t len;
+	_Atomic bool hit;
+};
+
+static struct guard guards[GUARDS_MAX];
+static _Atomic uint32_t guards_used; /* slots from here on were never taken */
+
+static struct guard *guard_at(uintptr_t address)
+{
+	for (uint32_t i = 0; i < atomic_load(&guards_used); i++) {
+		uintptr_t base = atomic_load(&guards[i].base);
+
+		if (base && address >= base && address - base < atomic_load(&guards[i].len))
+			return &guards[i];
+	}
+	return NULL;
+}
+
+/* The whole mapping goes: with huge pages there is no smaller piece that could. */
+static void on_bus_error(int sig, siginfo_t *info, void *context)
+{
+	struct guard *g = guard_at((uintptr_t)info->si_addr);
+	int saved = errno;
+
+	(void)context;
+	if (g &&
+	    mmap((void *)atomic_load(&g->base), atomic_load(&g->len), PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED) {
+		atomic_store(&g->hit, true);
+		errno = saved;
+		return;
+	}
+	/* Not ours: the access is repeated, and ends us as it would have. */
+	(void)signal(sig, SIG_DFL);
+}
+
+int guard_install(void)
+{
+	struct sigaction action = { .sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO };
+
+	(void)sigemptyset(&action.sa_mask); /* a valid set */
+	return sigaction(SIGBUS, &action, NULL) ? -errno : 0;
+}
+
+int guard_add(void *base, size_t len, struct guard **ret_guard)
+{
+	for (uint32_t i = 0; i < GUARDS_MAX; i++) {
+		struct guard *g = &guards[i];
+		uint32_t used = atomic_load(&guards_used);
+
+		if (atomic_exchange(&g->taken, true))
+			continue;
+		while (used < i + 1 && !atomic_compare_exchange_weak(&guards_used, &used, i + 1))
+			;
+		atomic_store(&g->hit, false);
+		atomic_store(&g->len, len);
+		atomic_store(&g->base, (uintptr_t)base);
+		*ret_guard = g;
+		return 0;
+	}
+	return -ENOSPC;
+}
+
+void guard_remove(struct guard *g)
+{
+	atomic_store(&g->base, 0);
+	atomic_store(&g->taken, false);
+}
+
+bool guard_hit(const struct guard *g)
+{
+	return atomic_load(&g->hit);
+}

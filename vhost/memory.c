@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A sorted array, searched by halving: a descriptor costs a few comparisons. */
+#include "vhost/memory.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "vhost/guard.h"
+
+static bool overlaps(uint64_t a, uint64_t b, uint64_t a_len, uint64_t b_len)
+{
+	return a < b + b_len && b < a + a_len;
+}
+
+/* Ends are representable: nothing below can wrap. */
+static int check_share(const struct memory *m, const struct memory_share *s)
+{
+	uint64_t end;
+
+	if (!s->size || add_overflows(s->gpa, s->size, &end) ||
+	    add_overflows(s->uva, s->size, &end) || add_overflows(s->offset, s->size, &end) ||
+	    end > SIZE_MAX / 2)
+		return -EINVAL;
+	for (uint32_t i = 0; i < m->count; i++) {
+		const struct memory_region *r = &m->region[i];
+
+		if (overlaps(r->gpa, s->gpa, r->size, s->size) ||
+		    overlaps(r->uva, s->uva, r->size, s->size))
+			return -EEXIST;
+	}
+	return m->count == MEMORY_REGIONS_MAX ? -ENOSPC : 0;
+}
+
+/* Devices have no size; what has one must reach. */
+static int check_file(const struct memory_share *s)
+{
+	struct stat st;
+
+	if (fstat(s->fd, &st))
+		return -errno;
+	if (S_ISREG(st.st_mode) && (uint64_t)st.st_size < s->offset + s->size)
+		return -EINVAL;
+	return S_ISREG(st.st_mode) || S_ISCHR(st.st_mode) ? 0 : -EINVAL;
+}
+
+/* From the file's beginning: the offset need not be one that mmap(2) takes, as with huge pages. */
+static int map_share(const struct memory_share *s, struct memory_region *ret_region)
+{
+	struct memory_region r = { .gpa = s->gpa, .size = s->size, .uva = s->uva };
+	int err;
+
+	r.map_len = (size_t)(s->offset + s->size);
+	r.map = mmap(NULL, r.map_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, s->fd, 0);
+	if (r.map == MAP_FAILED)
+		return -errno;
+	err = guard_add(r.map, r.map_len, &r.guard);
+	if (err) {
+		(void)munmap(r.map, r.map_len); /* our own mapping */
+		return err;
+	}
+	r.hva = (uint8_t *)r.map + s->offset;
+	*ret_region = r;
+	return 0;
+}
+
+int memory_add(struct memory *m, const struct memory_share *share)
+{
+	struct memory_region region;
+	uint32_t at = m->count;
+	int err = check_share(m, share);
+
+	if (!err)
+		err = check_file(share);
+	if (!err)
+		err = map_share(share, &region);
+	if (err)
+		return err;
+	while (at > 0 && m->region[at - 1].gpa > region.gpa) {
+		m->region[at] = m->region[at - 1];
+		at--;
+	}
+	m->region[at] = region;
+	m->count++;
+	return 0;
+}
+
+static void unmap(const struct memory_region *r)
+{
+	guard_remove(r->guard);
+	(void)munmap(r->map, r->map_len); /* our own mapping */
+}
+
+int memory_remove(struct memory *m, uint64_t gpa, uint64_t size, uint64_t uva)
+{
+	for (uint32_t i = 0; i < m->count; i++) {
+		const struct memory_region *r = &m->region[i];
+
+		if (r->gpa != gpa || r->size != size || r->uva != uva)
+			continue;
+		unmap(r);
+		m->count--;
+		memmove(&m->region[i], &m->region[i + 1], (m->count - i) * sizeof(*m->region));
+		return 0;
+	}
+	return -ENOENT;
+}
+
+void memory_clear(struct memory *m)
+{
+	for (uint32_t i = 0; i < m->count; i++)
+		unmap(&m->region[i]);
+	m->count = 0;
+}
+
+bool memory_lost(const struct memory *m)
+{
+	for (uint32_t i = 0; i < m->count; i++)
+		if (guard_hit(m->region[i].guard))
+			return true;
+	return false;
+}
+
+uint8_t *memory_at(const struct memory *m, uint64_t gpa, uint64_t len, uint64_t *ret_len)
+{
+	uint32_t low = 0, high = m->count;
+
+	while (low < high) {
+		uint32_t mid = low + (high - low) / 2;
+		const struct memory_region *r = &m->region[mid];
+
+		if (gpa < r->gpa) {
+			high = mid;
+		} else if (gpa - r->gpa >= r->size) {
+			low = mid + 1;
+		} else {
+			*ret_len = MIN(len, r->size - (gpa - r->gpa));
+			return r->hva + (gpa - r->gpa);
+		}
+	}
+	return NULL;
+}
+
+uint8_t *memory_at_user(const struct memory *m, uint64_t uva, uint64_t len)
+{
+	for (uint32_t i = 0; i < m->count; i++) {
+		const struct memory_region *r = &m->region[i];
+
+		if (uva >= r->uva && uva - r->uva < r->size && len <= r->size - (uva - r->uva))
+			return r->hva + (uva - r->uva);
+	}
+	return NULL;
+}
