@@ -53,6 +53,7 @@ enum req_state { REQ_SERVED, REQ_PARKED, REQ_ENDED };
 
 struct dev_req {
 	struct proto_req req;
+	struct iovec in;
 	struct dev *dev;
 	int fd;
 	_Atomic int state; /* [atomic] enum req_state */
@@ -106,9 +107,9 @@ static void dev_reply(struct proto_req *req, int error, const struct iovec *data
 	struct fuse_out_header head = { .error = error,
 					.unique = req->unique,
 					.len = sizeof(head) };
-	struct iovec iov[1 + PROTO_IOV_MAX];
+	struct iovec iov[1 + PROTO_REPLY_IOV_MAX];
 
-	CHECK(count <= PROTO_IOV_MAX);
+	CHECK(count <= PROTO_REPLY_IOV_MAX);
 	iov[0] = (struct iovec){ .iov_base = &head, .iov_len = sizeof(head) };
 	for (int i = 0; i < count; i++) {
 		iov[1 + i] = data[i];
@@ -297,7 +298,8 @@ static void serve_one(struct worker *w, size_t len)
 	atomic_store(&r->state, REQ_SERVED);
 	r->req.session = w->dev->session;
 	r->req.ops = &reader_ops;
-	r->req.in[0] = (struct iovec){ .iov_base = w->in + IN_OFFSET, .iov_len = len };
+	r->in = (struct iovec){ .iov_base = w->in + IN_OFFSET, .iov_len = len };
+	r->req.in = &r->in;
 	r->req.in_count = 1;
 	r->req.out_buf = w->out;
 	r->req.out_size = DEV_PAYLOAD_SIZE;

@@ -65,6 +65,7 @@ enum uring_state { URING_PREPARING, URING_SERVING, URING_NEVER };
 
 struct uring_req {
 	struct proto_req req;
+	struct iovec in[URING_ENTRY_PIECES];
 	struct uring_entry entry;
 	struct queue *queue;
 	struct server *owner;
@@ -447,7 +448,8 @@ static bool serve(struct server *s)
 	atomic_store_explicit(&r->state, REQ_SERVED, memory_order_relaxed);
 	r->req.session = s->queue->uring->dev->session;
 	r->req.ops = &uring_ops;
-	r->req.in_count = uring_entry_request(&r->entry, r->req.in);
+	r->req.in_count = uring_entry_request(&r->entry, r->in);
+	r->req.in = r->in;
 	r->req.out_buf = r->entry.payload;
 	r->req.out_size = DEV_PAYLOAD_SIZE;
 	proto_dispatch(&r->req);

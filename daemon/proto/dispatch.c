@@ -262,6 +262,20 @@ bool req_reply(struct proto_req *req, int error, const void *data, size_t len)
 	return true;
 }
 
+bool req_reply_filled(struct proto_req *req, size_t len)
+{
+	if (unlikely(log_enabled(LOG_LEVEL_TRACE)))
+		trace_reply(req, 0, len);
+	if (unlikely(finish(req, 0))) {
+		if (req->op)
+			req->op->late = true;
+		req->ops->done(req);
+		return false;
+	}
+	req->ops->reply_filled(req, len);
+	return true;
+}
+
 void req_done(struct proto_req *req)
 {
 	(void)finish(req, 0); /* never answered, so never early */
@@ -499,6 +513,7 @@ static void serve(struct op *op, size_t ext_len)
 		err = -EIO;
 	/* Written before ready, hence not looked at before. */
 	op->ctx.session = err || def->flags & OP_EARLY ? NULL : op->s->fs_session;
+	op->req->changes = def->flags & OP_CHANGES;
 	if (!err)
 		def->handler(op);
 	else if (def->flags & OP_NO_REPLY)
@@ -529,6 +544,7 @@ void proto_dispatch(struct proto_req *req)
 	req->aborted = false;
 	req->unwanted = false;
 	req->overdue = false;
+	req->changes = false;
 	inflight_add(req);
 	op.opcode = hdr.opcode;
 	op.nodeid = hdr.nodeid;

@@ -6,7 +6,9 @@
  * share=off: nobody else changes the store behind this kernel, so it may keep dirty
  * pages, sizes and times itself (writeback cache), open without asking, lock by itself
  * and believe everything for very long. share=on: written through, opens and locks come
- * here, page caches are dropped only when the notifier says so.
+ * and believe everything for very long. share=on: written through, opens and locks come
+ * here, page caches are dropped only when the notifier says so. A guest's kernel has no way
+ * to be notified: it drops a file's pages at open, and when size or mtime have changed.
  *
  * Never both: zero-message open and FUSE_ATOMIC_O_TRUNC. The kernel would leave the
  * truncation to an OPEN that is never sent, and the old contents would stay.
@@ -58,8 +60,8 @@ static uint64_t wanted_flags(const struct proto_opts *opts)
 	if (!opts->no_readdirplus)
 		flags |= FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO;
 	if (opts->share)
-		return flags | FUSE_EXPLICIT_INVAL_DATA | FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS |
-		       FUSE_ATOMIC_O_TRUNC;
+		return flags | FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS | FUSE_ATOMIC_O_TRUNC |
+		       (opts->guest ? FUSE_AUTO_INVAL_DATA : FUSE_EXPLICIT_INVAL_DATA);
 	flags |= FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT;
 	if (!opts->no_writeback)
 		flags |= FUSE_WRITEBACK_CACHE;

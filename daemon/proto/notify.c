@@ -60,10 +60,13 @@ struct lane {
 	bool started;	   /* [written once] */
 	struct mutex lock; /* LOCK_LEAF */
 	struct cond work;
-	struct list jobs; /* [lock] */
-	uint32_t queued;  /* [lock] */
-	bool overflowed;  /* [lock] jobs were dropped since the last JOB_EPOCH */
-	bool stopping;	  /* [lock] */
+	struct list jobs;  /* [lock] */
+	uint32_t queued;   /* [lock] */
+	struct list waits; /* [lock] struct proto_notified, ascending tickets */
+	uint64_t taken;	   /* [lock] jobs ever queued */
+	uint64_t written;  /* [lock] of those, done with */
+	bool overflowed;   /* [lock] jobs were dropped since the last JOB_EPOCH */
+	bool stopping;	   /* [lock] */
 };
 
 struct notifier {
@@ -252,6 +255,42 @@ static void run_job(struct notifier *n, struct job *job, bool stopping)
 	}
 }
 
+/* From lane number @first on. False: nothing is under way there. */
+static bool wait_from(struct notifier *n, size_t first, struct proto_notified *wait)
+{
+	bool waits = false;
+
+	for (size_t k = first; k < LANES && !waits; k++) {
+		struct lane *lane = &n->lanes[k];
+
+		mutex_lock(&lane->lock);
+		waits = lane->taken != lane->written || lane->overflowed;
+		if (waits) {
+			wait->ticket = lane->taken;
+			list_add_tail(&lane->waits, &wait->link);
+		}
+		mutex_unlock(&lane->lock);
+	}
+	return waits;
+}
+
+/* One lane after the other. Caller holds the lane's lock, which is given up meanwhile. */
+static void complete_waits(struct lane *lane)
+{
+	while (!list_empty(&lane->waits)) {
+		struct proto_notified *wait =
+			list_entry(lane->waits.next, struct proto_notified, link);
+
+		if (wait->ticket > lane->written || lane->overflowed)
+			return;
+		list_del(&wait->link);
+		mutex_unlock(&lane->lock);
+		if (!wait_from(lane->n, (size_t)(lane - lane->n->lanes) + 1, wait))
+			wait->done(wait);
+		mutex_lock(&lane->lock);
+	}
+}
+
 static void *lane_thread(void *arg)
 {
 	struct lane *lane = arg;
@@ -275,10 +314,12 @@ static void *lane_thread(void *arg)
 			mutex_unlock(&lane->lock);
 			if (epoch)
 				(void)note_epoch(n); /* it logged what it could not do */
-			else if (stopping)
-				return NULL;
 			mutex_lock(&lane->lock);
-			continue;
+			complete_waits(lane);
+			if (!stopping)
+				continue;
+			mutex_unlock(&lane->lock);
+			return NULL;
 		}
 		job = list_entry(lane->jobs.next, struct job, link);
 		list_del(&job->link);
@@ -287,6 +328,8 @@ static void *lane_thread(void *arg)
 		run_job(n, job, stopping);
 		free(job);
 		mutex_lock(&lane->lock);
+		lane->written++;
+		complete_waits(lane);
 	}
 }
 
@@ -307,6 +350,7 @@ static bool enqueue(struct notifier *n, struct job *job)
 	if (job && lane->queued < QUEUE_MAX && !lane->stopping) {
 		list_add_tail(&lane->jobs, &job->link);
 		lane->queued++;
+		lane->taken++;
 		taken = true;
 	}
 	cond_wake_one(&lane->work);
@@ -421,6 +465,11 @@ void notifier_reply(struct notifier *n, struct proto_req *req, uint64_t nodeid, 
 	req_reply(req, 0, data, len);
 }
 
+bool notifier_wait(struct notifier *n, struct proto_notified *wait)
+{
+	return wait_from(n, 0, wait);
+}
+
 void notifier_forget_attr(struct notifier *n, uint64_t nodeid)
 {
 	struct job *job = calloc(1, sizeof(*job) + 1);
@@ -466,6 +515,7 @@ static int lane_start(struct notifier *n, struct lane *lane)
 	mutex_init(&lane->lock, LOCK_LEAF);
 	cond_init(&lane->work);
 	list_init(&lane->jobs);
+	list_init(&lane->waits);
 	err = pthread_create(&lane->thread, NULL, lane_thread, lane);
 	lane->started = !err;
 	return -err;
@@ -481,6 +531,7 @@ static void lane_stop(struct lane *lane)
 	mutex_unlock(&lane->lock);
 	(void)pthread_join(lane->thread, NULL); /* started by us, joined once */
 	CHECK(list_empty(&lane->jobs));
+	CHECK(list_empty(&lane->waits));
 }
 
 int notifier_new(struct proto_session *s, struct notifier **ret_notifier)

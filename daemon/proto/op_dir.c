@@ -98,7 +98,8 @@ void op_readdirplus(struct op *op)
 
 void op_opendir(struct op *op)
 {
-	struct fuse_open_out out = { .open_flags = FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR };
+	struct fuse_open_out out = { .open_flags = op_open_flags(op->s, FOPEN_KEEP_CACHE |
+										FOPEN_CACHE_DIR) };
 	int err;
 
 	if (!op->s->opts.share) {

@@ -229,7 +229,7 @@ static void reply_opened(struct op *op, const struct fs_entry *entry)
 
 	memset(&out, 0, sizeof(out));
 	wire_entry(op->s, entry, &out.entry);
-	out.open.open_flags = FOPEN_KEEP_CACHE;
+	out.open.open_flags = op_open_flags(op->s, FOPEN_KEEP_CACHE);
 	if (!req_reply(op->req, 0, &out, sizeof(out)))
 		fs_forget(op->s->fs, op->ctx.session, entry->nodeid, 1);
 }

@@ -27,9 +27,14 @@ static int open_truncate(struct op *op)
 	return fs_setattr(op->s->fs, &op->ctx, &set, &attr);
 }
 
+uint32_t op_open_flags(const struct proto_session *s, uint32_t flags)
+{
+	return s->opts.guest ? 0 : flags;
+}
+
 void op_open(struct op *op)
 {
-	struct fuse_open_out out = { .open_flags = FOPEN_KEEP_CACHE };
+	struct fuse_open_out out = { .open_flags = op_open_flags(op->s, FOPEN_KEEP_CACHE) };
 	int err;
 
 	if (!op->s->opts.share) {
@@ -68,20 +73,27 @@ void op_flush(struct op *op)
 void op_read(struct op *op)
 {
 	const struct fuse_read_in *in = &op->arg.read;
-	struct iovec iov = { .iov_base = op->req->out_buf };
-	uint64_t end;
+	struct proto_req *req = op->req;
+	struct iovec buf = { .iov_base = req->out_buf, .iov_len = req->out_size };
+	const struct iovec *iov = req->out ? req->out : &buf;
+	int count = req->out ? req->out_count : 1;
+	uint64_t room = 0, len, end;
 	ssize_t done;
 
-	iov.iov_len = MIN(in->size, op->req->out_size);
-	if (add_overflows(in->offset, (uint64_t)iov.iov_len, &end) || end > INT64_MAX) {
+	for (int i = 0; i < count; i++)
+		room += iov[i].iov_len;
+	len = MIN((uint64_t)in->size, room);
+	if (add_overflows(in->offset, len, &end) || end > INT64_MAX) {
 		op_malformed(op);
 		return;
 	}
-	done = fs_read(op->s->fs, &op->ctx, op->nodeid, &iov, 1, in->offset, iov.iov_len);
+	done = fs_read(op->s->fs, &op->ctx, op->nodeid, iov, count, in->offset, len);
 	if (done < 0)
 		op_error(op, (int)done);
+	else if (req->out)
+		req_reply_filled(req, (size_t)done);
 	else
-		req_reply(op->req, 0, iov.iov_base, (size_t)done);
+		req_reply(req, 0, buf.iov_base, (size_t)done);
 }
 
 static uint32_t write_flags(const struct op *op)

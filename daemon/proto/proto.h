@@ -8,7 +8,7 @@
  * it called reply (exactly once, on any thread, perhaps after dispatch returned: parked
  * lock waits) or, for a request that was answered early, done. FORGET, BATCH_FORGET, NOTIFY_REPLY and INTERRUPT are never replied: done()
  * is called instead. Memory that in[] and out_buf describe is used only until
- * proto_dispatch() returns; a parked request needs its struct proto_req alone.
+ * proto_dispatch() returns, out[] until reply_filled(); a parked request needs its struct proto_req alone.
  *
  * Headers and arguments are copied out of the transport's memory once and checked
  * (lengths, NUL termination, nodeid) before a handler sees them; payload stays where
@@ -41,6 +41,8 @@ struct transport_ops {
 	enum proto_channel channel; /* which counters its requests go to */
 	/* Send header + @iov; error < 0 sends the header alone. Ends the request. */
 	void (*reply)(struct proto_req *req, int error, const struct iovec *iov, int iovcnt);
+	/* The reply's payload is in the first @len bytes of out[]. NULL: out[] is never offered. */
+	void (*reply_filled)(struct proto_req *req, size_t len);
 	/* A request without a reply is done with. */
 	void (*done)(struct proto_req *req);
 	/*
@@ -57,14 +59,22 @@ struct transport_ops {
 	int (*notify)(void *transport, const struct iovec *iov, int iovcnt);
 };
 
-#define PROTO_IOV_MAX 16
+/* Pieces of a request (a guest's memory is scattered), and of a reply. */
+#define PROTO_IOV_MAX 1024
+#define PROTO_REPLY_IOV_MAX 4
 
 /* The transport embeds this in its own request. */
 struct proto_req {
 	struct proto_session *session;
 	const struct transport_ops *ops;
-	struct iovec in[PROTO_IOV_MAX]; /* the whole request, header first */
+	const struct iovec *in; /* the whole request, header first */
 	int in_count;
+	/*
+	 * Where the payload of READ's reply belongs, if the transport has a place for it: the
+	 * image is read into it and nothing is copied. NULL: out_buf is used.
+	 */
+	const struct iovec *out;
+	int out_count;
 	/*
 	 * Room for a reply's payload that the transport offers (aligned, outside the
 	 * request): handlers of READ, READDIR, ... fill it and reply from it.
@@ -77,6 +87,7 @@ struct proto_req {
 	struct op *op;	      /* proto's: while its handler may look at it; NULL once parked */
 	_Atomic bool aborted; /* proto's: [atomic; set under in-flight shard lock] answered early */
 	_Atomic bool unwanted; /* proto's: [atomic] a lock that ends with EIO, not EINTR */
+	bool changes;	       /* proto's: it may change what others cache */
 	bool interrupted;      /* proto's: [in-flight shard lock] */
 	bool overdue;	       /* proto's: [in-flight shard lock] it was logged */
 	struct list inflight;  /* proto's: [in-flight shard lock] */
@@ -84,6 +95,8 @@ struct proto_req {
 
 struct proto_opts {
 	bool share; /* DESIGN.md decision 5: false = host is the only writer */
+	/* A kernel that cannot be notified: it looks again at each open and when time is up. */
+	bool guest;
 	bool readonly;
 	bool posix_acl;
 	bool dirsync; /* a change of names is durable before it is answered */
@@ -137,6 +150,18 @@ struct proto_inflight {
 	bool abortable; /* a caller waits for it, and not for a lock that others hold */
 };
 uint32_t proto_list_inflight(struct proto_session *s, struct proto_inflight *list, uint32_t max);
+
+/*
+ * A change that this session's kernel did not ask for is to be answered when that kernel has
+ * been told of it. True: @wait->done(@wait) is called once every notification queued so far has
+ * been written, on the notifier's thread, with no lock held. False: none is under way.
+ */
+struct proto_notified {
+	struct list link; /* proto's */
+	uint64_t ticket;  /* proto's */
+	void (*done)(struct proto_notified *wait);
+};
+bool proto_when_notified(struct proto_session *s, struct proto_notified *wait);
 
 /*
  * Give the caller of request @unique EIO, now. A lock that waits is taken out of the queue.

@@ -5,6 +5,7 @@
 #include "daemon/proto/session.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,8 @@
 
 #define MAX_WRITE_DEFAULT (1u << 20)
 #define MAX_WRITE_MIN 4096u
+/* It is on its way: far longer than any thread is off its processor. */
+#define GRANTED_WAIT_MS 10000u
 
 int proto_session_new(struct fs *fs, struct inval_bus *bus, const struct proto_opts *opts,
 		      void *transport, const struct transport_ops *ops,
@@ -22,6 +25,8 @@ int proto_session_new(struct fs *fs, struct inval_bus *bus, const struct proto_o
 
 	CHECK(opts->session);
 	CHECK(ops->reply && ops->done);
+	CHECK(!opts->guest ||
+	      opts->share); /* the other profile keeps what nobody could call back */
 	s = aligned_alloc(64, ROUND_UP(sizeof(*s), 64));
 	if (!s)
 		return -ENOMEM;
@@ -50,6 +55,16 @@ int proto_session_new(struct fs *fs, struct inval_bus *bus, const struct proto_o
 	return 0;
 }
 
+/* Another session's thread may be granting a lock of this one just now: it ends that request. */
+static void wait_for_granted(struct proto_session *s)
+{
+	for (unsigned c = 0; c < PROTO_CHANNELS; c++) {
+		for (unsigned round = 0; inflight_count(s, c) && round < GRANTED_WAIT_MS; round++)
+			(void)poll(NULL, 0, 1);
+		CHECK(inflight_count(s, c) == 0);
+	}
+}
+
 void proto_session_free(struct proto_session *s)
 {
 	if (!s)
@@ -59,14 +74,18 @@ void proto_session_free(struct proto_session *s)
 	notifier_free(s->notifier);
 	if (s->fs_session)
 		fs_session_close(s->fs_session);
-	for (unsigned c = 0; c < PROTO_CHANNELS; c++)
-		CHECK(inflight_count(s, c) == 0);
+	wait_for_granted(s);
 	free(s);
 }
 
 bool proto_ready(const struct proto_session *s)
 {
 	return atomic_load(&s->ready);
+}
+
+bool proto_when_notified(struct proto_session *s, struct proto_notified *wait)
+{
+	return s->notifier && notifier_wait(s->notifier, wait);
 }
 
 uint32_t proto_max_request(const struct proto_session *s)

@@ -169,6 +169,8 @@ const struct op_def *op_def_of(uint32_t opcode);
  * aborted, and this answer was dropped.
  */
 bool req_reply(struct proto_req *req, int error, const void *data, size_t len);
+/* With @len bytes that are in the transport's own place, req->out. */
+bool req_reply_filled(struct proto_req *req, size_t len);
 void req_done(struct proto_req *req);
 
 static inline void op_error(struct op *op, int error)
@@ -220,6 +222,9 @@ void op_reply_attr(struct op *op, const struct fs_attr *attr);
 /* A lost write waits to be told, so nobody else may answer for the file's attributes; or it was told. */
 void lost_publish(struct proto_session *s, uint64_t nodeid, bool waits);
 
+/* What an open lets the kernel keep: nothing where it cannot be told of changes. */
+uint32_t op_open_flags(const struct proto_session *s, uint32_t flags);
+
 /* notify.c: the kernel's caches are told by a thread of their own. */
 MUST_USE int notifier_new(struct proto_session *s, struct notifier **ret_notifier);
 /* Stops the thread; what is queued is dropped, parked seeks are answered with EINTR. */
@@ -246,6 +251,8 @@ void notifier_reply(struct notifier *n, struct proto_req *req, uint64_t nodeid, 
 /* From now on fs has it wait for reads of blocks that are freed. The fs session is open, no request running. */
 void notifier_drains(struct notifier *n);
 
+/* See proto_when_notified(). */
+bool notifier_wait(struct notifier *n, struct proto_notified *wait);
 /* Tell the kernel to forget @nodeid's attributes; without memory it is told to forget all. */
 void notifier_forget_attr(struct notifier *n, uint64_t nodeid);
 /* The same of its attributes and contents, and of a name. */

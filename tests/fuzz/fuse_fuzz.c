@@ -17,10 +17,12 @@
 #define MESSAGES_MAX 48
 #define BODY_MAX 600
 #define NODES_MAX 32
+#define PIECES_MAX 16
 #define OUT_SIZE (1u << 16)
 
 struct message {
 	struct proto_req req;
+	struct iovec in[PIECES_MAX];
 	uint8_t bytes[sizeof(struct fuse_in_header) + BODY_MAX];
 	_Atomic uint32_t ended;
 };
@@ -81,15 +83,15 @@ static void dispatch(struct proto_session *s, struct message *m, size_t len, uin
 	size_t at = 0;
 
 	m->req = (struct proto_req){
-		.session = s, .ops = &ops, .out_buf = out_buf, .out_size = sizeof(out_buf)
+		.session = s, .ops = &ops, .in = m->in, .out_buf = out_buf, .out_size = OUT_SIZE
 	};
 	while (at < len) {
 		size_t part = len - at;
 
-		if (split && part > split && m->req.in_count < PROTO_IOV_MAX - 1)
+		if (split && part > split && m->req.in_count < PIECES_MAX - 1)
 			part = split;
-		m->req.in[m->req.in_count].iov_base = m->bytes + at;
-		m->req.in[m->req.in_count++].iov_len = part;
+		m->in[m->req.in_count].iov_base = m->bytes + at;
+		m->in[m->req.in_count++].iov_len = part;
 		at += part;
 	}
 	proto_dispatch(&m->req);

@@ -23,6 +23,7 @@
 /* A request as a transport holds it, and what became of it. */
 struct sent {
 	struct proto_req req;
+	struct iovec in;
 	uint8_t message[MESSAGE_MAX], out[MESSAGE_MAX];
 	size_t len;
 	unsigned replies, dones, early;
@@ -114,7 +115,8 @@ static void send(struct sent *s, uint32_t opcode, uint64_t unique, const void *a
 	memcpy(s->message + sizeof(head), args, len);
 	s->req.session = session;
 	s->req.ops = use_ops;
-	s->req.in[0] = (struct iovec){ .iov_base = s->message, .iov_len = head.len };
+	s->in = (struct iovec){ .iov_base = s->message, .iov_len = head.len };
+	s->req.in = &s->in;
 	s->req.in_count = 1;
 	s->req.out_buf = s->out;
 	s->req.out_size = sizeof(s->out);

@@ -75,6 +75,7 @@ static void add_long(size_t len)
 static int send_pieces(const size_t *pieces, int count)
 {
 	static struct proto_req req;
+	static struct iovec in[PROTO_IOV_MAX];
 	static uint8_t out[1 << 12];
 	uint32_t len = (uint32_t)message_len;
 	unsigned before = got.ends;
@@ -84,9 +85,10 @@ static int send_pieces(const size_t *pieces, int count)
 	memset(&req, 0, sizeof(req));
 	req.session = session;
 	req.ops = &ops;
+	req.in = in;
 	for (req.in_count = 0; req.in_count < count; req.in_count++) {
-		req.in[req.in_count].iov_base = message + at;
-		req.in[req.in_count].iov_len = pieces[req.in_count];
+		in[req.in_count].iov_base = message + at;
+		in[req.in_count].iov_len = pieces[req.in_count];
 		at += pieces[req.in_count];
 	}
 	CHECK_EQ(at, message_len);

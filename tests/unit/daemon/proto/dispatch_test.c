@@ -117,6 +117,7 @@ static void add_text(const char *text)
 
 static void send_len(size_t header_len)
 {
+	static struct iovec in[PROTO_IOV_MAX];
 	uint32_t len = (uint32_t)header_len;
 	size_t at = 0;
 
@@ -130,10 +131,11 @@ static void send_len(size_t header_len)
 
 		if (iov_split && part > iov_split && req->in_count < PROTO_IOV_MAX - 1)
 			part = iov_split;
-		req->in[req->in_count].iov_base = message + at;
-		req->in[req->in_count++].iov_len = part;
+		in[req->in_count].iov_base = message + at;
+		in[req->in_count++].iov_len = part;
 		at += part;
 	}
+	req->in = in;
 	req->out_buf = out_buf;
 	req->out_size = sizeof(out_buf);
 	proto_dispatch(req);
