@@ -143,6 +143,7 @@ VHOST_SRC := $(call find_c,vhost)
 VHOST_TEST_SRC := $(call top_c,tests/vhost)
 LIBKFS_SRC += $(VHOST_SRC)
 ALL_SRC += $(VHOST_SRC) $(VHOST_TEST_SRC)
+VFE := $(BUILD)/bin/tests/vhost/vfe
 
 LIBKFS := $(BUILD)/lib/libkfs.a
 # Each program without its main is an archive, so that unit tests reach all of it.
@@ -174,7 +175,7 @@ MANPAGES := $(wildcard daemon/*.8 daemon/helpers/*.8 mkfs/*.8 ctl/*.8)
 all: programs tests-programs
 programs: $(LIBKFS) $(PROGRAMS) $(LINKS)
 # tests/mutants links test programs by itself, with the libraries of link.stamp.
-tests-programs: $(TOOLS) $(BENCHES) $(UNITS) $(FUZZ_DRIVERS) $(BUILD)/bin/tests/fuzz/bases.stamp $(FAULTS) $(CRASH_PROGRAM) $(IMAGES) $(BUILD)/link.stamp
+tests-programs: $(TOOLS) $(VFE) $(BENCHES) $(UNITS) $(FUZZ_DRIVERS) $(BUILD)/bin/tests/fuzz/bases.stamp $(FAULTS) $(CRASH_PROGRAM) $(IMAGES) $(BUILD)/link.stamp
 
 .PHONY: fuzz fuzzers
 fuzzers: $(FUZZERS) $(BUILD)/bin/fuzz/bases.stamp
@@ -279,6 +280,8 @@ $(BENCHES): $(BUILD)/bin/tests/%: $(BUILD)/obj/tests/%.o $(LIBTEST) $(LIBKFS)
 $(CRASH_PROGRAM): $(call obj,$(CRASH_SRC)) $(LIBTEST) $(LIBKFS)
 	$(link)
 $(IMAGES): $(call obj,$(IMAGES_SRC)) $(LIBKFS)
+	$(link)
+$(VFE): $(call obj,$(VHOST_TEST_SRC)) $(LIBKFS)
 	$(link)
 
 # Calls of the project's own objects that a sweep can make fail (tests/fault/wrap.h).

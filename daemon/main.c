@@ -30,12 +30,14 @@
 #include "daemon/daemonize.h"
 #include "daemon/dev/dev.h"
 #include "daemon/fs/fs.h"
+#include "daemon/guests.h"
 #include "daemon/helper.h"
 #include "daemon/inval/inval.h"
 #include "daemon/options.h"
 #include "daemon/precheck.h"
 #include "daemon/proto/proto.h"
 #include "daemon/store/store.h"
+#include "vhost/vhost.h"
 
 #define TIMEOUT_SHOWN_S 31536000.0 /* what proto takes for "default" */
 
@@ -48,14 +50,15 @@ struct daemon_ctx {
 	struct store *store; /* NULL once fs has it */
 	struct inval_bus *bus;
 	struct fs *fs;
-	struct dev *dev;
+	struct dev *dev;	 /* NULL: --no-mount */
+	struct vhost *vhost;	 /* NULL: no guests */
 	const char *device;	 /* the module's; NULL: /dev/fuse */
 	struct bpf *bpf;	 /* NULL: the stock tier */
 	char bpf_why[512];	 /* why it is that; or why it would be */
 	const char *extents_why; /* why the kernel does not read files by itself; NULL: it does */
 	char pins_id[16];	 /* of its pins, and the mount's */
-	struct trace *trace;
-	int umount_fd; /* what umount(2) waits for, or -1 */
+	struct trace *trace;	 /* NULL without a mount */
+	int umount_fd;		 /* what umount(2) waits for, or -1 */
 	struct rundir_entry *entry;
 	struct ctl_server *ctl;
 	sigset_t signals;
@@ -96,6 +99,10 @@ static void *signal_loop(void *arg)
 		case SIGUSR1: return NULL; /* from stop_signals() */
 		case SIGHUP: reopen_log(c); break;
 		default:
+			if (c->o.no_mount) {
+				log_info("%s: signal %d: closing", c->o.image, sig);
+				return NULL;
+			}
 			log_info("%s: signal %d: unmounting", c->o.mountpoint, sig);
 			dev_stop(c->dev);
 		}
@@ -382,23 +389,14 @@ static void start_trace(struct daemon_ctx *c)
 	say(c, "%s: kstats=on: not counted: %s", c->o.mountpoint, why);
 }
 
-/* The mount answers (on dev_run()'s thread): tell everybody who waits for it. */
-static void on_ready(void *arg, int error)
+/* Guests or a mount are served: tell everybody who waits for it. */
+static void announce(struct daemon_ctx *c)
 {
-	struct daemon_ctx *c = arg;
 	struct rundir_what what = { .image = c->o.image,
 				    .offset = c->o.offset,
 				    .mountpoint = c->o.mountpoint };
-	int err;
+	int err = rundir_register(&what, &c->entry);
 
-	if (error) {
-		(void)fail(EXIT_MOUNT, c->o.mountpoint,
-			   error == -EPROTO ?
-				   "the kernel's FUSE protocol is too old: Linux 5.4 is needed" :
-				   strerror(-error));
-		return;
-	}
-	err = rundir_register(&what, &c->entry);
 	(void)snprintf(c->pins_id, sizeof(c->pins_id), "pid-%d", (int)getpid());
 	if (c->entry)
 		(void)snprintf(c->pins_id, sizeof(c->pins_id), "%s", rundir_id(c->entry));
@@ -408,7 +406,8 @@ static void on_ready(void *arg, int error)
 		dev_stop(c->dev);
 		return;
 	}
-	start_trace(c);
+	if (c->dev)
+		start_trace(c);
 	if (err) {
 		log_warn("no runtime directory: %s: kfsctl will not find this mount",
 			 strerror(-err));
@@ -442,8 +441,25 @@ static void on_ready(void *arg, int error)
 			log_warn("%s: %s: kfsctl cannot talk to this mount", env.socket_path,
 				 strerror(-err));
 	}
-	log_info("%s: mounted at %s: %s", c->o.image, c->o.mountpoint, c->description);
+	if (c->vhost)
+		log_info("%s: guests may connect to %s", c->o.image, c->o.vhost);
+	if (c->dev)
+		log_info("%s: mounted at %s: %s", c->o.image, c->o.mountpoint, c->description);
 	daemonize_ready(c->said);
+}
+
+/* The mount answers, or never will (on dev_run()'s thread). */
+static void on_ready(void *arg, int error)
+{
+	struct daemon_ctx *c = arg;
+
+	if (!error)
+		announce(c);
+	else
+		(void)fail(EXIT_MOUNT, c->o.mountpoint,
+			   error == -EPROTO ?
+				   "the kernel's FUSE protocol is too old: Linux 5.4 is needed" :
+				   strerror(-error));
 }
 
 static int mount_it(struct daemon_ctx *c)
@@ -502,6 +518,36 @@ static int mount_it(struct daemon_ctx *c)
 	return dev.device ? load_bpf(c) : EXIT_OK;
 }
 
+static int start_guests(struct daemon_ctx *c)
+{
+	char why[512];
+
+	if (guests_start(c->fs, c->bus, &c->o, c->readonly, c->dev ? dev_session(c->dev) : NULL,
+			 &c->vhost, why, sizeof(why)))
+		return fail(EXIT_MOUNT, why, "");
+	return EXIT_OK;
+}
+
+/* No mount point, no kernel to ask: the guests are all there is. */
+static int bring_up_unmounted(struct daemon_ctx *c)
+{
+	int status = start_log(c);
+
+	(void)snprintf(c->bpf_why, sizeof(c->bpf_why), "there is no mount");
+	c->description = options_describe(&c->o, c->o.readonly == ON);
+	if (!status && !c->description)
+		status = fail(EXIT_SYSTEM, c->o.image, "out of memory");
+	if (!status)
+		status = open_image(c);
+	if (!status)
+		status = clean_orphans(c);
+	if (!status)
+		status = open_fs(c);
+	if (!status)
+		status = start_guests(c);
+	return status;
+}
+
 static int bring_up(struct daemon_ctx *c)
 {
 	char why[512];
@@ -521,6 +567,8 @@ static int bring_up(struct daemon_ctx *c)
 		status = open_fs(c);
 	if (!status)
 		status = mount_it(c);
+	if (!status)
+		status = start_guests(c);
 	return status;
 }
 
@@ -532,6 +580,7 @@ static int take_down(struct daemon_ctx *c)
 
 	ctl_server_stop(c->ctl);
 	stop_signals(c);
+	vhost_stop(c->vhost);
 	c->umount_fd = dev_take_umount(c->dev);
 	dev_free(c->dev);
 	bpf_free(c->bpf);
@@ -544,7 +593,7 @@ static int take_down(struct daemon_ctx *c)
 		inval_free(c->bus);
 	if (err)
 		log_error("%s: closing: %s: run e2fsck -f", c->o.image, strerror(-err));
-	else if (c->dev)
+	else if (c->dev || c->vhost)
 		log_info("%s: closed", c->o.image);
 	/* The last thing: umount.fuse.kfs waits for it. */
 	rundir_unregister(c->entry);
@@ -561,8 +610,11 @@ static int run(struct daemon_ctx *c)
 	if (err)
 		return fail(EXIT_SYSTEM, "fork", strerror(-err));
 	block_signals(c);
-	status = bring_up(c);
-	if (!status && c->o.fake) {
+	status = c->o.no_mount ? bring_up_unmounted(c) : bring_up(c);
+	if (!status && c->o.no_mount) {
+		announce(c);
+		(void)signal_loop(c);
+	} else if (!status && c->o.fake) {
 		daemonize_ready("");
 	} else if (!status) {
 		start_signals(c);

@@ -80,6 +80,8 @@ struct word {
 
 /* Far longer than a busy disk takes, shorter than people wait before they look. */
 #define REQUEST_TIMEOUT_DEFAULT_S 60
+/* virtio-fs has no room for more. */
+#define TAG_MAX 36
 
 static const struct word words[] = {
 	FLAG("ro", readonly, ON, "read-only; a journal is still replayed"),
@@ -166,8 +168,11 @@ static const struct word words[] = {
 	FLAG("kstats=off", kstats, OFF, "do not (default); kfsctl can switch it"),
 	IGNORED("recover=off"),
 	REFUSED("recover", "recovery of a crashed daemon is not in this build: say recover=off"),
-	REFUSED("vhost", "serving guests is not in this build: leave it out"),
-	REFUSED("tag", "serving guests is not in this build: leave it out"),
+	TEXT("vhost", vhost, "serve virtual machines on this Unix socket (or fd:N): virtio-fs"),
+	TEXT("tag", tag, "what guests mount it by, at most 36 bytes (kfs)"),
+	FLAG("guests=rw", guests_readonly, OFF, "guests write; needs share=on (default)"),
+	FLAG("guests=ro", guests_readonly, ON, "guests only read"),
+	NUMBER("vhost_queues", vhost_queues, 1, 64, "queues for requests of a guest (1)"),
 	REFUSED("snapshot", "snapshots are not in this build: leave it out"),
 	IGNORED("data=ordered"),
 	REFUSED("data", "data is written in order, before its names: say data=ordered"),
@@ -425,8 +430,7 @@ static int take_arg(void *data, const char *arg, int key, struct fuse_args *outa
 		p->o->foreground = true;
 		p->o->log_level = LOG_LEVEL_TRACE;
 		return 0;
-	case KEY_NO_MOUNT:
-		return refuse(p, EXIT_USAGE, "--no-mount: serving guests is not in this build");
+	case KEY_NO_MOUNT: p->o->no_mount = true; return 0;
 	default: break;
 	}
 	if (arg[0] == '-')
@@ -510,25 +514,60 @@ static int make_absolute(struct parser *p, char **path)
 	return 0;
 }
 
+/* DESIGN.md decision 5: beside a host mount that caches all it can, nobody else may write. */
+static int check_guests(struct parser *p)
+{
+	struct options *o = p->o;
+
+	if (!o->vhost && (o->tag || o->guests_readonly != UNSET || o->vhost_queues))
+		return refuse(p, EXIT_USAGE, "%s: needs vhost=SOCKET",
+			      o->tag			  ? "tag" :
+			      o->guests_readonly != UNSET ? "guests" :
+							    "vhost_queues");
+	if (o->no_mount && !o->vhost)
+		return refuse(p, EXIT_USAGE, "--no-mount: needs -o vhost=SOCKET: nobody is served");
+	if (!o->vhost)
+		return 0;
+	if (o->tag && strlen(o->tag) > TAG_MAX)
+		return refuse(p, EXIT_USAGE, "tag=%s: longer than %d bytes", o->tag, TAG_MAX);
+	if (o->no_mount || !options_guests_write(o))
+		return 0;
+	if (o->share == OFF)
+		return refuse(p, EXIT_USAGE,
+			      "vhost: guests that write need share=on beside a mount: say "
+			      "share=on, or guests=ro");
+	o->share = ON;
+	return 0;
+}
+
 static int check_whole(struct parser *p)
 {
 	struct options *o = p->o;
 
 	if (o->help || o->version)
 		return 0;
-	if (p->positionals < 2)
+	if (o->no_mount && p->positionals == 2)
+		return refuse(p, EXIT_USAGE, "%s: one word too many: --no-mount has no mount point",
+			      o->mountpoint);
+	if (p->positionals < (o->no_mount ? 1u : 2u))
 		return refuse(p, EXIT_USAGE, "%s is missing: kfs IMAGE MOUNTPOINT [-o OPTIONS]",
 			      p->positionals ? "the mount point" : "the image");
 	if (o->norecovery == ON && o->readonly == OFF)
 		return refuse(p, EXIT_USAGE, "norecovery: contradicts rw: say ro");
 	if (o->norecovery == ON)
 		o->readonly = ON;
+	if (check_guests(p))
+		return -1;
 	if (o->share == ON && o->writeback == ON)
 		return refuse(p, EXIT_USAGE,
 			      "writeback: contradicts share=on: leave one of them out");
 	if (make_absolute(p, &o->log_path))
 		return -1;
+	if (o->vhost && strncmp(o->vhost, "fd:", 3) != 0 && make_absolute(p, &o->vhost))
+		return -1;
 	resolve(&o->image);
+	if (o->no_mount)
+		return make_absolute(p, &o->image);
 	resolve(&o->mountpoint);
 	return make_absolute(p, &o->image) || make_absolute(p, &o->mountpoint) ? -1 : 0;
 }
@@ -542,6 +581,7 @@ static void set_defaults(struct options *o)
 	o->diratime = o->lazytime = o->sync = o->dirsync = o->dev = o->suid = o->exec = UNSET;
 	o->share = o->allow_other = o->readdirplus = o->writeback = o->clone_fd = UNSET;
 	o->nonempty = o->uring = o->bpf = o->bpf_extents = o->kstats = UNSET;
+	o->guests_readonly = UNSET;
 	o->entry_timeout = o->attr_timeout = o->negative_timeout = -1;
 	o->request_timeout_s = REQUEST_TIMEOUT_DEFAULT_S;
 	o->log_level = LOG_LEVEL_INFO;
@@ -581,7 +621,10 @@ void options_fini(struct options *o)
 	free(o->log_path);
 	free(o->fsname);
 	free(o->contexts);
+	free(o->vhost);
+	free(o->tag);
 	o->image = o->mountpoint = o->log_path = o->fsname = o->contexts = NULL;
+	o->vhost = o->tag = NULL;
 }
 
 /* ---- what follows from it ---- */
@@ -623,6 +666,11 @@ char *options_describe(const struct options *o, bool readonly)
 	return text;
 }
 
+bool options_guests_write(const struct options *o)
+{
+	return o->vhost && o->readonly != ON && o->guests_readonly != ON;
+}
+
 struct store_opts options_store(const struct options *o)
 {
 	return (struct store_opts){
@@ -647,6 +695,7 @@ void options_usage(const char *program)
 	       "  -o WORD,...     mount options, below\n"
 	       "  -f              stay in the foreground, log to stderr\n"
 	       "  -d              the same, and print every request and reply\n"
+	       "  --no-mount      kfs --no-mount IMAGE -o vhost=SOCKET: for virtual machines alone\n"
 	       "  -h, --help      this text\n"
 	       "  -V, --version   the version\n\n"
 	       "Mount options:\n",

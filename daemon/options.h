@@ -50,6 +50,10 @@ struct options {
 	uint64_t offset, commit_s, cache_mb, threads_max, max_write, max_readahead, max_background,
 		inodes_max, request_timeout_s, bpf_mb;
 	double entry_timeout, attr_timeout, negative_timeout; /* < 0: default */
+	bool no_mount;					      /* --no-mount: for guests alone */
+	int guests_readonly;				      /* ON: guests=ro */
+	uint64_t vhost_queues;				      /* 0: default */
+	char *vhost, *tag;		    /* socket or "fd:N"; NULL: no guests, default */
 	char *log_path, *fsname, *contexts; /* NULL: not given; contexts: "context=...,..." */
 	int log_level;			    /* enum log_level */
 };
@@ -67,6 +71,8 @@ char *options_kernel_words(const struct options *o, bool readonly);
 /* For people: all that differs from the defaults, and what they often ask for. Allocated. */
 char *options_describe(const struct options *o, bool readonly);
 void options_usage(const char *program);
+/* Guests may change the filesystem, as far as these words go. */
+bool options_guests_write(const struct options *o);
 struct store_opts options_store(const struct options *o);
 
 #endif

@@ -177,10 +177,11 @@ static int add_pieces(const struct memory *m, const struct desc *d, struct vring
 
 static int walk_table(const struct table *t, uint32_t index, struct vring_chain *c)
 {
-	bool fault = false;
+	bool fault[2] = { false, false }; /* readable, writable */
 
 	for (uint32_t steps = 0; steps < t->count; steps++) {
 		struct desc d;
+		bool writable;
 
 		if (index >= t->count)
 			return -EPROTO;
@@ -190,10 +191,11 @@ static int walk_table(const struct table *t, uint32_t index, struct vring_chain 
 			return -EPROTO;
 		if (!(d.flags & VRING_DESC_F_WRITE) && c->out_count)
 			return -EPROTO;
-		if (!fault && add_pieces(t->m, &d, c))
-			fault = true;
+		writable = d.flags & VRING_DESC_F_WRITE;
+		if (!fault[writable] && add_pieces(t->m, &d, c))
+			fault[writable] = true;
 		if (!(d.flags & VRING_DESC_F_NEXT))
-			return fault ? -EFAULT : 0;
+			return fault[0] || fault[1] ? -EFAULT : 0;
 		index = d.next;
 	}
 	return -EPROTO;

@@ -65,8 +65,8 @@ void vring_unmap(struct vring_dev *v);
 MUST_USE int vring_take(struct vring_dev *v, uint16_t *ret_head);
 /*
  * What chain @head describes. -EPROTO: loops, tables in tables, numbers out of range, readable
- * memory after writable; -EFAULT: memory that is not the guest's, and *ret_chain holds what came
- * before it (in_len and out_len say how much).
+ * memory after writable; -EFAULT: memory that is not the guest's. *ret_chain holds what
+ * came before it, of what may be read and of what may be written: mostly enough to say so.
  */
 MUST_USE int vring_walk(const struct vring_dev *v, const struct memory *m, uint16_t head,
 			struct vring_chain *ret_chain);

@@ -39,11 +39,11 @@ refused 1 'uring=maybe: unknown option' a.img a -o uring=maybe
 [ -e /dev/fusebpf ] || refused 32 'bpf=on: .*\(/dev/fusebpf is not there: load\|this build has no\)' a.img a -o bpf=on
 refused 1 'bpf_mb=0: not a number from 1' a.img a -o bpf_mb=0
 refused 1 'recover=on: .*not in this build' a.img a -o recover=on
-refused 1 'vhost=/run/s: .*not in this build' a.img a -o vhost=/run/s
+refused 1 'vhost: .*: say share=on, or guests=ro' a.img a -o vhost=/run/s,share=off
 refused 1 'snapshot=yesterday: .*not in this build' a.img a -o snapshot=yesterday
 refused 1 'data=journal: .*: say data=ordered' a.img a -o data=journal
 refused 1 'remount: .*: unmount it and mount it again' a.img a -o remount,ro
-refused 1 '--no-mount: .*not in this build' --no-mount a.img a
+refused 1 '--no-mount: needs -o vhost=SOCKET' --no-mount a.img
 refused 2 '/no/such/dir/log: No such file' a.img a -o log=/no/such/dir/log
 
 kfs --version | grep -q '^kfs [^ ]' || fail "no version"

@@ -105,7 +105,10 @@ TEST(test_options_parse__refuses_what_it_does_not_know)
 	check_refused("kstats=on,kstats=off", "kstats=off", "contradicts kstats=on");
 	check_refused("bpf_mb=0", "bpf_mb=0", "not a number from 1");
 	check_refused("recover=on", "recover=on", "not in this build");
-	check_refused("vhost=/a", "vhost=/a", "not in this build");
+	check_refused("share=off,vhost=/a", "vhost", "say share=on, or guests=ro");
+	check_refused("writeback,vhost=/a", "writeback", "contradicts share=on");
+	check_refused("tag=a", "tag", "needs vhost=");
+	check_refused("vhost=/a,vhost_queues=65", "vhost_queues=65", "not a number from 1 to 64");
 	check_refused("snapshot=a", "snapshot=a", "not in this build");
 	check_refused("data=journal", "data=journal", "say data=ordered");
 	check_refused("remount", "remount", "unmount it");

@@ -304,6 +304,13 @@ TEST(test_vring_walk__addresses_out_of_range)
 		set(&desc()[2], bad[i], 32, VRING_DESC_F_INDIRECT, 0);
 		CHECK_ERR(walk(2), -EFAULT);
 	}
+	/* Where an answer belongs is known, whatever is wrong before it. */
+	set(&desc()[0], DATA_AT, 24, VRING_DESC_F_NEXT, 1);
+	set(&desc()[1], LOW_SIZE, 8, VRING_DESC_F_NEXT, 2);
+	set(&desc()[2], DATA_AT, 16, VRING_DESC_F_WRITE, 0);
+	CHECK_ERR(walk(0), -EFAULT);
+	CHECK_EQ(chain.in_len, 24);
+	CHECK_EQ(chain.out_len, 16);
 	/* Half of it is there. */
 	set(&desc()[0], LOW_SIZE - 8, 16, VRING_DESC_F_WRITE, 0);
 	CHECK_ERR(walk(0), -EFAULT);

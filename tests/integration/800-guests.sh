@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# Virtual machines as users: a front end of our own (tests/vhost) in a guest's place, on an image with nothing mounted.
+# What it left is judged by debugfs and e2fsck. Guests that leave in the middle, one after the other; read-only ones;
+# sockets that are taken, left behind or handed over.
+. "$(dirname "$0")/../lib/lib.sh"
+need debugfs python3
+
+VFE=$TOOLS/vhost/vfe
+
+# serve IMG [words]: without a mount
+serve() {
+	local image=$PWD/$1
+	shift
+	kfs --no-mount "$image" -o "vhost=$PWD/s,tag=guests,vhost_queues=2,log=$PWD/kfs.log" "$@"
+}
+
+# stop IMG: and the image is closed, the socket gone
+stop() {
+	local pids
+	pids=$(kfs_pids "$PWD/$1")
+	[ -n "$pids" ] || fail "no daemon serves $1"
+	kill -TERM "$pids"
+	eventually "$RELEASE_SECONDS_MAX" all_gone "$pids" || fail "the daemon of $1 does not end"
+	[ ! -e s ] || fail "the socket is left behind"
+	fsck_clean "$1"
+}
+
+mkimage disk.img 128M
+serve disk.img
+expect_eq "$(stat -c '%F %a' s)" "socket 600" "the socket"
+"$VFE" s script
+stop disk.img
+expect_eq "$(debugfs -R 'cat /dir/hello' disk.img 2>/dev/null)" "hello from a guest" "what debugfs reads"
+expect_eq "$(debugfs -R 'ls -p /dir' disk.img 2>/dev/null | awk -F/ 'NF { print $6 }' | sort | tr '\n' ' ')" ". .. big hello " "names"
+debugfs -R 'dump /dir/big big' disk.img 2>/dev/null
+python3 - <<'PY'
+data = open('big', 'rb').read()
+assert len(data) == 5 * 2**20 + 100, len(data)
+assert all(b == (i * 131 + (i >> 8) * 7 + (i >> 16)) & 255 for i, b in enumerate(data))
+PY
+
+# One after the other, each leaving something undone; nothing of it stays.
+serve disk.img
+for _ in 1 2 3; do
+	"$VFE" s vanish
+	"$VFE" s restart
+	"$VFE" s slots
+done
+stop disk.img
+expect_eq "$(debugfs -R 'ls -p /' disk.img 2>/dev/null | awk -F/ 'NF { print $6 }' | sort | tr '\n' ' ')" ". .. dir lost+found " "names"
+grep -q 'malformed' kfs.log && fail "an honest front end was called malformed"
+
+serve disk.img -o guests=ro
+"$VFE" s readonly
+# A second daemon does not take a socket that is served; one that was left behind it does.
+mkimage other.img 16M
+serve other.img 2>refused && fail "two daemons listen at one socket"
+grep -q 'another program listens' refused || fail "refused with: $(cat refused)"
+pid=$(kfs_pids "$PWD/disk.img")
+kill -KILL "$pid"
+eventually 10 all_gone "$pid"
+[ -S s ] || fail "the socket is gone"
+serve disk.img -o guests=ro
+"$VFE" s readonly
+stop disk.img
+echo precious >s
+serve other.img 2>refused && fail "a file was taken for a socket"
+expect_eq "$(cat s)" precious "the file"
+rm s
+
+# A listening descriptor, as service managers and libvirt hand it over.
+python3 - "$BIN/kfs" "$PWD/disk.img" <<'PY'
+import os, socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+s.bind('s')
+s.listen()
+os.set_inheritable(s.fileno(), True)
+words = [sys.argv[1], '--no-mount', sys.argv[2], '-o', 'vhost=fd:%d' % s.fileno()]
+assert os.spawnv(os.P_WAIT, words[0], words) == 0
+PY
+"$VFE" s vanish
+kill -TERM "$(kfs_pids "$PWD/disk.img")"
+eventually 10 all_gone "$(kfs_pids "$PWD/disk.img")" || fail "the daemon does not end"
+fsck_clean disk.img
+
+# What cannot be is refused in one line.
+refuse() { # WHAT words…
+	local what=$1
+	shift
+	kfs "$@" 2>refused && fail "accepted: kfs $*"
+	expect_eq "$(wc -l <refused)" 1 "lines"
+	grep -q -- "$what" refused || fail "refused with: $(cat refused)"
+}
+mkdir -p mnt
+refuse 'share=on beside a mount' disk.img mnt -o vhost=s,share=off
+refuse 'needs vhost=' disk.img mnt -o tag=guests
+refuse 'needs vhost=' disk.img mnt -o guests=ro
+refuse 'needs -o vhost=' --no-mount disk.img
+refuse 'one word too many' --no-mount disk.img mnt -o vhost=s
+refuse 'longer than 36' --no-mount disk.img -o vhost=s,tag=0123456789012345678901234567890123456
+refuse 'not a descriptor' --no-mount disk.img -o vhost=fd:x
+refuse 'not a listening Unix socket' --no-mount disk.img -o vhost=fd:0
+fsck_clean disk.img

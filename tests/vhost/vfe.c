@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * vfe SOCKET COMMAND [WORD…]: what a guest does, without one.
+ *
+ *   script           every kind of request once and the errors that matter; leaves files for others to judge
+ *   readonly         what script left can be read and not changed
+ *   share DIR        changes by this guest are seen below DIR, the host's mount, when they are answered; and back
+ *   locks DIR        a guest's locks keep the host out, and a ring can be stopped while a lock waits
+ *   vanish           leaves in the middle: locks held, a deleted file open, requests under way
+ *   restart          rings stopped and started, INIT again without a goodbye, DESTROY
+ *   slots            the same first steps with memory added slot by slot, some of it removed again
+ *
+ * Exit 0, or 1 with a line that says what was wrong.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/vhost/front.h"
+#include "tests/vhost/hostile.h"
+
+#define ROOT 1
+#define BIG (5u << 20)
+
+static uint8_t *data, *back;
+
+static uint8_t pattern(uint64_t at)
+{
+	return (uint8_t)(at * 131 + (at >> 8) * 7 + (at >> 16));
+}
+
+static void fill(uint64_t at, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		data[i] = pattern(at + i);
+}
+
+static void want(int got, int wanted, const char *what)
+{
+	if (got != wanted)
+		front_die("%s: %s, wanted %s", what, got ? strerror(-got) : "success",
+			  wanted ? strerror(-wanted) : "success");
+}
+
+static void want_bytes(struct front *f, uint64_t nodeid, uint64_t off, size_t len, size_t expect)
+{
+	int64_t got = fuse_read(f, nodeid, off, back, len);
+
+	if (got != (int64_t)expect)
+		front_die("read of %zu at %" PRIu64 ": %" PRId64 ", wanted %zu", len, off, got,
+			  expect);
+	for (size_t i = 0; i < expect; i++)
+		if (back[i] != pattern(off + i))
+			front_die("byte %" PRIu64 " is %02x, wanted %02x", off + i, back[i],
+				  pattern(off + i));
+}
+
+static void write_pattern(struct front *f, uint64_t nodeid, uint64_t off, size_t len)
+{
+	fill(off, len);
+	want(fuse_write(f, nodeid, off, data, len), 0, "write");
+}
+
+static void begin(struct front *f, const char *socket)
+{
+	front_connect(f, socket);
+	front_setup(f, false);
+	fuse_init(f);
+}
+
+/* ---- script ---- */
+
+static int release(struct front *f, uint64_t nodeid)
+{
+	struct fuse_release_in in = { .flags = O_RDWR };
+	struct fuse_message m = {
+		.opcode = FUSE_RELEASE, .nodeid = nodeid, .args = &in, .arg_len = sizeof(in)
+	};
+
+	return fuse_call(f, 1, &m, NULL, NULL);
+}
+
+static int truncate_to(struct front *f, uint64_t nodeid, uint64_t size)
+{
+	struct fuse_setattr_in in = { .valid = FATTR_SIZE, .size = size };
+	struct fuse_message m = { .opcode = FUSE_SETATTR,
+				  .nodeid = nodeid,
+				  .args = &in,
+				  .arg_len = sizeof(in),
+				  .room = sizeof(struct fuse_attr_out) };
+
+	return fuse_call(f, 1, &m, NULL, NULL);
+}
+
+static int rename_to(struct front *f, uint64_t dir, const char *from, uint64_t to_dir,
+		     const char *to)
+{
+	struct fuse_rename_in in = { .newdir = to_dir };
+	char names[512];
+	size_t len = strlen(from) + 1;
+	struct fuse_message m = {
+		.opcode = FUSE_RENAME, .nodeid = dir, .args = &in, .arg_len = sizeof(in)
+	};
+
+	memcpy(names, from, len);
+	memcpy(names + len, to, strlen(to) + 1);
+	m.text = names;
+	m.text_len = len + strlen(to) + 1;
+	return fuse_call(f, 2, &m, NULL, NULL);
+}
+
+/* The names of a directory, with a blank behind each. */
+static void list(struct front *f, uint64_t dir, char *names, size_t size)
+{
+	uint64_t offset = 0;
+	size_t used = 0;
+
+	names[0] = 0;
+	for (;;) {
+		struct fuse_read_in in = { .offset = offset, .size = 4096 };
+		struct fuse_message m = { .opcode = FUSE_READDIR,
+					  .nodeid = dir,
+					  .args = &in,
+					  .arg_len = sizeof(in),
+					  .room = 4096 };
+		size_t len = 0;
+
+		want(fuse_call(f, 1, &m, back, &len), 0, "readdir");
+		if (!len)
+			return;
+		for (size_t at = 0; at < len;) {
+			struct fuse_dirent d;
+
+			memcpy(&d, back + at, FUSE_NAME_OFFSET);
+			used += (size_t)snprintf(names + used, size - used, "%.*s ", (int)d.namelen,
+						 (char *)back + at + FUSE_NAME_OFFSET);
+			offset = d.off;
+			at += FUSE_REC_ALIGN(FUSE_NAME_OFFSET + d.namelen);
+		}
+	}
+}
+
+static void files(struct front *f, uint64_t dir)
+{
+	struct fuse_entry_out file, again;
+	struct fuse_attr attr;
+
+	want(fuse_create(f, dir, "hello", 0640, &file), 0, "create");
+	want(fuse_write(f, file.nodeid, 0, "hello from a guest\n", 19), 0, "write");
+	want(fuse_getattr(f, file.nodeid, &attr), 0, "getattr");
+	if (attr.size != 19 || attr.mode != (S_IFREG | 0640) || attr.nlink != 1)
+		front_die("hello: size %" PRIu64 " mode %o", (uint64_t)attr.size, attr.mode);
+	want(release(f, file.nodeid), 0, "release");
+	want(fuse_lookup(f, dir, "hello", &again), 0, "lookup");
+	if (again.nodeid != file.nodeid)
+		front_die("hello has two nodeids");
+	fuse_forget(f, file.nodeid, 2);
+	want(fuse_getattr(f, file.nodeid, &attr), -ESTALE, "getattr of a forgotten nodeid");
+
+	/* More than one request, odd offsets, a hole, the end. */
+	want(fuse_create(f, dir, "big", 0600, &file), 0, "create");
+	for (uint64_t at = 0; at < BIG; at += FRONT_DATA_MAX)
+		write_pattern(f, file.nodeid, at, FRONT_DATA_MAX);
+	write_pattern(f, file.nodeid, BIG + 8191, 12345);
+	write_pattern(f, file.nodeid, BIG, 8191);
+	want_bytes(f, file.nodeid, 0, FRONT_DATA_MAX, FRONT_DATA_MAX);
+	want_bytes(f, file.nodeid, 1234567, 300001, 300001);
+	want_bytes(f, file.nodeid, BIG, 65536, 8191 + 12345);
+	want_bytes(f, file.nodeid, 2 * BIG, 4096, 0);
+	want(truncate_to(f, file.nodeid, BIG + 100), 0, "truncate");
+	want_bytes(f, file.nodeid, BIG, 4096, 100);
+	want(release(f, file.nodeid), 0, "release");
+}
+
+static void names(struct front *f, uint64_t dir)
+{
+	struct fuse_entry_out e, sub;
+	char text[1024], long_name[300];
+
+	want(fuse_create(f, dir, "a", 0600, &e), 0, "create");
+	want(rename_to(f, dir, "a", dir, "b"), 0, "rename");
+	want(fuse_lookup(f, dir, "a", &e), -ENOENT, "lookup of a name that moved");
+	want(fuse_mkdir(f, dir, "sub", &sub), 0, "mkdir");
+	want(fuse_names(f, FUSE_UNLINK, dir, "sub"), -EISDIR, "unlink of a directory");
+	want(rename_to(f, dir, "b", sub.nodeid, "c"), 0, "rename");
+	want(fuse_names(f, FUSE_RMDIR, dir, "sub"), -ENOTEMPTY, "rmdir");
+	want(fuse_names(f, FUSE_UNLINK, sub.nodeid, "c"), 0, "unlink");
+	want(fuse_names(f, FUSE_UNLINK, sub.nodeid, "c"), -ENOENT, "unlink again");
+	want(fuse_names(f, FUSE_RMDIR, dir, "sub"), 0, "rmdir");
+	list(f, dir, text, sizeof(text));
+	if (strcmp(text, ". .. hello big ") != 0 && strcmp(text, ". .. big hello ") != 0)
+		front_die("the directory holds: %s", text);
+	memset(long_name, 'n', sizeof(long_name) - 1);
+	long_name[sizeof(long_name) - 1] = 0;
+	want(fuse_lookup(f, dir, long_name, &e), -ENAMETOOLONG, "lookup of a long name");
+	want(fuse_mkdir(f, dir, "a/b", &e), -EINVAL, "mkdir with a slash");
+	want(fuse_mkdir(f, dir, "..", &e), -EINVAL, "mkdir of ..");
+}
+
+/* Numbers can be guessed; nobody gave them to this guest. */
+static void forged(struct front *f, uint64_t dir)
+{
+	struct fuse_attr attr;
+	struct fuse_message m = { .opcode = 4000, .nodeid = dir };
+	struct fuse_entry_out e;
+
+	for (uint64_t ino = 2; ino < 64; ino++)
+		for (uint64_t generation = 0; generation < 3; generation++) {
+			uint64_t nodeid = generation << 32 | ino;
+
+			if (nodeid != dir)
+				want(fuse_getattr(f, nodeid, &attr), -ESTALE, "forged nodeid");
+		}
+	want(fuse_lookup(f, 12, ".", &e), -ESTALE, "lookup of . in a forged nodeid");
+	want(fuse_lookup(f, 12, "..", &e), -ESTALE, "lookup of .. in a forged nodeid");
+	want(fuse_call(f, 1, &m, NULL, NULL), -ENOSYS, "unknown opcode");
+	m.opcode = FUSE_SYNCFS;
+	m.args = (uint64_t[]){ 0 };
+	m.arg_len = 8;
+	want(fuse_call(f, 1, &m, NULL, NULL), 0, "syncfs");
+	/* Lies about lookups: the root stays, others are gone. */
+	fuse_forget(f, ROOT, UINT64_MAX);
+	want(fuse_getattr(f, ROOT, &attr), 0, "getattr of the root");
+	fuse_forget(f, dir, UINT64_MAX);
+	want(fuse_getattr(f, dir, &attr), -ESTALE, "getattr after too many forgets");
+	want(fuse_lookup(f, ROOT, "dir", &e), 0, "lookup");
+}
+
+static void script(const char *socket)
+{
+	struct fuse_entry_out dir;
+	struct fuse_attr attr;
+	struct front f;
+
+	front_connect(&f, socket);
+	front_setup(&f, false);
+	want(fuse_getattr(&f, ROOT, &attr), -EIO, "getattr before INIT");
+	fuse_init(&f);
+	want(fuse_getattr(&f, ROOT, &attr), 0, "getattr of the root");
+	want(fuse_mkdir(&f, ROOT, "dir", &dir), 0, "mkdir");
+	files(&f, dir.nodeid);
+	names(&f, dir.nodeid);
+	forged(&f, dir.nodeid);
+	front_close(&f);
+}
+
+static void readonly(const char *socket)
+{
+	struct fuse_entry_out dir, file;
+	struct front f;
+
+	begin(&f, socket);
+	want(fuse_lookup(&f, ROOT, "dir", &dir), 0, "lookup");
+	want(fuse_lookup(&f, dir.nodeid, "big", &file), 0, "lookup");
+	want_bytes(&f, file.nodeid, 0, FRONT_DATA_MAX, FRONT_DATA_MAX);
+	want(fuse_create(&f, dir.nodeid, "new", 0600, &file), -EROFS, "create");
+	want(fuse_write(&f, file.nodeid, 0, "x", 1), -EROFS, "write");
+	want(fuse_names(&f, FUSE_UNLINK, dir.nodeid, "big"), -EROFS, "unlink");
+	want(truncate_to(&f, file.nodeid, 0), -EROFS, "truncate");
+	front_close(&f);
+}
+
+/* ---- beside the host ---- */
+
+static void host_path(char *path, size_t size, const char *dir, const char *name)
+{
+	if (snprintf(path, size, "%s/%s", dir, name) >= (int)size)
+		front_die("%s: too long", dir);
+}
+
+static void host_expect(const char *path, const char *text)
+{
+	char got[256] = "";
+	int fd = open(path, O_RDONLY);
+	ssize_t len = fd < 0 ? -1 : read(fd, got, sizeof(got) - 1);
+
+	if (len < 0 || strcmp(got, text) != 0)
+		front_die("the host reads '%s' in %s, wanted '%s'", got, path, text);
+	(void)close(fd);
+}
+
+static void share(const char *socket, const char *mount)
+{
+	char path[4096], text[32];
+	struct fuse_entry_out e;
+	struct fuse_attr attr;
+	struct stat st;
+	struct front f;
+	int fd;
+
+	begin(&f, socket);
+	host_path(path, sizeof(path), mount, "shared");
+	for (int i = 0; i < 200; i++) {
+		int64_t got;
+
+		/* The host knows that it is not there; and then it is. */
+		if (!stat(path, &st) || errno != ENOENT)
+			front_die("%s is there before it is made", path);
+		want(fuse_create(&f, ROOT, "shared", 0600, &e), 0, "create");
+		if (stat(path, &st) || st.st_size)
+			front_die("%s: the host does not see it", path);
+		(void)snprintf(text, sizeof(text), "round %d", i);
+		want(fuse_write(&f, e.nodeid, 0, text, strlen(text)), 0, "write");
+		host_expect(path, text);
+		text[0] = 'R';
+		want(fuse_write(&f, e.nodeid, 0, text, 1), 0, "write");
+		host_expect(path, text);
+		/* And what the host writes, the guest reads. */
+		fd = open(path, O_WRONLY | O_APPEND);
+		if (fd < 0 || write(fd, "!", 1) != 1 || close(fd))
+			front_die("%s: %s", path, strerror(errno));
+		want(fuse_getattr(&f, e.nodeid, &attr), 0, "getattr");
+		got = fuse_read(&f, e.nodeid, 0, back, 4096);
+		if (attr.size != strlen(text) + 1 || got != (int64_t)attr.size ||
+		    back[got - 1] != '!')
+			front_die("the guest reads %" PRId64 " bytes of %" PRIu64, got,
+				  (uint64_t)attr.size);
+		want(fuse_names(&f, FUSE_UNLINK, ROOT, "shared"), 0, "unlink");
+		fuse_forget(&f, e.nodeid, 1);
+	}
+	if (!stat(path, &st))
+		front_die("%s is there after it was deleted", path);
+	front_close(&f);
+}
+
+static void locks(const char *socket, const char *mount)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	struct fuse_lk_in in = { .owner = 2, .lk = { .end = INT64_MAX, .type = F_WRLCK } };
+	struct fuse_message m = { .opcode = FUSE_SETLKW, .args = &in, .arg_len = sizeof(in) };
+	struct fuse_out_header out;
+	struct fuse_entry_out e;
+	char path[4096];
+	struct front f;
+	uint32_t len;
+	int fd;
+
+	begin(&f, socket);
+	host_path(path, sizeof(path), mount, "locked");
+	want(fuse_create(&f, ROOT, "locked", 0600, &e), 0, "create");
+	want(fuse_setlk(&f, e.nodeid, 1, F_WRLCK, false), 0, "lock");
+	want(fuse_setlk(&f, e.nodeid, 2, F_WRLCK, false), -EAGAIN, "lock of another owner");
+	fd = open(path, O_RDWR);
+	if (fd < 0 || !fcntl(fd, F_SETLK, &lock) || errno != EAGAIN)
+		front_die("the host got a lock that the guest has (%s)", strerror(errno));
+
+	/* One that waits is granted by whoever unlocks. */
+	m.nodeid = e.nodeid;
+	front_offer(&f, 2, fuse_build(&f, 2, &m));
+	if (front_take(&f, 2, 200, &len) >= 0)
+		front_die("a lock was granted twice");
+	want(fuse_setlk(&f, e.nodeid, 1, F_UNLCK, false), 0, "unlock");
+	if (front_take(&f, 2, FRONT_WAIT_MS, &len) < 0 || len != sizeof(out))
+		front_die("a lock that waits was not granted");
+	memcpy(&out, front_at(&f, f.queue[2].head_gpa + 0x8000), sizeof(out));
+	want(out.error, 0, "lock that waited");
+
+	/* The host has it, and the ring is stopped: the waiting lock is given up. */
+	want(fuse_setlk(&f, e.nodeid, 2, F_UNLCK, false), 0, "unlock");
+	if (fcntl(fd, F_SETLK, &lock))
+		front_die("the host gets no lock: %s", strerror(errno));
+	front_offer(&f, 2, fuse_build(&f, 2, &m));
+	if (front_take(&f, 2, 200, &len) >= 0)
+		front_die("the guest got a lock that the host has");
+	if (front_stop_queue(&f, 2) != f.queue[2].avail_next)
+		front_die("the stopped ring is not where it was");
+	front_start_queue(&f, 2, f.queue[2].avail_next);
+	if (front_take(&f, 2, 0, &len) < 0)
+		front_die("a request was lost when its ring stopped");
+	memcpy(&out, front_at(&f, f.queue[2].head_gpa + 0x8000), sizeof(out));
+	want(out.error, -EIO, "lock given up");
+
+	/* Disconnected with a lock held and one waiting: both are gone. */
+	lock.l_type = F_UNLCK;
+	if (fcntl(fd, F_SETLK, &lock))
+		front_die("unlock: %s", strerror(errno));
+	want(fuse_setlk(&f, e.nodeid, 1, F_WRLCK, false), 0, "lock");
+	front_offer(&f, 2, fuse_build(&f, 2, &m));
+	(void)poll(NULL, 0, 50);
+	front_close(&f);
+	lock.l_type = F_WRLCK;
+	for (int i = 0; fcntl(fd, F_SETLK, &lock); i++) {
+		if (i == FRONT_WAIT_MS / 10)
+			front_die("the lock of a guest that has gone is still held");
+		(void)poll(NULL, 0, 10);
+	}
+}
+
+/* ---- lives ---- */
+
+static void vanish(const char *socket)
+{
+	struct fuse_entry_out e;
+	struct front f;
+
+	begin(&f, socket);
+	want(fuse_create(&f, ROOT, "deleted", 0600, &e), 0, "create");
+	write_pattern(&f, e.nodeid, 0, FRONT_DATA_MAX);
+	want(fuse_setlk(&f, e.nodeid, 1, F_WRLCK, false), 0, "lock");
+	want(fuse_names(&f, FUSE_UNLINK, ROOT, "deleted"), 0, "unlink");
+	want_bytes(&f, e.nodeid, 0, 4096, 4096);
+	for (uint32_t i = 1; i < FRONT_QUEUES; i++) {
+		struct fuse_write_in in = { .offset = i * FRONT_DATA_MAX, .size = FRONT_DATA_MAX };
+		struct fuse_message m = { .opcode = FUSE_WRITE,
+					  .nodeid = e.nodeid,
+					  .args = &in,
+					  .arg_len = sizeof(in),
+					  .data = data,
+					  .data_len = FRONT_DATA_MAX,
+					  .room = sizeof(struct fuse_write_out) };
+
+		front_offer(&f, i, fuse_build(&f, i, &m));
+	}
+	front_close(&f);
+}
+
+static void restart(const char *socket)
+{
+	struct fuse_message destroy = { .opcode = FUSE_DESTROY };
+	struct fuse_entry_out e;
+	struct fuse_attr attr;
+	uint16_t base[FRONT_QUEUES];
+	struct front f;
+
+	begin(&f, socket);
+	want(fuse_create(&f, ROOT, "restarted", 0600, &e), 0, "create");
+	/* A machine that is paused goes on where it was. */
+	for (uint32_t i = 0; i < FRONT_QUEUES; i++)
+		base[i] = front_stop_queue(&f, i);
+	for (uint32_t i = 0; i < FRONT_QUEUES; i++)
+		front_start_queue(&f, i, base[i]);
+	want(fuse_getattr(&f, e.nodeid, &attr), 0, "getattr after a pause");
+	/* One that is reset begins anew, whatever it held. */
+	want(fuse_setlk(&f, e.nodeid, 1, F_WRLCK, false), 0, "lock");
+	fuse_init(&f);
+	want(fuse_getattr(&f, e.nodeid, &attr), -ESTALE, "nodeid of the life before");
+	want(fuse_lookup(&f, ROOT, "restarted", &e), 0, "lookup");
+	want(fuse_setlk(&f, e.nodeid, 2, F_WRLCK, false), 0, "lock of the life before");
+	/* Unmounted and mounted. */
+	want(fuse_call(&f, 1, &destroy, NULL, NULL), 0, "destroy");
+	want(fuse_getattr(&f, ROOT, &attr), -EIO, "getattr after DESTROY");
+	fuse_init(&f);
+	want(fuse_lookup(&f, ROOT, "restarted", &e), 0, "lookup");
+	want(fuse_names(&f, FUSE_UNLINK, ROOT, "restarted"), 0, "unlink");
+	if (front_tell(&f, MSG_RESET_DEVICE, NULL, 0, NULL, 0))
+		front_die("RESET_DEVICE failed");
+	for (uint32_t i = 0; i < FRONT_QUEUES; i++)
+		f.queue[i].avail_next = f.queue[i].used_seen = 0;
+	memset(f.memory, 0, FRONT_QUEUES * FRONT_RING);
+	for (uint32_t i = 0; i < FRONT_QUEUES; i++)
+		front_start_queue(&f, i, 0);
+	want(fuse_getattr(&f, ROOT, &attr), -EIO, "getattr after a reset");
+	fuse_init(&f);
+	want(fuse_getattr(&f, ROOT, &attr), 0, "getattr");
+	front_close(&f);
+}
+
+static void slots(const char *socket)
+{
+	struct {
+		uint64_t padding;
+		struct msg_region region;
+	} slot = { .region = { .gpa = FRONT_HIGH_GPA,
+			       .size = FRONT_HIGH,
+			       .uva = UINT64_C(0x7f2000000000),
+			       .offset = FRONT_LOW } };
+	struct {
+		uint32_t offset, size, flags;
+		char tag[36];
+		uint32_t queues;
+	} config = { .size = 40 };
+	struct fuse_entry_out e;
+	struct front f;
+
+	front_connect(&f, socket);
+	front_setup(&f, true);
+	fuse_init(&f);
+	if (!front_send(&f, MSG_GET_CONFIG, &config, 52, NULL, 0) ||
+	    front_receive(&f, MSG_GET_CONFIG, &config, sizeof(config)) != 52 ||
+	    strcmp(config.tag, "guests") != 0 || config.queues != 2)
+		front_die("configuration: tag '%.36s', %u queues", config.tag, config.queues);
+	want(fuse_create(&f, ROOT, "slots", 0600, &e), 0, "create");
+	write_pattern(&f, e.nodeid, 0, FRONT_DATA_MAX);
+	if (front_tell(&f, MSG_REM_MEM_REG, &slot, sizeof(slot), NULL, 0))
+		front_die("REM_MEM_REG was refused");
+	if (fuse_write(&f, e.nodeid, 0, data, 4096) != -EIO)
+		front_die("a write from memory that is gone did not fail with EIO");
+	if (front_tell(&f, MSG_ADD_MEM_REG, &slot, sizeof(slot), &f.memory_fd, 1))
+		front_die("ADD_MEM_REG was refused");
+	want_bytes(&f, e.nodeid, 0, FRONT_DATA_MAX, FRONT_DATA_MAX);
+	want(fuse_names(&f, FUSE_UNLINK, ROOT, "slots"), 0, "unlink");
+	front_close(&f);
+}
+
+int main(int argc, char **argv)
+{
+	const char *socket = argc > 1 ? argv[1] : "", *command = argc > 2 ? argv[2] : "";
+
+	data = malloc(2 * FRONT_DATA_MAX);
+	back = malloc(2 * FRONT_DATA_MAX);
+	if (!data || !back)
+		front_die("out of memory");
+	if (!strcmp(command, "script"))
+		script(socket);
+	else if (!strcmp(command, "readonly"))
+		readonly(socket);
+	else if (!strcmp(command, "share") && argc == 4)
+		share(socket, argv[3]);
+	else if (!strcmp(command, "locks") && argc == 4)
+		locks(socket, argv[3]);
+	else if (!strcmp(command, "vanish"))
+		vanish(socket);
+	else if (!strcmp(command, "restart"))
+		restart(socket);
+	else if (!strcmp(command, "slots"))
+		slots(socket);
+	else if (!strcmp(command, "hostile") && argc == 5)
+		hostile(socket, strtoull(argv[3], NULL, 0), strtoull(argv[4], NULL, 0));
+	else
+		front_die("usage: vfe SOCKET script|readonly|share DIR|locks DIR|vanish|restart|"
+			  "slots|hostile SEED CASES");
+	printf("%s: ok\n", command);
+	free(data);
+	free(back);
+	return 0;
+}

@@ -1,0 +1,566 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What a front end says, and what it does to the device.
+ *
+ * Invariants: (1) A message that is malformed, or of a kind that was not negotiated, ends the
+ * connection: what the stream means is not known any more. One that cannot be done is an error
+ * for whoever asked for a reply, and a line in the log. (2) Whatever happens here, descriptors
+ * that came with a message are closed or kept by exactly one owner. (3) A ring's numbers change
+ * only while it is stopped; memory may change any time, with the queues paused.
+ */
+#include "vhost/conn.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_fs.h>
+#include <linux/virtio_ring.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include "daemon/base/log.h"
+#include "vhost/msg.h"
+#include "vhost/thread.h"
+
+#define BIT(n) (UINT64_C(1) << (n))
+#define FEATURES                                                                                   \
+	(BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_INDIRECT_DESC) |                              \
+	 BIT(VIRTIO_RING_F_EVENT_IDX) | BIT(MSG_DEVICE_F_PROTOCOL))
+#define PROTOCOL_FEATURES                                                                          \
+	(BIT(MSG_F_MQ) | BIT(MSG_F_REPLY_ACK) | BIT(MSG_F_CONFIG) | BIT(MSG_F_RESET_DEVICE) |      \
+	 BIT(MSG_F_CONFIGURE_MEM_SLOTS) | BIT(MSG_F_STATUS))
+
+struct conn {
+	struct conn_opts opts;
+	struct device *dev;
+	int fd, stop_fd;
+	pthread_t thread;
+	_Atomic bool ended;
+	/* As negotiated: */
+	uint64_t features, protocol;
+	uint8_t status;
+};
+
+struct message {
+	struct msg_header head;
+	union msg_payload payload;
+	int fds[MSG_FDS_MAX];
+	unsigned fd_count;
+};
+
+static int take_fd(struct message *m, unsigned index)
+{
+	int fd = m->fds[index];
+
+	m->fds[index] = -1;
+	return fd;
+}
+
+static void close_fds(struct message *m)
+{
+	for (unsigned i = 0; i < m->fd_count; i++)
+		if (m->fds[i] >= 0)
+			(void)close(m->fds[i]); /* never used */
+	m->fd_count = 0;
+}
+
+/* ---- the stream ---- */
+
+/* True: there is something to read. */
+static bool wait_readable(struct conn *c)
+{
+	struct pollfd fds[2] = { { .fd = c->stop_fd, .events = POLLIN },
+				 { .fd = c->fd, .events = POLLIN } };
+
+	for (;;) {
+		int ready = poll(fds, 2, -1);
+
+		if (ready < 0 && errno != EINTR)
+			return false;
+		if (ready > 0)
+			return !fds[0].revents;
+	}
+}
+
+/* All of @len bytes; descriptors come with the first. 0, or -ENOTCONN: it has gone, or we stop. */
+static int receive(struct conn *c, void *data, size_t len, struct message *m)
+{
+	char control[CMSG_SPACE(MSG_FDS_MAX * sizeof(int))];
+	size_t have = 0;
+
+	while (have < len) {
+		struct iovec iov = { .iov_base = (uint8_t *)data + have, .iov_len = len - have };
+		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+		struct cmsghdr *cmsg;
+		ssize_t got;
+
+		msg.msg_control = control;
+		msg.msg_controllen = sizeof(control);
+		if (!wait_readable(c))
+			return -ENOTCONN;
+		got = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		if (got < 0 && (errno == EAGAIN || errno == EINTR))
+			continue;
+		if (got <= 0)
+			return -ENOTCONN;
+		for (cmsg = CMSG_FIRSTHDR(&msg); cmsg; cmsg = CMSG_NXTHDR(&msg, cmsg)) {
+			size_t count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+			const int *fds = (const int *)(const void *)CMSG_DATA(cmsg);
+
+			if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+				continue;
+			for (size_t i = 0; i < count; i++)
+				if (m->fd_count < MSG_FDS_MAX)
+					m->fds[m->fd_count++] = fds[i];
+				else
+					(void)close(fds[i]); /* one too many */
+		}
+		if (msg.msg_flags & MSG_CTRUNC)
+			return -EPROTO;
+		have += (size_t)got;
+	}
+	return 0;
+}
+
+static int receive_message(struct conn *c, struct message *m)
+{
+	int err;
+
+	memset(m, 0, sizeof(*m));
+	err = receive(c, &m->head, sizeof(m->head), m);
+	if (!err)
+		err = msg_check_header(&m->head);
+	if (!err && m->head.size)
+		err = receive(c, &m->payload, m->head.size, m);
+	return err ? err : msg_check(&m->head, &m->payload, m->fd_count);
+}
+
+/* A front end that does not read what it asked for is not waited for. */
+static int send_reply(struct conn *c, const struct message *m, const void *payload, uint32_t size)
+{
+	struct msg_header head = { .request = m->head.request,
+				   .flags = MSG_VERSION | MSG_REPLY,
+				   .size = size };
+	struct iovec iov[2] = { { .iov_base = &head, .iov_len = sizeof(head) },
+				{ .iov_base = (void *)(uintptr_t)payload, .iov_len = size } };
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
+	ssize_t sent = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	return sent == (ssize_t)(sizeof(head) + size) ? 0 : -ENOTCONN;
+}
+
+static int send_u64(struct conn *c, const struct message *m, uint64_t value)
+{
+	return send_reply(c, m, &value, sizeof(value));
+}
+
+/* ---- features ---- */
+
+static bool any_runs(const struct conn *c)
+{
+	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++)
+		if (c->dev->queues[i].running)
+			return true;
+	return false;
+}
+
+static int set_features(struct conn *c, uint64_t features)
+{
+	if (features & ~FEATURES)
+		return -EOPNOTSUPP;
+	if (any_runs(c))
+		return features == c->features ? 0 : -EBUSY;
+	c->features = features;
+	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++) {
+		struct queue *q = &c->dev->queues[i];
+
+		q->ring.event_idx = features & BIT(VIRTIO_RING_F_EVENT_IDX);
+		q->ring.indirect = features & BIT(VIRTIO_RING_F_INDIRECT_DESC);
+		/* Without the protocol features there is no message that would enable it. */
+		if (!(features & BIT(MSG_DEVICE_F_PROTOCOL)))
+			q->enabled = true;
+	}
+	return 0;
+}
+
+static int set_protocol_features(struct conn *c, uint64_t features)
+{
+	if (features & ~PROTOCOL_FEATURES)
+		return -EOPNOTSUPP;
+	c->protocol = features;
+	return 0;
+}
+
+/* Which protocol feature a request belongs to; -1: none. */
+static int feature_of(uint32_t request)
+{
+	switch (request) {
+	case MSG_GET_QUEUE_NUM: return MSG_F_MQ;
+	case MSG_GET_CONFIG:
+	case MSG_SET_CONFIG: return MSG_F_CONFIG;
+	case MSG_RESET_DEVICE: return MSG_F_RESET_DEVICE;
+	case MSG_GET_MAX_MEM_SLOTS:
+	case MSG_ADD_MEM_REG:
+	case MSG_REM_MEM_REG: return MSG_F_CONFIGURE_MEM_SLOTS;
+	case MSG_GET_STATUS:
+	case MSG_SET_STATUS: return MSG_F_STATUS;
+	default: return -1;
+	}
+}
+
+/* ---- memory ---- */
+
+static int set_mem_table(struct conn *c, struct message *m)
+{
+	int err = 0;
+
+	device_pause(c->dev);
+	memory_clear(&c->dev->memory);
+	for (uint32_t i = 0; i < m->payload.table.count && !err; i++) {
+		const struct msg_region *r = &m->payload.table.region[i];
+		struct memory_share share = { .gpa = r->gpa,
+					      .size = r->size,
+					      .uva = r->uva,
+					      .offset = r->offset,
+					      .fd = m->fds[i] };
+
+		err = memory_add(&c->dev->memory, &share);
+	}
+	if (err)
+		memory_clear(&c->dev->memory);
+	return err ? err : device_resume(c->dev);
+}
+
+static int change_slot(struct conn *c, struct message *m)
+{
+	const struct msg_region *r = &m->payload.slot.region;
+	struct memory_share share = {
+		.gpa = r->gpa, .size = r->size, .uva = r->uva, .offset = r->offset
+	};
+	int err, resume_err;
+
+	device_pause(c->dev);
+	if (m->head.request == MSG_ADD_MEM_REG) {
+		share.fd = m->fds[0];
+		err = memory_add(&c->dev->memory, &share);
+	} else {
+		err = memory_remove(&c->dev->memory, r->gpa, r->size, r->uva);
+	}
+	resume_err = device_resume(c->dev);
+	return err ? err : resume_err;
+}
+
+/* ---- rings ---- */
+
+/* The ring a message is about; NULL: there is none of that number. */
+static struct queue *queue_at(struct conn *c, uint64_t index)
+{
+	return index < DEVICE_QUEUES_MAX ? &c->dev->queues[index] : NULL;
+}
+
+/* Numbers of a ring that is at work would be believed by half of the code only. */
+static int set_ring(struct conn *c, const struct message *m)
+{
+	struct queue *q = queue_at(c, m->payload.state.index);
+	uint32_t num = m->payload.state.num;
+
+	if (!q)
+		return -EINVAL;
+	if (q->kick_fd >= 0)
+		return -EBUSY;
+	switch (m->head.request) {
+	case MSG_SET_VRING_NUM:
+		if (!num || num > VRING_NUM_MAX || num & (num - 1))
+			return -EINVAL;
+		q->ring.num = num;
+		return 0;
+	case MSG_SET_VRING_BASE:
+		if (num > UINT16_MAX)
+			return -EINVAL;
+		q->ring.avail_next = (uint16_t)num;
+		return 0;
+	default: /* MSG_SET_VRING_ADDR: a log of dirty pages was not offered */
+		if (m->payload.addr.flags)
+			return -EOPNOTSUPP;
+		q->ring.desc_uva = m->payload.addr.desc;
+		q->ring.avail_uva = m->payload.addr.avail;
+		q->ring.used_uva = m->payload.addr.used;
+		q->has_addr = true;
+		return 0;
+	}
+}
+
+static int set_ring_fd(struct conn *c, struct message *m)
+{
+	struct queue *q = queue_at(c, m->payload.u64 & MSG_VRING_INDEX_MASK);
+	bool none = m->payload.u64 & MSG_VRING_NOFD;
+	int *slot;
+
+	if (!q)
+		return -EINVAL;
+	switch (m->head.request) {
+	case MSG_SET_VRING_CALL: slot = &q->call_fd; break;
+	case MSG_SET_VRING_ERR: slot = &q->err_fd; break;
+	default:
+		/* Without kicks the ring would have to be looked at all the time. */
+		if (none)
+			return -EOPNOTSUPP;
+		if (!(c->features & BIT(VIRTIO_F_VERSION_1)))
+			return -EOPNOTSUPP;
+		slot = &q->kick_fd;
+		atomic_store(&q->broken, false);
+	}
+	queue_pause(q);
+	if (*slot >= 0)
+		(void)close(*slot); /* an event: nothing to lose */
+	*slot = none ? -1 : take_fd(m, 0);
+	return queue_resume(q);
+}
+
+static int enable_ring(struct conn *c, const struct message *m)
+{
+	struct queue *q = queue_at(c, m->payload.state.index);
+
+	if (!q || m->payload.state.num > 1)
+		return -EINVAL;
+	q->enabled = m->payload.state.num;
+	if (q->enabled)
+		return queue_resume(q);
+	queue_pause(q);
+	return 0;
+}
+
+static int stop_ring(struct queue *q)
+{
+	int err = queue_drain(q);
+
+	if (q->kick_fd >= 0)
+		(void)close(q->kick_fd); /* an event: nothing to lose */
+	q->kick_fd = -1;
+	return err;
+}
+
+static int stop_all(struct conn *c)
+{
+	int ret = 0;
+
+	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++) {
+		int err = stop_ring(&c->dev->queues[i]);
+
+		ret = err ? err : ret;
+	}
+	return ret;
+}
+
+static int get_base(struct conn *c, const struct message *m)
+{
+	struct queue *q = queue_at(c, m->payload.state.index);
+	uint32_t state[2] = { m->payload.state.index };
+
+	/* The answer would be a lie. */
+	if (!q || stop_ring(q))
+		return -EPROTO;
+	state[1] = q->ring.avail_next;
+	return send_reply(c, m, state, sizeof(state));
+}
+
+/* As after power on, but for memory and what was negotiated. */
+static int reset_device(struct conn *c)
+{
+	int err = stop_all(c);
+
+	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++) {
+		struct queue *q = &c->dev->queues[i];
+
+		q->enabled = q->has_addr = false;
+		q->ring.num = q->ring.avail_next = 0;
+	}
+	if (!err)
+		device_renew(c->dev, device_generation(c->dev));
+	return err;
+}
+
+/* ---- configuration ---- */
+
+static int get_config(struct conn *c, const struct message *m)
+{
+	struct virtio_fs_config config = { .num_request_queues = c->opts.queues };
+	union msg_payload out = { .config = { .offset = m->payload.config.offset,
+					      .flags = m->payload.config.flags } };
+	uint32_t off = m->payload.config.offset, size = m->payload.config.size;
+
+	memcpy(config.tag, c->opts.tag, MIN(strlen(c->opts.tag), sizeof(config.tag)));
+	/* Beyond the end: no bytes, which is the protocol's error. */
+	if (size > sizeof(config) || off > sizeof(config) - size)
+		size = 0;
+	out.config.size = size;
+	memcpy(out.config.data, (const uint8_t *)&config + off, size);
+	return send_reply(c, m, &out, (uint32_t)MSG_CONFIG_HEAD + size);
+}
+
+/* ---- messages ---- */
+
+/* Those with a reply of their own: 0, or why the connection ends. */
+static int answer(struct conn *c, const struct message *m)
+{
+	switch (m->head.request) {
+	case MSG_GET_FEATURES: return send_u64(c, m, FEATURES);
+	case MSG_GET_PROTOCOL_FEATURES: return send_u64(c, m, PROTOCOL_FEATURES);
+	case MSG_GET_QUEUE_NUM: return send_u64(c, m, DEVICE_QUEUES_MAX);
+	case MSG_GET_MAX_MEM_SLOTS: return send_u64(c, m, MEMORY_REGIONS_MAX);
+	case MSG_GET_STATUS: return send_u64(c, m, c->status);
+	case MSG_GET_VRING_BASE: return get_base(c, m);
+	case MSG_GET_CONFIG: return get_config(c, m);
+	default: return -EPROTO;
+	}
+}
+
+static int set_status(struct conn *c, uint64_t status)
+{
+	if (status > UINT8_MAX)
+		return -EINVAL;
+	c->status = (uint8_t)status;
+	/* A machine that is paused says 0, too: its session goes on, see before_dispatch(). */
+	return status ? 0 : stop_all(c);
+}
+
+static int perform(struct conn *c, struct message *m)
+{
+	switch (m->head.request) {
+	case MSG_SET_FEATURES: return set_features(c, m->payload.u64);
+	case MSG_SET_PROTOCOL_FEATURES: return set_protocol_features(c, m->payload.u64);
+	case MSG_SET_OWNER: return 0;
+	case MSG_RESET_OWNER: return stop_all(c);
+	case MSG_SET_MEM_TABLE: return set_mem_table(c, m);
+	case MSG_ADD_MEM_REG:
+	case MSG_REM_MEM_REG: return change_slot(c, m);
+	case MSG_SET_VRING_NUM:
+	case MSG_SET_VRING_BASE:
+	case MSG_SET_VRING_ADDR: return set_ring(c, m);
+	case MSG_SET_VRING_KICK:
+	case MSG_SET_VRING_CALL:
+	case MSG_SET_VRING_ERR: return set_ring_fd(c, m);
+	case MSG_SET_VRING_ENABLE: return enable_ring(c, m);
+	case MSG_SET_CONFIG: return -EROFS;
+	case MSG_RESET_DEVICE: return reset_device(c);
+	case MSG_SET_STATUS: return set_status(c, m->payload.u64);
+	default: return -EOPNOTSUPP;
+	}
+}
+
+static int handle(struct conn *c, struct message *m)
+{
+	int feature = feature_of(m->head.request), err;
+
+	if (feature >= 0 && !(c->protocol & BIT(feature)))
+		return -EPROTO;
+	if (msg_has_reply(m->head.request))
+		return answer(c, m);
+	err = perform(c, m);
+	if (err == -ETIMEDOUT)
+		return err;
+	if (err)
+		log_warn("guest %u: %s: %s", c->opts.device.number, msg_name(m->head.request),
+			 strerror(-err));
+	if (m->head.flags & MSG_NEED_REPLY && c->protocol & BIT(MSG_F_REPLY_ACK))
+		return send_u64(c, m, err != 0);
+	return 0;
+}
+
+static void say_end(const struct conn *c, const struct message *m, int err)
+{
+	const char *name = msg_name(m->head.request);
+	uint32_t guest = c->opts.device.number;
+
+	if (err == -ENOTCONN)
+		log_info("guest %u: disconnected", guest);
+	else if (err == -EOPNOTSUPP)
+		log_warn("guest %u: disconnected: its front end sent request %u, which kfs does "
+			 "not offer",
+			 guest, m->head.request);
+	else if (err == -ETIMEDOUT)
+		log_warn("guest %u: disconnected: requests did not end in time", guest);
+	else
+		log_warn("guest %u: disconnected: malformed or unexpected message %s (%u bytes, "
+			 "%u descriptors)",
+			 guest, name ? name : "of unknown kind", m->head.size, m->fd_count);
+}
+
+static void *conn_thread(void *arg)
+{
+	struct conn *c = arg;
+	struct message m;
+	uint64_t one = 1;
+	int err;
+
+	log_info("guest %u: connected", c->opts.device.number);
+	do {
+		err = receive_message(c, &m);
+		if (!err)
+			err = handle(c, &m);
+		if (err)
+			say_end(c, &m, err);
+		close_fds(&m);
+		if (!err && memory_lost(&c->dev->memory)) {
+			log_warn("guest %u: disconnected: its memory was cut short",
+				 c->opts.device.number);
+			err = -ENOTCONN;
+		}
+	} while (!err);
+	device_free(c->dev);
+	(void)shutdown(c->fd, SHUT_RDWR); /* the other end may be gone */
+	atomic_store(&c->ended, true);
+	if (write(c->opts.ended_fd, &one, sizeof(one)) < 0)
+		log_debug("eventfd: %s", strerror(errno)); /* full: it will be looked at */
+	return NULL;
+}
+
+int conn_start(int fd, const struct conn_opts *opts, struct conn **ret_conn)
+{
+	struct conn *c = calloc(1, sizeof(*c));
+	int err = -ENOMEM;
+
+	if (!c)
+		goto out_close;
+	c->opts = *opts;
+	c->fd = fd;
+	c->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	err = c->stop_fd < 0 ? -errno : 0;
+	if (!err)
+		err = device_new(&opts->device, &c->dev);
+	if (!err) {
+		err = thread_start(&c->thread, "kfs-vhost", conn_thread, c);
+		if (err)
+			device_free(c->dev);
+	}
+	if (!err) {
+		*ret_conn = c;
+		return 0;
+	}
+	if (c->stop_fd >= 0)
+		(void)close(c->stop_fd); /* a counter */
+	free(c);
+out_close:
+	(void)close(fd); /* nothing was said on it */
+	return err;
+}
+
+bool conn_ended(const struct conn *c)
+{
+	return atomic_load(&c->ended);
+}
+
+void conn_free(struct conn *c)
+{
+	uint64_t one = 1;
+
+	if (write(c->stop_fd, &one, sizeof(one)) < 0)
+		log_debug("eventfd: %s", strerror(errno)); /* full: it is awake */
+	thread_join(c->thread);
+	(void)close(c->stop_fd); /* a counter */
+	(void)close(c->fd);	 /* all replies were sent */
+	free(c);
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The device's life, and the life of its session. */
+#include "vhost/device.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/base/log.h"
+#include "daemon/proto/proto.h"
+#include "vhost/queue.h"
+
+static int new_session(struct device *d)
+{
+	return proto_session_new(d->opts.fs, d->opts.bus, d->opts.proto, d, &queue_ops,
+				 &d->session);
+}
+
+int device_new(const struct device_opts *opts, struct device **ret_device)
+{
+	struct device *d = calloc(1, sizeof(*d));
+	int err = 0;
+
+	if (!d)
+		return -ENOMEM;
+	d->opts = *opts;
+	mutex_init(&d->lock, LOCK_LEAF);
+	cond_init(&d->quiet);
+	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++)
+		d->queues[i].wake_fd = -1;
+	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX && !err; i++)
+		err = queue_init(&d->queues[i], d, i);
+	if (!err)
+		err = new_session(d);
+	if (err) {
+		device_free(d);
+		return err;
+	}
+	*ret_device = d;
+	return 0;
+}
+
+void device_free(struct device *d)
+{
+	if (!d)
+		return;
+	device_pause(d);
+	proto_session_free(d->session); /* locks that wait end with it */
+	d->session = NULL;
+	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++)
+		queue_fini(&d->queues[i]);
+	memory_clear(&d->memory);
+	free(d);
+}
+
+void device_pause(struct device *d)
+{
+	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++)
+		queue_pause(&d->queues[i]);
+}
+
+int device_resume(struct device *d)
+{
+	int ret = 0;
+
+	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++) {
+		int err = queue_resume(&d->queues[i]);
+
+		ret = err ? err : ret;
+	}
+	return ret;
+}
+
+/* ---- the session ---- */
+
+/*
+ * serving is written before renewing is read, here; the other way round in device_renew(): at
+ * least one of the two sees the other.
+ */
+void device_enter(struct queue *q)
+{
+	struct device *d = q->dev;
+
+	for (;;) {
+		atomic_store(&q->serving, true);
+		if (likely(!atomic_load(&d->renewing)))
+			return;
+		device_leave(q);
+		mutex_lock(&d->lock);
+		while (atomic_load(&d->renewing))
+			cond_wait(&d->quiet, &d->lock);
+		mutex_unlock(&d->lock);
+	}
+}
+
+void device_leave(struct queue *q)
+{
+	struct device *d = q->dev;
+
+	atomic_store(&q->serving, false);
+	if (likely(!atomic_load(&d->renewing)))
+		return;
+	mutex_lock(&d->lock);
+	cond_wake_all(&d->quiet);
+	mutex_unlock(&d->lock);
+}
+
+uint64_t device_generation(struct device *d)
+{
+	uint64_t generation;
+
+	mutex_lock(&d->lock);
+	generation = d->generation;
+	mutex_unlock(&d->lock);
+	return generation;
+}
+
+void device_renew(struct device *d, uint64_t generation)
+{
+	int err;
+
+	mutex_lock(&d->lock);
+	while (atomic_load(&d->renewing))
+		cond_wait(&d->quiet, &d->lock);
+	if (d->generation != generation) {
+		mutex_unlock(&d->lock);
+		return;
+	}
+	atomic_store(&d->renewing, true);
+	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++)
+		while (atomic_load(&d->queues[i].serving))
+			cond_wait(&d->quiet, &d->lock);
+	mutex_unlock(&d->lock);
+	proto_session_free(d->session);
+	d->session = NULL;
+	err = new_session(d);
+	if (err)
+		log_error("guest %u: no session: %s: its requests fail", d->opts.number,
+			  strerror(-err));
+	mutex_lock(&d->lock);
+	d->generation++;
+	atomic_store(&d->used, false);
+	atomic_store(&d->renewing, false);
+	cond_wake_all(&d->quiet);
+	mutex_unlock(&d->lock);
+}

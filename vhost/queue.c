@@ -1,0 +1,597 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A queue and its thread: chains become requests, replies are written where the chain has room
+ * for them.
+ *
+ * A request's header is copied once, here; what follows it stays in the guest's memory for the
+ * decoder, which copies arguments and names once. The payload of WRITE goes from there to the
+ * image, that of READ from the image to there.
+ *
+ * A request ends on this thread, mostly before proto_dispatch() returns. Two kinds end later:
+ * one that waits for a lock, and one whose change the host's kernel has to be told of first
+ * (its reply is in the guest's memory, and the chain is not given back yet). Whoever ends such
+ * a request puts it on the queue's list and wakes the thread.
+ */
+#include "vhost/queue.h"
+
+#include <errno.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+
+#include "daemon/base/check.h"
+#include "daemon/base/log.h"
+#include "daemon/base/stats.h"
+#include "daemon/proto/proto.h"
+#include "vhost/device.h"
+#include "vhost/thread.h"
+
+/* A ring is stopped within this time, or the connection ends. */
+#define DRAIN_NS UINT64_C(10000000000)
+#define DRAIN_LOOK_MS 20
+
+#define OUT_HEAD sizeof(struct fuse_out_header)
+
+struct vhost_request {
+	struct proto_req req;
+	struct queue *queue;
+	struct list flying; /* [queue's thread] */
+	struct list done;   /* [queue lock] */
+	struct proto_notified notified;
+	struct fuse_in_header head;
+	uint16_t chain_head;
+	bool ended;	  /* [queue's thread] its reply is written, if it has one */
+	bool deferred;	  /* [queue's thread] ended, but the host is told first */
+	int error;	  /* of a reply that came from another thread */
+	uint32_t written; /* bytes of the reply */
+};
+
+/* The request that this thread is serving: it alone may be answered from here. */
+static _Thread_local struct vhost_request *serving;
+
+/* ---- replies ---- */
+
+/* @len bytes to @off of the pieces; the caller knows that there is room. */
+static void copy_out(const struct iovec *iov, size_t off, const void *data, size_t len)
+{
+	const uint8_t *from = data;
+
+	while (off >= iov->iov_len) {
+		off -= iov->iov_len;
+		iov++;
+	}
+	while (len) {
+		size_t part = MIN(len, iov->iov_len - off);
+
+		memcpy((uint8_t *)iov->iov_base + off, from, part);
+		from += part;
+		len -= part;
+		off = 0;
+		iov++;
+	}
+}
+
+/* What is written into the guest's memory before it is told that it may look. */
+static void write_head(struct vhost_request *r, const struct vring_chain *c, int error,
+		       uint64_t payload)
+{
+	struct fuse_out_header head = { .len = (uint32_t)(OUT_HEAD + payload),
+					.error = error,
+					.unique = r->head.unique };
+
+	r->written = 0;
+	if (c->out_len < OUT_HEAD)
+		return;
+	copy_out(c->iov + c->in_count, 0, &head, sizeof(head));
+	r->written = head.len;
+}
+
+static void hand_back(struct vhost_request *r)
+{
+	struct queue *q = r->queue;
+	uint64_t one = 1;
+
+	mutex_lock(&q->lock);
+	list_add_tail(&q->done, &r->done);
+	atomic_store(&q->has_done, true);
+	/* With the lock: the queue may be gone once the request is off the list. */
+	if (write(q->wake_fd, &one, sizeof(one)) < 0)
+		log_debug("eventfd: %s", strerror(errno)); /* full: it is awake */
+	mutex_unlock(&q->lock);
+}
+
+static void on_notified(struct proto_notified *wait)
+{
+	hand_back(container_of(wait, struct vhost_request, notified));
+}
+
+static void end_here(struct vhost_request *r)
+{
+	struct proto_session *host = r->queue->dev->opts.host;
+
+	r->ended = true;
+	r->deferred = true;
+	r->notified.done = on_notified;
+	if (!r->req.changes || !host || !proto_when_notified(host, &r->notified))
+		r->deferred = false;
+}
+
+static void queue_reply(struct proto_req *req, int error, const struct iovec *iov, int count)
+{
+	struct vhost_request *r = container_of(req, struct vhost_request, req);
+	const struct vring_chain *c = r->queue->chain;
+	uint64_t len = 0, room;
+
+	if (serving != r) {
+		CHECK(error || !count); /* a lock's reply has no data */
+		r->error = error;
+		hand_back(r);
+		return;
+	}
+	room = c->out_len < OUT_HEAD ? 0 : c->out_len - OUT_HEAD;
+	for (int i = 0; i < count; i++)
+		len += iov[i].iov_len;
+	if (len > room) {
+		error = -EIO;
+		count = 0;
+		len = 0;
+	}
+	for (int i = 0, off = OUT_HEAD; i < count; off += (int)iov[i].iov_len, i++)
+		if (iov[i].iov_len)
+			copy_out(c->iov + c->in_count, (size_t)off, iov[i].iov_base,
+				 iov[i].iov_len);
+	write_head(r, c, error, len);
+	end_here(r);
+}
+
+static void queue_reply_filled(struct proto_req *req, size_t len)
+{
+	struct vhost_request *r = container_of(req, struct vhost_request, req);
+
+	CHECK(serving == r);
+	write_head(r, r->queue->chain, 0, len);
+	end_here(r);
+}
+
+static void queue_done(struct proto_req *req)
+{
+	struct vhost_request *r = container_of(req, struct vhost_request, req);
+
+	CHECK(serving == r);
+	r->written = 0;
+	r->ended = true;
+	r->deferred = false;
+}
+
+const struct transport_ops queue_ops = {
+	.name = "vhost",
+	.channel = PROTO_CHANNEL_MAIN,
+	.reply = queue_reply,
+	.reply_filled = queue_reply_filled,
+	.done = queue_done,
+};
+
+/* ---- the ring ---- */
+
+static void tell(int fd)
+{
+	uint64_t one = 1;
+
+	/* A front end that does not read its events gets none. */
+	if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
+		log_debug("event to a front end: %s", strerror(errno));
+}
+
+static void put(struct queue *q, uint16_t chain_head, uint32_t written)
+{
+	vring_put(&q->ring, chain_head, written);
+	if (vring_needs_call(&q->ring))
+		tell(q->call_fd);
+}
+
+static void ring_broken(struct queue *q)
+{
+	atomic_store(&q->broken, true);
+	log_warn("guest %u: queue %u makes no sense and is not served any more: reset the device",
+		 q->dev->opts.number, q->index);
+	tell(q->err_fd);
+}
+
+/* Off the books; what is kept for the next one saves an allocation. */
+static void forget_request(struct queue *q, struct vhost_request *r)
+{
+	list_del(&r->flying);
+	q->in_flight--;
+	if (q->spare)
+		free(r);
+	else
+		q->spare = r;
+}
+
+/* Its reply comes from another thread: the chain is looked at again, now that it is written. */
+static void finish(struct queue *q, struct vhost_request *r)
+{
+	if (!r->deferred) {
+		int err = vring_walk(&q->ring, &q->dev->memory, r->chain_head, q->chain);
+
+		if (err == -EPROTO)
+			q->chain->out_len = 0;
+		write_head(r, q->chain, r->error, 0);
+	}
+	put(q, r->chain_head, r->written);
+	forget_request(q, r);
+}
+
+static struct vhost_request *next_done(struct queue *q)
+{
+	struct vhost_request *r = NULL;
+
+	mutex_lock(&q->lock);
+	if (list_empty(&q->done)) {
+		atomic_store(&q->has_done, false);
+	} else {
+		r = list_entry(q->done.next, struct vhost_request, done);
+		list_del(&r->done);
+	}
+	mutex_unlock(&q->lock);
+	return r;
+}
+
+static void finish_done(struct queue *q)
+{
+	struct vhost_request *r;
+
+	if (likely(!atomic_load(&q->has_done)))
+		return;
+	while ((r = next_done(q)))
+		finish(q, r);
+}
+
+/* ---- requests ---- */
+
+static struct vhost_request *begin_request(struct queue *q, uint16_t chain_head)
+{
+	struct vhost_request *r = q->spare ? q->spare : malloc(sizeof(*r));
+
+	if (!r)
+		return NULL;
+	q->spare = NULL;
+	memset(r, 0, sizeof(*r));
+	r->queue = q;
+	r->chain_head = chain_head;
+	list_init(&r->done);
+	list_add_tail(&q->flying, &r->flying);
+	q->in_flight++;
+	return r;
+}
+
+/* The header out of the chain, and what follows it as pieces. */
+static int split_in(struct queue *q, struct vhost_request *r)
+{
+	const struct vring_chain *c = q->chain;
+	size_t skip = sizeof(r->head);
+	uint8_t *to = (uint8_t *)&r->head;
+	int used = 1;
+
+	if (c->in_len < sizeof(r->head))
+		return -EINVAL;
+	q->in[0] = (struct iovec){ .iov_base = &r->head, .iov_len = sizeof(r->head) };
+	for (uint32_t i = 0; i < c->in_count; i++) {
+		uint8_t *base = c->iov[i].iov_base;
+		size_t len = c->iov[i].iov_len, part = MIN(skip, len);
+
+		memcpy(to, base, part);
+		to += part;
+		skip -= part;
+		if (len > part)
+			q->in[used++] =
+				(struct iovec){ .iov_base = base + part, .iov_len = len - part };
+	}
+	r->req.in = q->in;
+	r->req.in_count = used;
+	return 0;
+}
+
+/* The room for a reply's payload, at most QUEUE_PAYLOAD_MAX. */
+static void split_out(struct queue *q, struct vhost_request *r)
+{
+	const struct vring_chain *c = q->chain;
+	size_t skip = OUT_HEAD, room = QUEUE_PAYLOAD_MAX;
+	int used = 0;
+
+	for (uint32_t i = 0; i < c->out_count && room; i++) {
+		const struct iovec *v = &c->iov[c->in_count + i];
+		size_t part = MIN(skip, v->iov_len), len = MIN(v->iov_len - part, room);
+
+		skip -= part;
+		if (!len)
+			continue;
+		q->out[used++] =
+			(struct iovec){ .iov_base = (uint8_t *)v->iov_base + part, .iov_len = len };
+		room -= len;
+	}
+	r->req.out = q->out;
+	r->req.out_count = used;
+	r->req.out_buf = q->buf;
+	r->req.out_size = (uint32_t)(QUEUE_PAYLOAD_MAX - room);
+}
+
+/* A guest that begins anew finds a session that nobody has used. */
+static void before_dispatch(struct queue *q, const struct vhost_request *r)
+{
+	struct device *d = q->dev;
+
+	if (r->head.opcode == FUSE_INIT && atomic_exchange(&d->used, true)) {
+		device_renew(d, device_generation(d));
+		atomic_store(&d->used, true);
+	}
+}
+
+static void dispatch(struct queue *q, struct vhost_request *r)
+{
+	struct device *d = q->dev;
+	bool destroys = r->head.opcode == FUSE_DESTROY;
+	uint64_t generation;
+
+	before_dispatch(q, r);
+	generation = destroys ? device_generation(d) : 0;
+	device_enter(q);
+	serving = r;
+	if (d->session) {
+		r->req.session = d->session;
+		r->req.ops = &queue_ops;
+		proto_dispatch(&r->req);
+	} else {
+		queue_reply(&r->req, -EIO, NULL, 0);
+	}
+	serving = NULL;
+	device_leave(q);
+	/* Locks and deleted files of a guest that has unmounted are nobody's. */
+	if (destroys)
+		device_renew(d, generation);
+}
+
+/* What cannot be a request of anybody's is given back; one that can be answered is. */
+static void refuse(struct queue *q, uint16_t chain_head, int error)
+{
+	struct vhost_request r = { .queue = q, .chain_head = chain_head };
+
+	atomic_fetch_add(&q->bad, 1);
+	if (!split_in(q, &r))
+		write_head(&r, q->chain, error, 0);
+	put(q, chain_head, r.written);
+}
+
+static void serve_chain(struct queue *q, uint16_t chain_head)
+{
+	int err = vring_walk(&q->ring, &q->dev->memory, chain_head, q->chain);
+	struct vhost_request *r;
+
+	if (err == -EPROTO) {
+		ring_broken(q);
+		return;
+	}
+	if (err || q->chain->in_len > QUEUE_PAYLOAD_MAX + 4096) {
+		refuse(q, chain_head, err ? -EIO : -EINVAL);
+		return;
+	}
+	r = begin_request(q, chain_head);
+	if (!r) {
+		refuse(q, chain_head, -ENOMEM);
+		return;
+	}
+	if (split_in(q, r)) {
+		forget_request(q, r);
+		refuse(q, chain_head, -EINVAL);
+		return;
+	}
+	split_out(q, r);
+	atomic_fetch_add_explicit(&q->requests, 1, memory_order_relaxed); /* a statistic */
+	dispatch(q, r);
+	/* Else somebody else ends it, and may have done so already: it waits on the list then. */
+	if (r->ended && !r->deferred) {
+		put(q, chain_head, r->written);
+		forget_request(q, r);
+	}
+}
+
+/* ---- the thread ---- */
+
+/* True: there may be more to take. An honest guest offers no more than the ring holds. */
+static bool serve_some(struct queue *q)
+{
+	uint16_t chain_head;
+	int ret;
+
+	vring_ignore_kicks(&q->ring);
+	while (atomic_load(&q->order) == QUEUE_RUN && q->in_flight < q->ring.num) {
+		finish_done(q);
+		ret = vring_take(&q->ring, &chain_head);
+		if (ret < 0)
+			ring_broken(q);
+		else if (ret)
+			serve_chain(q, chain_head);
+		if (ret <= 0 || atomic_load(&q->broken))
+			break;
+	}
+	return !atomic_load(&q->broken) && q->in_flight < q->ring.num && vring_listen(&q->ring);
+}
+
+static void wait_for_work(struct queue *q, int timeout_ms, bool kicks)
+{
+	struct pollfd fds[2] = { { .fd = q->wake_fd, .events = POLLIN },
+				 { .fd = kicks ? q->kick_fd : -1, .events = POLLIN } };
+	uint64_t count;
+
+	if (poll(fds, 2, timeout_ms) <= 0)
+		return; /* interrupted, or time to look */
+	for (int i = 0; i < 2; i++)
+		if (fds[i].revents & POLLIN && read(fds[i].fd, &count, sizeof(count)) < 0)
+			log_debug("event: %s", strerror(errno));
+	/* A descriptor that is ready without being readable would have us spin. */
+	if (fds[1].revents && !(fds[1].revents & POLLIN))
+		ring_broken(q);
+}
+
+/* Only a lock can be aborted: whatever else is under way comes back by itself. */
+static void abort_locks(struct queue *q)
+{
+	struct list *pos;
+
+	device_enter(q);
+	list_for_each(pos, &q->flying) {
+		struct vhost_request *r = list_entry(pos, struct vhost_request, flying);
+
+		if (q->dev->session && !r->deferred)
+			(void)proto_abort(q->dev->session, r->head.unique); /* or it just ended */
+	}
+	device_leave(q);
+}
+
+static void drain(struct queue *q)
+{
+	uint64_t end = stats_now_ns() + DRAIN_NS;
+
+	while (q->in_flight && stats_now_ns() < end) {
+		abort_locks(q);
+		finish_done(q);
+		if (q->in_flight)
+			wait_for_work(q, DRAIN_LOOK_MS, false);
+	}
+}
+
+static void *queue_thread(void *arg)
+{
+	struct queue *q = arg;
+	int order;
+
+	while ((order = atomic_load(&q->order)) == QUEUE_RUN) {
+		bool more = !atomic_load(&q->broken) && serve_some(q);
+
+		finish_done(q);
+		if (!more && atomic_load(&q->order) == QUEUE_RUN && !atomic_load(&q->has_done))
+			wait_for_work(q, -1, !atomic_load(&q->broken));
+	}
+	if (order == QUEUE_DRAIN)
+		drain(q);
+	return NULL;
+}
+
+/* ---- life ---- */
+
+static void free_buffers(struct queue *q)
+{
+	free(q->chain);
+	free(q->in);
+	free(q->out);
+	if (q->buf)
+		(void)munmap(q->buf, QUEUE_PAYLOAD_MAX); /* our own mapping */
+	q->chain = NULL;
+	q->in = q->out = NULL;
+	q->buf = NULL;
+}
+
+static int get_buffers(struct queue *q)
+{
+	void *buf;
+
+	if (q->buf)
+		return 0;
+	q->chain = calloc(1, sizeof(*q->chain));
+	q->in = calloc(VRING_IOV_MAX + 1, sizeof(*q->in));
+	q->out = calloc(VRING_IOV_MAX, sizeof(*q->out));
+	buf = mmap(NULL, QUEUE_PAYLOAD_MAX, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	q->buf = buf == MAP_FAILED ? NULL : buf;
+	if (q->chain && q->in && q->out && q->buf)
+		return 0;
+	free_buffers(q);
+	return -ENOMEM;
+}
+
+int queue_init(struct queue *q, struct device *d, uint32_t index)
+{
+	q->dev = d;
+	q->index = index;
+	q->kick_fd = q->call_fd = q->err_fd = -1;
+	mutex_init(&q->lock, LOCK_LEAF);
+	list_init(&q->done);
+	list_init(&q->flying);
+	q->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return q->wake_fd < 0 ? -errno : 0;
+}
+
+void queue_fini(struct queue *q)
+{
+	if (q->wake_fd < 0)
+		return;
+	while (q->in_flight) {
+		struct vhost_request *r = next_done(q);
+
+		if (r)
+			forget_request(q, r);
+		else
+			wait_for_work(q, -1, false);
+	}
+	free(q->spare);
+	free_buffers(q);
+	/* Events: nothing was written that could be lost. */
+	for (int i = 0; i < 4; i++) {
+		int fd = (int[]){ q->kick_fd, q->call_fd, q->err_fd, q->wake_fd }[i];
+
+		if (fd >= 0)
+			(void)close(fd);
+	}
+}
+
+bool queue_can_run(const struct queue *q)
+{
+	return q->kick_fd >= 0 && q->enabled && q->has_addr && q->ring.num;
+}
+
+int queue_resume(struct queue *q)
+{
+	int err;
+
+	if (q->running || !queue_can_run(q))
+		return 0;
+	err = vring_map(&q->ring, &q->dev->memory);
+	if (!err)
+		err = get_buffers(q);
+	if (!err) {
+		atomic_store(&q->order, QUEUE_RUN);
+		err = thread_start(&q->thread, "kfs-guest", queue_thread, q);
+	}
+	q->running = !err;
+	return err;
+}
+
+static void end_thread(struct queue *q, enum queue_order order)
+{
+	uint64_t one = 1;
+
+	atomic_store(&q->order, order);
+	if (write(q->wake_fd, &one, sizeof(one)) < 0)
+		log_debug("eventfd: %s", strerror(errno)); /* full: it is awake */
+	thread_join(q->thread);
+	q->running = false;
+	vring_unmap(&q->ring);
+}
+
+void queue_pause(struct queue *q)
+{
+	if (q->running)
+		end_thread(q, QUEUE_PAUSE);
+}
+
+int queue_drain(struct queue *q)
+{
+	if (!q->running && q->in_flight && queue_resume(q))
+		return -ETIMEDOUT; /* its ring is gone: nothing can be put back */
+	if (q->running)
+		end_thread(q, QUEUE_DRAIN);
+	return q->in_flight ? -ETIMEDOUT : 0;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Virtual machines as users of the filesystem: a vhost-user back end of a virtio-fs device. It
+ * listens on a Unix socket; each front end (QEMU, ...) that connects gets a device, with a FUSE
+ * session of its own, until it disconnects. Then its locks and nodeids are released, and the
+ * socket goes on listening.
+ *
+ *	vhost_start()	serves from here on, on threads of its own
+ *	vhost_stop()	disconnects all, returns when nothing of them is left
+ *
+ * Everything that a front end or a guest sends is hostile. It may harm its own device and what
+ * the session may do; not the daemon, the host's mount or other guests.
+ *
+ * A change made by a guest is answered when the host's kernel was told of it.
+ */
+#ifndef KFS_VHOST_VHOST_H
+#define KFS_VHOST_VHOST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/base/util.h"
+
+struct fs;
+struct inval_bus;
+struct proto_opts;
+struct proto_session;
+struct vhost;
+
+#define VHOST_TAG_MAX 36
+#define VHOST_QUEUES_MAX 64
+#define VHOST_GUESTS_MAX 16
+
+struct vhost_opts {
+	const char *socket;		/* absolute path to make, 0600; or NULL: */
+	int fd;				/* a listening socket, the back end's from now on */
+	const char *tag;		/* what guests mount by; at most VHOST_TAG_MAX bytes */
+	uint32_t queues;		/* request queues that guests are told to use, 1.. */
+	const struct proto_opts *proto; /* with guest set; copied */
+	struct proto_session *host;	/* the host mount's, outlives the back end; NULL: none */
+};
+
+/* The error text says what and why. A path that nobody listens at any more is taken over. */
+MUST_USE int vhost_start(struct fs *fs, struct inval_bus *bus, const struct vhost_opts *opts,
+			 struct vhost **ret_vhost, char *err, size_t err_len);
+/* NULL is fine. */
+void vhost_stop(struct vhost *v);
+
+#endif
