@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# timeout: 300
+# A real guest: Debian's stock kernel in QEMU (no KVM) mounts by tag through QEMU's vhost-user-fs-pci and works there,
+# beside the host's mount; it unmounts and mounts again, and is killed in the middle of a write. Skipped where QEMU or a
+# kernel that "make vm" fetched is missing.
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+need qemu-system-x86_64 busybox cpio
+
+KERNEL_DIR=${KFS_CACHE:-/var/cache/kfs}/kernel-${VM_SERIES:-6.12}
+[ -e "$KERNEL_DIR/release" ] || skip "no kernel in $KERNEL_DIR: make vm fetches one"
+RELEASE=$(cat "$KERNEL_DIR/release")
+VMLINUZ=$KERNEL_DIR/boot/vmlinuz-$RELEASE
+
+# ---- the guest ----
+
+mkdir -p root/{bin,proc,sys,dev,mnt}
+cp "$(command -v busybox)" root/bin/busybox
+cat >root/init <<'SH'
+#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+job=$(sed -n 's/.*job=\([a-z]*\).*/\1/p' /proc/cmdline)
+set -e
+trap 'echo "@guest failed in line $at"; poweroff -f' EXIT
+at=mount; mount -t virtiofs guests /mnt; cd /mnt
+if [ "$job" = killed ]; then
+	echo @guest writes
+	while :; do dd if=/dev/zero of=endless bs=64k count=100 conv=fsync 2>/dev/null; mkdir -p d/e/f; mv d d2; rm -rf d2; done
+fi
+at=read; md5sum -c sums
+at=copy; cp -a from-host copy; diff -r from-host copy
+at=names; for i in $(seq 200); do echo "file $i" >"many-$i"; done; [ "$(ls | grep -c '^many-')" = 200 ]
+for i in $(seq 100); do mv "many-$i" "moved-$i"; done; rm many-1??; [ "$(cat moved-77)" = "file 77" ]
+at=links; ln -s moved-1 symlink; [ "$(cat symlink)" = "file 1" ]; ln moved-2 hard; [ "$(stat -c %h hard)" = 2 ]
+at=modes; chmod 4711 moved-3; chown 12:34 moved-4; [ "$(stat -c %a:%u:%g moved-4)" = 644:12:34 ]; mkfifo fifo; mknod null c 1 3
+at=append; for i in $(seq 50); do echo "line $i" >>log; done; [ "$(wc -l <log)" = 50 ]
+at=big; dd if=/dev/urandom of=big bs=1M count=24 2>/dev/null; cp big big2; cmp big big2; md5sum big >big.sum
+at=truncate; truncate -s 100 big2; [ "$(stat -c %s big2)" = 100 ]
+at=deleted; exec 5<>big2; rm big2; echo still here >&5; exec 5>&-
+at=df; df /mnt | grep -q guests
+at=remount; cd /; umount /mnt; mount -t virtiofs guests /mnt; cd /mnt; md5sum -c big.sum; [ "$(stat -c %a moved-3)" = 4711 ]
+at=drop; echo 3 >/proc/sys/vm/drop_caches; md5sum -c big.sum; diff -r from-host copy
+at=unmount; cd /; umount /mnt
+trap - EXIT
+echo @guest ok
+poweroff -f
+SH
+chmod 755 root/init
+(cd root && find . | cpio -o -H newc -R 0:0 --quiet | gzip -1) >initrd
+
+# boot JOB [words]: runs until the guest is off
+boot() {
+	local job=$1
+	shift
+	timeout -k 5 200 qemu-system-x86_64 -accel tcg,thread=multi -machine q35,memory-backend=mem -cpu max -smp 2 -m 512 \
+		-object memory-backend-memfd,id=mem,size=512M,share=on -nodefaults -no-user-config -nographic -no-reboot \
+		-kernel "$VMLINUZ" -initrd initrd -append "console=ttyS0 quiet panic=-1 no_timer_check job=$job" \
+		-chardev socket,id=guest,path=s -device vhost-user-fs-pci,chardev=guest,tag=guests,queue-size=1024 \
+		-chardev "file,id=console,path=$job.log" -serial chardev:console "$@" </dev/null >"$job.qemu" 2>&1
+}
+
+said() { grep -q "@guest $2" "$1.log" 2>/dev/null; }
+
+# ---- the host ----
+
+mkdir tree
+mkdir tree/from-host
+for i in 1 2 3 4 5; do head -c $((i * 100000)) /dev/urandom >"tree/from-host/file-$i"; done
+(cd tree && md5sum from-host/* >sums)
+mkimage disk.img 256M -d tree
+mount_kfs disk.img mnt -o "vhost=$PWD/s,tag=guests"
+
+boot works || { cat works.qemu; fail "QEMU failed"; }
+said works ok || { tail -n 30 works.log; fail "the guest did not get through"; }
+! grep -E 'BUG:|WARNING:|Oops' works.log || fail "the guest's kernel complains"
+expect_eq "$(tail -n 1 mnt/log)" "line 50" "what the host reads"
+expect_eq "$(stat -c %a:%u:%g mnt/moved-4)" 644:12:34 "what the host sees"
+(cd mnt && md5sum -c --quiet big.sum)
+diff -r tree/from-host mnt/copy
+
+boot killed &
+pid=$!
+eventually 100 said killed writes || { tail -n 30 killed.log; fail "the guest does not write"; }
+sleep 2
+qemu=$(pgrep -P "$pid" -f "job=killed" | head -n 1)
+kill -KILL "$(pgrep -P "$qemu" -x qemu-system-x86 || echo "$qemu")"
+wait "$pid" && fail "QEMU ended by itself"
+eventually 20 grep -q 'disconnected' kfs-mnt.log || fail "nobody noticed that the guest is gone"
+rm -rf mnt/endless mnt/d mnt/d2
+umount_kfs mnt
+fsck_clean disk.img
