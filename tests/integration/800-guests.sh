@@ -58,7 +58,7 @@ serve other.img 2>refused && fail "two daemons listen at one socket"
 grep -q 'another program listens' refused || fail "refused with: $(cat refused)"
 pid=$(kfs_pids "$PWD/disk.img")
 kill -KILL "$pid"
-eventually 10 all_gone "$pid"
+eventually "$RELEASE_SECONDS_MAX" all_gone "$pid"
 [ -S s ] || fail "the socket is gone"
 serve disk.img -o guests=ro
 "$VFE" s readonly
@@ -79,8 +79,10 @@ words = [sys.argv[1], '--no-mount', sys.argv[2], '-o', 'vhost=fd:%d' % s.fileno(
 assert os.spawnv(os.P_WAIT, words[0], words) == 0
 PY
 "$VFE" s vanish
-kill -TERM "$(kfs_pids "$PWD/disk.img")"
-eventually 10 all_gone "$(kfs_pids "$PWD/disk.img")" || fail "the daemon does not end"
+pid=$(kfs_pids "$PWD/disk.img")
+kill -TERM "$pid"
+eventually "$RELEASE_SECONDS_MAX" all_gone "$pid" || fail "the daemon does not end"
+rm s
 fsck_clean disk.img
 
 # What cannot be is refused in one line.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# timeout: 300
+# timeout: 600
 # A real guest: Debian's stock kernel in QEMU (no KVM) mounts by tag through QEMU's vhost-user-fs-pci and works there,
 # beside the host's mount; it unmounts and mounts again, and is killed in the middle of a write. Skipped where QEMU or a
 # kernel that "make vm" fetched is missing.
@@ -55,7 +55,7 @@ chmod 755 root/init
 boot() {
 	local job=$1
 	shift
-	timeout -k 5 200 qemu-system-x86_64 -accel tcg,thread=multi -machine q35,memory-backend=mem -cpu max -smp 2 -m 512 \
+	timeout -k 5 400 qemu-system-x86_64 -accel tcg,thread=multi -machine q35,memory-backend=mem -cpu max -smp 2 -m 512 \
 		-object memory-backend-memfd,id=mem,size=512M,share=on -nodefaults -no-user-config -nographic -no-reboot \
 		-kernel "$VMLINUZ" -initrd initrd -append "console=ttyS0 quiet panic=-1 no_timer_check job=$job" \
 		-chardev socket,id=guest,path=s -device vhost-user-fs-pci,chardev=guest,tag=guests,queue-size=1024 \
@@ -81,14 +81,13 @@ expect_eq "$(stat -c %a:%u:%g mnt/moved-4)" 644:12:34 "what the host sees"
 (cd mnt && md5sum -c --quiet big.sum)
 diff -r tree/from-host mnt/copy
 
-boot killed &
+boot killed -pidfile "$PWD/qemu.pid" &
 pid=$!
-eventually 100 said killed writes || { tail -n 30 killed.log; fail "the guest does not write"; }
+eventually 200 said killed writes || { tail -n 30 killed.log; fail "the guest does not write"; }
 sleep 2
-qemu=$(pgrep -P "$pid" -f "job=killed" | head -n 1)
-kill -KILL "$(pgrep -P "$qemu" -x qemu-system-x86 || echo "$qemu")"
+kill -KILL "$(cat qemu.pid)"
 wait "$pid" && fail "QEMU ended by itself"
-eventually 20 grep -q 'disconnected' kfs-mnt.log || fail "nobody noticed that the guest is gone"
+eventually 20 grep -q 'guest 2: disconnected' kfs-mnt.log || fail "nobody noticed that the guest is gone"
 rm -rf mnt/endless mnt/d mnt/d2
 umount_kfs mnt
 fsck_clean disk.img
