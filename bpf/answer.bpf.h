@@ -265,21 +265,17 @@ miss:
 
 static inline int extent_way(struct kfs_extent_set *set, uint64_t nodeid, uint64_t window)
 {
-	int way = -1;
-
 #pragma GCC unroll 8
 	for (int i = 0; i < (int)KFS_WAYS; i++) {
 		if (READ(set->slot[i].nodeid) == nodeid && READ(set->slot[i].window) == window)
-			way = i;
+			return i;
 	}
-	return way;
+	return -1;
 }
 
 /* From what of the image the slot says byte @pos of the file is. The caller looks whether the set has changed meanwhile. */
 static inline int extent_find(struct kfs_extent_slot *slot, uint64_t pos, struct kfs_extent *ret)
 {
-	int found = 0;
-
 #pragma GCC unroll 8
 	for (int i = 0; i < (int)KFS_EXTENTS; i++) {
 		uint64_t off = READ(slot->extent[i].off), len = READ(slot->extent[i].len);
@@ -287,10 +283,10 @@ static inline int extent_find(struct kfs_extent_slot *slot, uint64_t pos, struct
 		if (pos - off < len) {
 			ret->phys = READ(slot->extent[i].phys) + (pos - off);
 			ret->len = len - (pos - off);
-			found = 1;
+			return 1;
 		}
 	}
-	return found;
+	return 0;
 }
 
 /* The slot of a window that is not the first. */

@@ -15,6 +15,7 @@
 
 #define BYTES_MAX (1u << 20)
 #define ALIGN 4096
+#define OFFSETS 4096u
 
 static uint64_t now_ns(void)
 {
@@ -35,6 +36,7 @@ int main(int argc, char **argv)
 	static uint8_t buf[BYTES_MAX] __attribute__((aligned(ALIGN)));
 	unsigned long bytes = argc == 5 ? strtoul(argv[3], NULL, 10) : 0;
 	unsigned long count = argc == 5 ? strtoul(argv[4], NULL, 10) : 0;
+	static off_t at[OFFSETS];
 	struct stat st = { 0 };
 	uint64_t start;
 	int fd;
@@ -51,14 +53,12 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	srandom(1); /* the same offsets each time */
+	for (size_t k = 0; k < OFFSETS; k++)
+		at[k] = random() % ((st.st_size - (off_t)bytes) / ALIGN + 1) * ALIGN;
 	start = now_ns();
-	for (unsigned long k = 0; k < count; k++) {
-		off_t room = (st.st_size - (off_t)bytes) / ALIGN + 1;
-		off_t at = random() % room * ALIGN;
-
-		if (pread(fd, buf, bytes, at) != (ssize_t)bytes)
+	for (unsigned long k = 0; k < count; k++)
+		if (pread(fd, buf, bytes, at[k % OFFSETS]) != (ssize_t)bytes)
 			return die(argv[1]);
-	}
 	printf("%" PRIu64 "\n", (now_ns() - start) / count);
 	return close(fd) ? die(argv[1]) : 0;
 }
