@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # kfsctl cache on the stock tier: there is no table, and it says so; looking leaves no trace; drop makes the kernel ask.
+# timeout: 300
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
 need jq
