@@ -2,7 +2,7 @@
 # Statistics of the kernel on a stock kernel (kstats=on): they count what the daemon counts, add up, go with the mount and
 # with a killed daemon, and are read while the daemon is stopped. What functions tell is checked where they can be traced:
 # tests/vm/210-kernel-stats.sh.
-# timeout: 360
+# timeout: 600
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
 need jq setpriv

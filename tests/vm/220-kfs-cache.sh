@@ -138,7 +138,7 @@ for word in 'in the kernel' lookup getattr 'absent xattrs' 'requests avoided' 't
 	grep -q "$word" stats.txt || fail "'$word' is not in: $(cat stats.txt)"
 done
 [ "$(sed -n 's/^kfs_bpf_entries_used{.*} //p' metrics.txt)" -gt 0 ] || fail "no names in the metrics: $(grep bpf metrics.txt)"
-[ "$(sed -n 's/^kfs_bpf_lookup_hits{.*} //p' metrics.txt)" -gt 0 ] || fail "no hits in the metrics: $(grep bpf metrics.txt)"
+[ "$(sed -n 's/^kfs_bpf_getattr_hits{.*} //p' metrics.txt)" -gt 0 ] || fail "no hits in the metrics: $(grep bpf metrics.txt)"
 
 say "pins are root's alone"
 [ "$(stat -c %a /sys/fs/bpf/kfs) $(stat -c %a "$pins")" = "700 700" ] || fail "modes of folders: $(stat -c %a /sys/fs/bpf/kfs "$pins")"
