@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What "make test" runs of "make vm", on the machine itself: builds the module for Debian's 6.12, boots that kernel, and there
 # the daemon answers from BPF programs. The packages of the kernel are fetched at the first time (kernel-patches/fetch.sh).
-# timeout: 1200
+# timeout: 1800
 
 set -eu -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -31,6 +31,6 @@ kernel-patches/fetch.sh tools >/dev/null || fail "libbpf and bpftool cannot be f
 kernel-patches/fetch.sh kernel "$SERIES" >/dev/null || fail "the kernel $SERIES cannot be fetched"
 kernel-patches/fetch.sh source "$SERIES" >/dev/null || fail "the sources of the kernel $SERIES cannot be fetched"
 tests/vm/build.sh
-exec tests/vm/vm.sh --kernel "$SERIES" --timeout 1000 bash -ec '
+exec tests/vm/vm.sh --kernel "$SERIES" --timeout 1700 bash -ec '
 	bash tests/vm/200-kfs-bpf.sh core
 	bash tests/vm/100-fusebpf.sh'
