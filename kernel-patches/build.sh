@@ -252,7 +252,7 @@ install_module() {
 uninstall_module() {
 	local module
 	need_root
-	if grep -q "^$NAME " /proc/modules; then rmmod "$NAME" || die "the module is in use: unmount first"; fi
+	if grep -qs "^$NAME " /proc/modules; then rmmod "$NAME" || die "the module is in use: unmount first"; fi
 	forget_versions
 	for module in /lib/modules/*/updates/{,dkms/}"$NAME".ko*; do
 		[ -e "$module" ] || continue
