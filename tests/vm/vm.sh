@@ -109,7 +109,7 @@ status=0
 timeout -k 5 "$TIMEOUT" qemu-system-x86_64 "${ACCEL[@]}" -cpu max -smp "$CPUS" -m "$MEMORY" \
 	-nodefaults -no-user-config -nographic -no-reboot \
 	-kernel "$KERNEL_DIR/boot/vmlinuz-$RELEASE" -initrd "$INITRAMFS" \
-	-append "console=ttyS0 quiet loglevel=5 panic=-1 oops=panic nowatchdog rcupdate.rcu_cpu_stall_suppress=1 kfs.job=$JOB/job" \
+	-append "console=ttyS0 quiet loglevel=5 panic=-1 oops=panic nowatchdog no_timer_check rcupdate.rcu_cpu_stall_suppress=1 kfs.job=$JOB/job" \
 	-fsdev "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap" \
 	-device virtio-9p-pci,fsdev=root,mount_tag=root \
 	-chardev "file,id=console,path=$JOB/console" -serial chardev:console \
