@@ -46,7 +46,8 @@ class Mount:
         for word in options.split(","):
             if word.startswith("offset="):
                 self.offset = int(word[7:])
-        run("kfs", self.image, self.dir, "-o", f"bpf=on,log=/tmp/kfs/log,{options}")
+        extents = "" if "bpf_extents=" in options else "bpf_extents=auto,"
+        run("kfs", self.image, self.dir, "-o", f"bpf=on,{extents}log=/tmp/kfs/log,{options}")
 
     def status(self):
         return json.loads(run("kfsctl", "status", "--json", self.dir))
