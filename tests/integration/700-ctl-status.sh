@@ -97,7 +97,7 @@ expect_eq "$(kfsctl status --json b | jq -r '"\(.share) \(.tier) \(.tier_reason 
 
 # ---- usage ----
 kfsctl --help >help.txt
-for word in top snapshot restore defrag cache recover upgrade nonsense; do
+for word in top snapshot restore defrag recover upgrade nonsense; do
 	expect_status 2 kfsctl "$word" 2>error.txt
 	grep -q "^kfsctl: $word: unknown command" error.txt || fail "$(cat error.txt)"
 	if grep -Eq "^  $word" help.txt; then fail "--help offers $word"; fi
