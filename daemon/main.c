@@ -528,6 +528,17 @@ static int start_guests(struct daemon_ctx *c)
 	return EXIT_OK;
 }
 
+static int open_all(struct daemon_ctx *c)
+{
+	int status = open_image(c);
+
+	if (!status)
+		status = clean_orphans(c);
+	if (!status)
+		status = open_fs(c);
+	return status;
+}
+
 /* No mount point, no kernel to ask: the guests are all there is. */
 static int bring_up_unmounted(struct daemon_ctx *c)
 {
@@ -538,11 +549,7 @@ static int bring_up_unmounted(struct daemon_ctx *c)
 	if (!status && !c->description)
 		status = fail(EXIT_SYSTEM, c->o.image, "out of memory");
 	if (!status)
-		status = open_image(c);
-	if (!status)
-		status = clean_orphans(c);
-	if (!status)
-		status = open_fs(c);
+		status = open_all(c);
 	if (!status)
 		status = start_guests(c);
 	return status;
@@ -560,11 +567,7 @@ static int bring_up(struct daemon_ctx *c)
 	/* A mount for show opens nothing: replaying a journal would be a real change. */
 	if (status || c->o.fake)
 		return status;
-	status = open_image(c);
-	if (!status)
-		status = clean_orphans(c);
-	if (!status)
-		status = open_fs(c);
+	status = open_all(c);
 	if (!status)
 		status = mount_it(c);
 	if (!status)

@@ -249,6 +249,8 @@ void node_put_write(struct inode *i);
 uint16_t inode_type(struct inode *i);
 /* The inode that a name in @dir names; -EUCLEAN when it names none. Caller holds @dir's lock. */
 MUST_USE int child_get(struct inode *dir, uint32_t ino, struct inode **ret_inode);
+/* The same by its name: -ENOENT for nothing, -ENOTDIR, -ENOKEY. @ret_child is set on success only. */
+MUST_USE int name_get(struct inode *dir, const struct dir_name *name, struct inode **ret_child);
 /* The same for "..", which may name the root. */
 MUST_USE int parent_get(struct inode *dir, uint32_t ino, struct inode **ret_inode);
 

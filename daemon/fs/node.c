@@ -135,6 +135,23 @@ int child_get(struct inode *dir, uint32_t ino, struct inode **ret_inode)
 	return parent_get(dir, ino, ret_inode);
 }
 
+int name_get(struct inode *dir, const struct dir_name *name, struct inode **ret_child)
+{
+	uint8_t ftype;
+	uint32_t ino;
+	int error = inode_alive(dir);
+
+	if (!error && !inode_is_dir(dir))
+		error = -ENOTDIR;
+	if (!error && (dir->flags & EXT4_ENCRYPT_FL))
+		error = -ENOKEY;
+	if (!error)
+		error = dir->links ? dir_lookup(dir, name, &ino, &ftype) : -ENOENT;
+	if (!error)
+		error = child_get(dir, ino, ret_child);
+	return error;
+}
+
 int parent_get(struct inode *dir, uint32_t ino, struct inode **ret_inode)
 {
 	int error;

@@ -55,24 +55,10 @@ static int peek_root(struct fs *fs, fs_peek_fn fn, void *arg)
 static int child_of(struct inode *dir, struct fs_name name, struct inode **ret_child)
 {
 	struct dir_name dname = { .name = name.name, .len = name.len };
-	uint8_t ftype;
-	uint32_t ino;
-	int error = inode_alive(dir);
+	int error;
 
 	*ret_child = NULL;
-	if (!error && !inode_is_dir(dir))
-		error = -ENOTDIR;
-	if (!error && (dir->flags & EXT4_ENCRYPT_FL))
-		error = -ENOKEY;
-	if (!error)
-		error = dir->links ? dir_lookup(dir, &dname, &ino, &ftype) : -ENOENT;
-	if (!error)
-		error = child_get(dir, ino, ret_child);
-	if (!error && *ret_child == dir) {
-		inode_put(*ret_child);
-		*ret_child = NULL;
-		error = store_corrupt(dir->store, dir->ino, 0, "a directory is in itself");
-	}
+	error = name_get(dir, &dname, ret_child);
 	return error == -ENOENT ? 0 : error;
 }
 

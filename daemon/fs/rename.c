@@ -33,34 +33,15 @@ struct renaming {
 
 /* ---- peek ----------------------------------------------------------------- */
 
-/* What @name in @dir means. -ENOENT for nothing. Caller holds the lock. */
-static int peek_name_locked(struct inode *dir, const struct dir_name *name,
-			    struct inode **ret_child)
-{
-	uint8_t ftype;
-	uint32_t ino;
-	int error = inode_alive(dir);
-
-	if (!error && !inode_is_dir(dir))
-		error = -ENOTDIR;
-	if (!error && (dir->flags & EXT4_ENCRYPT_FL))
-		error = -ENOKEY;
-	if (!error)
-		error = dir->links ? dir_lookup(dir, name, &ino, &ftype) : -ENOENT;
-	if (!error)
-		error = child_get(dir, ino, ret_child);
-	return error;
-}
-
 static int peek_name(const struct renaming *r, struct inode *dir, const struct dir_name *name,
 		     struct inode **ret_child)
 {
 	int error;
 
 	if (!r->cross)
-		return peek_name_locked(dir, name, ret_child);
+		return name_get(dir, name, ret_child);
 	rwlock_read(&dir->lock);
-	error = peek_name_locked(dir, name, ret_child);
+	error = name_get(dir, name, ret_child);
 	rwlock_unread(&dir->lock);
 	return error;
 }
