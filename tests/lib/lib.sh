@@ -175,10 +175,12 @@ kfs_pids() {
 	return 0
 }
 
+# all_gone PID…: and their files are closed. The first thread of a killed process may be a zombie before the others end.
 all_gone() {
 	local pid
 	for pid; do
-		[ ! -e "/proc/$pid" ] || [ "$(awk '/^State:/ { print $2 }' "/proc/$pid/status" 2>/dev/null)" = Z ] || return 1
+		[ ! -e "/proc/$pid" ] || { [ "$(awk '/^State:/ { print $2 }' "/proc/$pid/status" 2>/dev/null)" = Z ] &&
+			[ "$(find "/proc/$pid/task" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l)" -le 1 ]; } || return 1
 	done
 }
 
