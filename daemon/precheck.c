@@ -60,8 +60,14 @@ static bool held_by_kfs(const char *image, char *why, size_t why_len)
 		if (!e->alive || strcmp(e->image, image) != 0)
 			continue;
 		found = true;
-		(void)snprintf(why, why_len, "%s: mounted at %s by kfs, pid %d: unmount that first",
-			       image, e->mountpoint ? e->mountpoint : "no folder", (int)e->pid);
+		if (e->mountpoint)
+			(void)snprintf(why, why_len,
+				       "%s: mounted at %s by kfs, pid %d: unmount that first",
+				       image, e->mountpoint, (int)e->pid);
+		else
+			(void)snprintf(why, why_len,
+				       "%s: served to guests by kfs, pid %d: end that first", image,
+				       (int)e->pid);
 	}
 	rundir_list_fini(&list);
 	return found;

@@ -52,6 +52,8 @@ grep -q 'malformed' kfs.log && fail "an honest front end was called malformed"
 
 serve disk.img -o guests=ro
 "$VFE" s readonly
+kfs --no-mount "$PWD/disk.img" -o "vhost=$PWD/s2" 2>refused && fail "two daemons serve one image"
+grep -q 'disk.img: served to guests by kfs, pid [0-9]*: end that first$' refused || fail "refused with: $(cat refused)"
 # A second daemon does not take a socket that is served; one that was left behind it does.
 mkimage other.img 16M
 serve other.img 2>refused && fail "two daemons listen at one socket"
