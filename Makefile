@@ -121,7 +121,7 @@ top_c = $(sort $(filter-out $(SKIP),$(wildcard $(1)/*.c)))
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
 DAEMON_MAIN := $(filter-out $(SKIP),$(wildcard daemon/main.c))
-LIBKFS_SRC := $(filter-out daemon/helpers/% $(if $(BPF),daemon/bpf/none.c,daemon/bpf/loader.c daemon/bpf/object.c daemon/bpf/said.c daemon/bpf/trace.c),$(filter-out $(call top_c,daemon),$(call find_c,daemon)))
+LIBKFS_SRC := $(filter-out daemon/helpers/% $(if $(BPF),daemon/bpf/none.c,daemon/bpf/loader.c daemon/bpf/object.c daemon/bpf/libbpf_log.c daemon/bpf/trace.c),$(filter-out $(call top_c,daemon),$(call find_c,daemon)))
 DAEMON_SRC := $(filter-out daemon/main.c,$(call top_c,daemon))
 HELPER_SRC := $(call top_c,daemon/helpers)
 MKFS_SRC := $(filter-out mkfs/main.c,$(call top_c,mkfs))
@@ -212,7 +212,7 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/flags.stamp | $(BUILD)/libs.stamp
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(KFS_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(call obj,daemon/bpf/loader.c daemon/bpf/said.c daemon/bpf/trace.c): KFS_CFLAGS += $(BPF_CFLAGS)
+$(call obj,daemon/bpf/loader.c daemon/bpf/libbpf_log.c daemon/bpf/trace.c): KFS_CFLAGS += $(BPF_CFLAGS)
 $(BUILD)/obj/daemon/bpf/object.o: KFS_CFLAGS += -DKFS_BPF_OBJECTS='"$(abspath $(BUILD)/bpf)"'
 $(BUILD)/obj/daemon/bpf/object.o: $(BPF_OBJECTS)
 

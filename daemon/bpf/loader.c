@@ -22,9 +22,9 @@
 
 #include "daemon/base/log.h"
 #include "daemon/bpf/extents.h"
+#include "daemon/bpf/libbpf_log.h"
 #include "daemon/bpf/object.h"
 #include "daemon/bpf/pins.h"
-#include "daemon/bpf/said.h"
 #include "daemon/bpf/tables.h"
 #include "daemon/inval/inval.h"
 
@@ -226,7 +226,7 @@ int bpf_load(const struct bpf_opts *opts, struct bpf **ret_bpf, char *why, size_
 	struct tables_opts tables;
 	int err;
 
-	said_begin();
+	libbpf_log_begin();
 	if (!b) {
 		(void)snprintf(why, why_len, "out of memory");
 		return -ENOMEM;
@@ -237,7 +237,7 @@ int bpf_load(const struct bpf_opts *opts, struct bpf **ret_bpf, char *why, size_
 	if (!err)
 		err = load_object(b, opts, &tables.config);
 	if (err) {
-		said_explain(why, why_len, "loading the BPF programs", err);
+		libbpf_log_explain(why, why_len, "loading the BPF programs", err);
 		bpf_free(b);
 		return err;
 	}
@@ -305,12 +305,12 @@ static void pin(struct bpf *b, const char *id)
 
 int bpf_attach(struct bpf *b, const char *id, char *why, size_t why_len)
 {
-	said_begin();
+	libbpf_log_begin();
 	b->link = bpf_map__attach_struct_ops(find_map(b, "kfs_ops"));
 	if (!b->link) {
 		int err = -errno;
 
-		said_explain(why, why_len, "attaching the BPF programs", err);
+		libbpf_log_explain(why, why_len, "attaching the BPF programs", err);
 		return err;
 	}
 	pin(b, id);

@@ -17,9 +17,9 @@
 #include "daemon/base/lock.h"
 #include "daemon/base/log.h"
 #include "daemon/base/mountinfo.h"
+#include "daemon/bpf/libbpf_log.h"
 #include "daemon/bpf/object.h"
 #include "daemon/bpf/pins.h"
-#include "daemon/bpf/said.h"
 
 #define PROGRAMS_MAX 12
 /* fuse_dentry_revalidate(directory, name, entry, flags); before Linux 6.14 without the first two. */
@@ -186,7 +186,7 @@ static int start_trace_points(struct trace *t, const struct types *types, char *
 	struct bpf_program *program;
 	int err;
 
-	said_begin();
+	libbpf_log_begin();
 	t->object = bpf_object__open_mem(trace_bpf_begin, (size_t)(trace_bpf_end - trace_bpf_begin),
 					 &opts);
 	err = t->object ? set_device(t, t->object, why, why_len) : -errno;
@@ -209,11 +209,12 @@ static int start_trace_points(struct trace *t, const struct types *types, char *
 		bpf_object__for_each_program(program, t->object) if (!err)
 			err = attach(t, NULL, program);
 	if (err)
-		said_explain(why, why_len,
-			     err == -EPERM ? "loading the tracing programs needs root (CAP_BPF, "
-					     "CAP_PERFMON)" :
-					     "loading the tracing programs",
-			     err);
+		libbpf_log_explain(why, why_len,
+				   err == -EPERM ?
+					   "loading the tracing programs needs root (CAP_BPF, "
+					   "CAP_PERFMON)" :
+					   "loading the tracing programs",
+				   err);
 	return err;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "daemon/bpf/said.h"
+#include "daemon/bpf/libbpf_log.h"
 
 #include <bpf/libbpf.h>
 #include <stdarg.h>
@@ -25,13 +25,13 @@ static int keep_words(enum libbpf_print_level level, const char *fmt, va_list ap
 	return len;
 }
 
-void said_begin(void)
+void libbpf_log_begin(void)
 {
 	said[0] = 0;
 	(void)libbpf_set_print(keep_words); /* what was there before is of no interest */
 }
 
-void said_explain(char *why, size_t why_len, const char *what, int err)
+void libbpf_log_explain(char *why, size_t why_len, const char *what, int err)
 {
 	const char *text = strncmp(said, "libbpf: ", 8) ? said : said + 8;
 
