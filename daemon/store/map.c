@@ -120,9 +120,32 @@ static bool data_is_journaled(const struct inode *i)
 	return !inode_is_reg(i) || (i->flags & (EXT4_EA_INODE_FL | EXT4_JOURNAL_DATA_FL));
 }
 
+/*
+ * Is a block of an attribute's value cached as checked metadata, which values never are? Then
+ * something else lives in it, perhaps changed in this very handle, and must not be forgotten.
+ */
+static bool value_is_cross_linked(const struct inode *i, uint64_t pblk, uint32_t count)
+{
+	bool found = false;
+
+	if (!(i->flags & EXT4_EA_INODE_FL))
+		return false;
+	for (uint32_t k = 0; k < count && !found; k++) {
+		_cleanup_put_buffer_ struct buf *b = buf_peek(i->store->cache, pblk + k);
+
+		found = b && buf_verified(b);
+	}
+	return found;
+}
+
 int map_data_free(struct handle *h, struct inode *i, uint64_t pblk, uint32_t count)
 {
 	inode_add_blocks(i, -(int64_t)count);
+	if (value_is_cross_linked(i, pblk, count)) {
+		/* Lost until e2fsck finds whose they are. */
+		(void)store_corrupt(i->store, i->ino, pblk, "EA inode: block is metadata too");
+		return 0;
+	}
 	return balloc_free(h, i, pblk, count, data_is_journaled(i) ? FREE_META : 0);
 }
 
