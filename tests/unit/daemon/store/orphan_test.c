@@ -22,7 +22,10 @@
 #define SIZE "16M"
 #define LIST "-b 1024 -O ^orphan_file -J size=1"
 #define FILE_ "-b 1024 -O orphan_file -J size=1"
+#define NOCSUM "-b 1024 -I 256 -O orphan_file,^metadata_csum -J size=1"
 #define COUNT 60
+/* More than there are buckets: numbers share some. */
+#define COUNT_MANY (ORPHAN_BUCKETS + 40)
 #define THREADS 4
 
 static struct inode *new_orphan(struct img *m, struct inode *root)
@@ -37,6 +40,7 @@ static struct inode *new_orphan(struct img *m, struct inode *root)
 	img_start(m, &h);
 	CHECK_OK(inode_create(&h, root, &init, &i));
 	CHECK_OK(orphan_add(&h, i));
+	CHECK_OK(orphan_add(&h, i)); /* it is one already */
 	CHECK_OK(inode_write(&h, i));
 	img_stop(&h);
 	CHECK(atomic_load(&i->state) & INODE_ORPHAN);
@@ -44,17 +48,18 @@ static struct inode *new_orphan(struct img *m, struct inode *root)
 	return i;
 }
 
-static void check_random_removal(struct img *m)
+static void check_random_removal(struct img *m, uint32_t count)
 {
-	struct inode *orphans[COUNT], *root = img_root(m);
+	struct inode *orphans[COUNT_MANY], *root = img_root(m);
 	uint32_t k, pick;
 	int64_t free_before = m->s->blocks_free;
 
-	for (k = 0; k < COUNT; k++) {
+	CHECK_LE(count, COUNT_MANY);
+	for (k = 0; k < count; k++) {
 		orphans[k] = new_orphan(m, root);
 		rwlock_unwrite(&orphans[k]->lock);
 	}
-	for (k = COUNT; k > 0; k--) {
+	for (k = count; k > 0; k--) {
 		pick = (uint32_t)test_random_below(k);
 		rwlock_write(&orphans[pick]->lock);
 		CHECK_OK(inode_delete(orphans[pick]));
@@ -72,21 +77,31 @@ TEST(test_orphan_list__survives_removal_in_any_order)
 
 	img_make(&m, LIST, SIZE);
 	img_open(&m);
-	check_random_removal(&m);
+	check_random_removal(&m, COUNT_MANY);
+	img_close(&m);
+	img_fsck(&m);
+}
+
+static void check_removal_from_file(const char *options)
+{
+	struct img m;
+
+	img_make(&m, options, SIZE);
+	img_open(&m);
+	CHECK_GT(m.s->orphans->blocks, 0);
+	check_random_removal(&m, COUNT);
 	img_close(&m);
 	img_fsck(&m);
 }
 
 TEST(test_orphan_file__survives_removal_in_any_order)
 {
-	struct img m;
+	check_removal_from_file(FILE_);
+}
 
-	img_make(&m, FILE_, SIZE);
-	img_open(&m);
-	CHECK_GT(m.s->orphans->blocks, 0);
-	check_random_removal(&m);
-	img_close(&m);
-	img_fsck(&m);
+TEST(test_orphan_file__needs_no_checksums)
+{
+	check_removal_from_file(NOCSUM);
 }
 
 static void check_crash_with_orphans(const char *options)
@@ -268,6 +283,98 @@ TEST(test_orphan_cleanup__cuts_impossible_lists)
 		CHECK_EQ(le32_to_cpu(sb.s_last_orphan), 0);
 	}
 	img_fsck(&m);
+}
+
+/* An orphan whose inode a crash left with a wrong checksum: it is let go untouched, the others are finished. */
+static void check_rotten_orphan(const char *options)
+{
+	struct inode *root, *rotten, *sound;
+	struct store_open_error err;
+	struct inode_slot slot;
+	uint32_t cleaned;
+	uint8_t byte;
+	struct img m;
+
+	img_make(&m, options, SIZE);
+	img_open(&m);
+	root = img_root(&m);
+	rotten = new_orphan(&m, root);
+	slot = inode_slot_of(m.s, rotten->ino);
+	sound = new_orphan(&m, root); /* the head of the list */
+	rwlock_unwrite(&rotten->lock);
+	rwlock_unwrite(&sound->lock);
+	img_put(root);
+	CHECK_OK(store_sync(m.s));
+	store_destroy(m.s);
+	/* Into the image first, or recovery would write over the rot. */
+	CHECK_OK(raw_open(&m, NULL, &err));
+	store_destroy(m.s);
+	raw_read(&m, &byte, 1, slot.pblk * 1024 + slot.off);
+	byte ^= 1;
+	raw_write(&m, &byte, 1, slot.pblk * 1024 + slot.off);
+	CHECK_OK(raw_open(&m, NULL, &err));
+	CHECK_OK(store_orphan_cleanup(m.s, &cleaned));
+	CHECK_EQ(cleaned, 2);
+	CHECK_GT(m.s->corruptions, 0);
+	CHECK_EQ(m.s->orphans->head, 0);
+	CHECK(!orphan_file_in_use(m.s));
+	CHECK_OK(store_close(m.s));
+}
+
+TEST(test_orphan_cleanup__lets_go_of_a_rotten_inode)
+{
+	check_rotten_orphan(LIST);
+	check_rotten_orphan(FILE_);
+}
+
+/* As in ext4: freeing blocks of a filesystem with errors may do more harm. */
+static void check_left_to_e2fsck(const char *options)
+{
+	struct ext4_super_block sb;
+	struct store_open_error err;
+	struct inode *root;
+	uint32_t cleaned;
+	struct img m;
+
+	img_make(&m, options, SIZE);
+	img_open(&m);
+	root = img_root(&m);
+	rwlock_unwrite(&new_orphan(&m, root)->lock);
+	img_put(root);
+	CHECK_OK(store_sync(m.s));
+	store_destroy(m.s);
+	CHECK_OK(raw_open(&m, NULL, &err));
+	store_destroy(m.s);
+	raw_read_super(&m, &sb);
+	sb.s_state = cpu_to_le16(le16_to_cpu(sb.s_state) | EXT4_ERROR_FS);
+	raw_write_super(&m, &sb);
+	CHECK_OK(raw_open(&m, NULL, &err));
+	CHECK_OK(store_orphan_cleanup(m.s, &cleaned));
+	CHECK_EQ(cleaned, 0);
+	CHECK(m.s->orphans->head || orphan_file_in_use(m.s));
+	CHECK_OK(store_close(m.s));
+}
+
+TEST(test_orphan_cleanup__leaves_a_filesystem_with_errors_alone)
+{
+	check_left_to_e2fsck(LIST);
+	check_left_to_e2fsck(FILE_);
+}
+
+TEST(test_orphan_open__refuses_a_file_of_inline_data)
+{
+	struct inode_slot slot;
+	struct ext4_inode raw;
+	struct img m;
+
+	img_make(&m, NOCSUM, SIZE);
+	img_open(&m);
+	slot = inode_slot_of(m.s, m.s->orphan_file_ino);
+	img_close(&m);
+	raw_read(&m, &raw, sizeof(raw), slot.pblk * 1024 + slot.off);
+	raw.i_flags = cpu_to_le32(le32_to_cpu(raw.i_flags) | EXT4_INLINE_DATA_FL);
+	raw_write(&m, &raw, sizeof(raw), slot.pblk * 1024 + slot.off);
+	check_open_fails(&m, -EUCLEAN, "orphan file", "e2fsck");
 }
 
 TEST(test_orphan_open__refuses_damaged_file)
