@@ -38,6 +38,7 @@ int guests_start(struct fs *fs, struct inval_bus *bus, const struct options *o, 
 	struct proto_opts proto = {
 		.share = true,
 		.guest = true,
+		.host = host,
 		.readonly = readonly || !options_guests_write(o),
 		.posix_acl = o->acl != OFF,
 		.dirsync = o->dirsync == ON || o->sync == ON,

@@ -151,6 +151,24 @@ void turn_take(struct turns *t, struct turn *turn, uint64_t nodeid, uint64_t off
 bool turn_yield(struct turns *t, struct turn *turn, const struct timespec *until);
 void turn_pass(struct turns *t, struct turn *turn);
 
+/* mappers.c: files that a kernel may store into without a request */
+
+#define MAPPER_SHARDS 16
+#define MAPPER_BUCKETS 256
+
+struct mapper_shard {
+	struct mutex lock;		     /* LOCK_LEAF */
+	struct list buckets[MAPPER_BUCKETS]; /* [lock] struct mapper */
+} __attribute__((aligned(64)));
+
+struct mappers {
+	struct mapper_shard shards[MAPPER_SHARDS];
+	_Atomic uint64_t files; /* [atomic] 0 is the usual and costs one load */
+};
+
+void mappers_init(struct mappers *t);
+void mappers_fini(struct mappers *t);
+
 struct fs {
 	struct store *store;   /* [written once] owned */
 	struct inval_bus *bus; /* [written once] */
@@ -164,7 +182,8 @@ struct fs {
 	_Atomic uint64_t frees_synced;	   /* [atomic] store->frees when last committed for room */
 	struct reaper reaper;
 	struct lock_table locks;
-	struct turns writes;		      /* large ones from the kernel's page cache */
+	struct turns writes; /* large ones from the kernel's page cache */
+	struct mappers mappers;
 	_Atomic(struct fs_drainer *) drainer; /* [atomic] */
 };
 
@@ -201,6 +220,8 @@ MUST_USE int nodes_raise(struct fs_session *s, const struct inode *i);
 void nodes_unraise(struct fs *fs, struct fs_session *s, uint64_t nodeid);
 bool nodes_known(struct fs *fs, uint64_t nodeid);
 uint64_t nodes_total(struct fs *fs);
+/* A session that is not @s is open. */
+bool sessions_beside(struct fs *fs, const struct fs_session *s);
 void sessions_free(struct fs *fs);
 
 /* reap.c: inodes without links */
@@ -334,6 +355,8 @@ void extents_tell(struct fs *fs, const struct fs_ctx *ctx, struct inode *i, uint
  */
 MUST_USE int extents_take_back(struct fs *fs, const struct fs_ctx *ctx, struct inode *i,
 			       bool kernel_holds_file);
+/* Before @i is deleted, which others than the drainer's kernel may be the reason for. The same of locks and errors. */
+MUST_USE int extents_let_go(struct fs *fs, struct inode *i);
 
 /* -EPERM for an immutable inode, or an append-only one. Caller holds the lock. */
 MUST_USE int inode_check_fixed(const struct inode *i);

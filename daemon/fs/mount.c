@@ -131,6 +131,7 @@ int fs_open_store(struct store *store, struct inval_bus *bus, const struct fs_op
 	fs->opts = *opts;
 	gate_init(&fs->gate);
 	turns_init(&fs->writes);
+	mappers_init(&fs->mappers);
 	mutex_init(&fs->rename_lock, LOCK_RENAME);
 	mutex_init(&fs->session_lock, LOCK_SESSION);
 	for (uint32_t i = 0; i < FS_SESSIONS_MAX; i++)
@@ -162,6 +163,7 @@ int fs_close(struct fs *fs)
 		fs_thaw(fs);
 	reaper_stop(fs, false);
 	sessions_free(fs);
+	mappers_fini(&fs->mappers);
 	error = store_close(fs->store);
 	free(fs);
 	return error;
@@ -174,6 +176,7 @@ void fs_destroy(struct fs *fs)
 	gate_open(&fs->gate);
 	reaper_stop(fs, true);
 	sessions_free(fs);
+	mappers_fini(&fs->mappers);
 	store_destroy(fs->store);
 	free(fs);
 }

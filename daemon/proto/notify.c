@@ -34,11 +34,27 @@
 /* A seek looks again after each flush; a file written all the time must not hold it for ever. */
 #define SEEK_ROUNDS_MAX 64
 
-enum job_kind { JOB_INODE, JOB_ENTRY, JOB_DELETE, JOB_EPOCH, JOB_SEEK, JOB_REPLY, JOB_DRAIN };
+enum job_kind {
+	JOB_INODE,
+	JOB_ENTRY,
+	JOB_DELETE,
+	JOB_EPOCH,
+	JOB_SEEK,
+	JOB_REPLY,
+	JOB_DRAIN,
+	JOB_WRITE_BACK
+};
 /* A byte of no file: a notification about it waits for reads, and drops no page. */
 #define DRAIN_OFF (INT64_MAX & ~INT64_C(0xffff))
 #define DRAIN_LEN 4096
 #define DRAIN_TRIES_MAX 10
+
+/* On the waiting thread's stack. */
+struct write_back {
+	struct mutex lock; /* LOCK_LEAF */
+	struct cond ended;
+	bool done; /* [lock] */
+};
 
 struct job {
 	struct list link;
@@ -46,8 +62,9 @@ struct job {
 	uint64_t nodeid, child;
 	int64_t off, len;
 	struct notify_seek seek;
-	struct proto_req *req;	/* JOB_REPLY, its answer in name */
-	struct fs_drain *drain; /* JOB_DRAIN */
+	struct proto_req *req;	   /* JOB_REPLY, its answer in name */
+	struct fs_drain *drain;	   /* JOB_DRAIN */
+	struct write_back *waiter; /* JOB_WRITE_BACK */
 	uint32_t name_len;
 	char name[];
 };
@@ -224,8 +241,25 @@ static void run_drain(struct notifier *n, struct job *job, bool stopping)
 		  strerror(-err));
 }
 
+static void run_write_back(struct notifier *n, struct job *job, bool stopping)
+{
+	struct write_back *w = job->waiter;
+
+	/* A kernel that does not hold the file, or that is gone, has nothing to write. */
+	if (!stopping && atomic_load(&n->s->ready))
+		(void)note_inode(n, job->nodeid, job->off, job->len);
+	mutex_lock(&w->lock);
+	w->done = true;
+	cond_wake_all(&w->ended);
+	mutex_unlock(&w->lock); /* the last look at it: its thread may return */
+}
+
 static void run_job(struct notifier *n, struct job *job, bool stopping)
 {
+	if (job->kind == JOB_WRITE_BACK) {
+		run_write_back(n, job, stopping);
+		return;
+	}
 	if (job->kind == JOB_DRAIN) {
 		run_drain(n, job, stopping);
 		return;
@@ -251,6 +285,7 @@ static void run_job(struct notifier *n, struct job *job, bool stopping)
 	case JOB_EPOCH: (void)note_epoch(n); break;
 	case JOB_SEEK:
 	case JOB_DRAIN:
+	case JOB_WRITE_BACK:
 	case JOB_REPLY: break;
 	}
 }
@@ -335,7 +370,8 @@ static void *lane_thread(void *arg)
 
 static struct lane *lane_of(struct notifier *n, const struct job *job)
 {
-	bool range = job && (job->kind == JOB_DRAIN || (job->kind == JOB_INODE && job->off >= 0));
+	bool range = job && (job->kind == JOB_DRAIN || job->kind == JOB_WRITE_BACK ||
+			     (job->kind == JOB_INODE && job->off >= 0));
 
 	return &n->lanes[range ? LANE_RANGES : LANE_NAMES];
 }
@@ -463,6 +499,31 @@ void notifier_reply(struct notifier *n, struct proto_req *req, uint64_t nodeid, 
 		free(job);
 	}
 	req_reply(req, 0, data, len);
+}
+
+int notifier_write_back(struct notifier *n, uint64_t nodeid, uint64_t off, uint64_t len)
+{
+	struct job *job = calloc(1, sizeof(*job) + 1);
+	struct write_back w = { .done = false };
+
+	if (!job)
+		return -ENOMEM;
+	mutex_init(&w.lock, LOCK_LEAF);
+	cond_init(&w.ended);
+	job->kind = JOB_WRITE_BACK;
+	job->nodeid = nodeid;
+	job->off = (int64_t)off;
+	job->len = (int64_t)len;
+	job->waiter = &w;
+	if (!enqueue(n, job)) {
+		free(job);
+		return -ENOMEM;
+	}
+	mutex_lock(&w.lock);
+	while (!w.done)
+		cond_wait(&w.ended, &w.lock);
+	mutex_unlock(&w.lock);
+	return 0;
 }
 
 bool notifier_wait(struct notifier *n, struct proto_notified *wait)

@@ -135,7 +135,10 @@ void op_setattr(struct op *op)
 		op_malformed(op);
 		return;
 	}
-	err = fs_setattr(op->s->fs, &op->ctx, &set, &attr);
+	/* Of what is cut off nothing may be written later: it would come back. */
+	err = set.valid & FS_SET_SIZE ? op_collect(op, op->nodeid, in->size, 0) : 0;
+	if (!err)
+		err = fs_setattr(op->s->fs, &op->ctx, &set, &attr);
 	if (err)
 		op_error(op, err);
 	else

@@ -230,8 +230,10 @@ static void reply_opened(struct op *op, const struct fs_entry *entry)
 	memset(&out, 0, sizeof(out));
 	wire_entry(op->s, entry, &out.entry);
 	out.open.open_flags = op_open_flags(op->s, FOPEN_KEEP_CACHE);
-	if (!req_reply(op->req, 0, &out, sizeof(out)))
+	if (!req_reply(op->req, 0, &out, sizeof(out))) {
+		op_closed(op, entry->nodeid, op->arg.create.flags);
 		fs_forget(op->s->fs, op->ctx.session, entry->nodeid, 1);
+	}
 }
 
 /* An entry that fs made or found is opened; on failure the kernel never hears of it. */
@@ -243,6 +245,8 @@ static void open_created(struct op *op, int err, const struct fs_entry *entry)
 	}
 	if (op->s->opts.share)
 		err = fs_open(op->s->fs, &op->ctx, entry->nodeid, op->arg.create.flags);
+	if (!err)
+		err = op_opened(op, entry->nodeid, op->arg.create.flags);
 	if (err) {
 		fs_forget(op->s->fs, op->ctx.session, entry->nodeid, 1);
 		op_error(op, err);

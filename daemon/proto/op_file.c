@@ -35,24 +35,34 @@ uint32_t op_open_flags(const struct proto_session *s, uint32_t flags)
 void op_open(struct op *op)
 {
 	struct fuse_open_out out = { .open_flags = op_open_flags(op->s, FOPEN_KEEP_CACHE) };
-	int err;
+	uint32_t flags = op->arg.open.flags;
+	int err = 0;
 
 	if (!op->s->opts.share) {
 		op_error(op, -ENOSYS);
 		return;
 	}
-	err = fs_open(op->s->fs, &op->ctx, op->nodeid, op->arg.open.flags);
-	if (!err) {
-		err = open_truncate(op);
-		if (err)
-			fs_release(op->s->fs, &op->ctx, op->nodeid, 0, false);
+	if (flags & O_TRUNC)
+		err = op_collect(op, op->nodeid, 0, 0);
+	if (!err)
+		err = fs_open(op->s->fs, &op->ctx, op->nodeid, flags);
+	if (err) {
+		op_error(op, err);
+		return;
 	}
-	req_reply(op->req, err, &out, sizeof(out));
+	err = open_truncate(op);
+	if (!err)
+		err = op_opened(op, op->nodeid, flags);
+	if (err)
+		fs_release(op->s->fs, &op->ctx, op->nodeid, 0, false);
+	if (!req_reply(op->req, err, &out, sizeof(out)) && !err)
+		op_closed(op, op->nodeid, flags);
 }
 
 /* In share=off only what TMPFILE opened is released, and nothing was noted for it. */
 void op_release(struct op *op)
 {
+	op_closed(op, op->nodeid, op->arg.release.flags);
 	if (op->s->opts.share)
 		fs_release(op->s->fs, &op->ctx, op->nodeid, op->arg.release.lock_owner,
 			   op->arg.release.release_flags & FUSE_RELEASE_FLOCK_UNLOCK);
@@ -165,6 +175,22 @@ static void write_failed(struct op *op, uint32_t flags, int error)
 		notifier_forget_attr(s->notifier, nodeid);
 }
 
+/* What others hold of where @req will write. Behind the end it is the end that matters. */
+static int collect_written(struct op *op, const struct fs_write *req)
+{
+	uint64_t off = req->off;
+	struct fs_attr attr;
+
+	if (likely(!op->s->opts.host))
+		return 0;
+	if (req->flags & FS_WRITE_APPEND) {
+		if (fs_getattr(op->s->fs, &op->ctx, op->nodeid, &attr))
+			return 0; /* the change itself will say why */
+		off = attr.size;
+	}
+	return op_collect(op, op->nodeid, off, MAX(req->len, UINT64_C(1)));
+}
+
 void op_write(struct op *op)
 {
 	const struct fuse_write_in *in = &op->arg.write;
@@ -189,7 +215,9 @@ void op_write(struct op *op)
 		.flags = write_flags(op),
 	};
 	killed = req.flags & FS_WRITE_KILL_SUIDGID && loses_privileges(op);
-	done = fs_write(op->s->fs, &op->ctx, &req);
+	done = collect_written(op, &req);
+	if (!done)
+		done = fs_write(op->s->fs, &op->ctx, &req);
 	if (done < 0) {
 		write_failed(op, req.flags, (int)done);
 		return;
@@ -226,7 +254,13 @@ void op_fallocate(struct op *op)
 	}
 	/* fs takes the bits from whoever is not root: the protocol does not say who may keep them. */
 	killed = op->ctx.uid != 0 && loses_privileges(op);
-	err = fs_fallocate(op->s->fs, &op->ctx, op->nodeid, in->mode, in->offset, in->length);
+	/* Collapsing and inserting move all that follows. */
+	err = op_collect(
+		op, op->nodeid, in->offset,
+		in->mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE) ? 0 : in->length);
+	if (!err)
+		err = fs_fallocate(op->s->fs, &op->ctx, op->nodeid, in->mode, in->offset,
+				   in->length);
 	if (!err && killed)
 		reply_notified(op, NULL, 0);
 	else
@@ -293,7 +327,11 @@ void op_copy_file_range(struct op *op)
 	/* The older reply counts in 32 bits; a shorter copy is a right answer. */
 	if (!wide)
 		copy.len = MIN(copy.len, (uint64_t)UINT32_MAX & ~UINT64_C(4095));
-	done = fs_copy_range(op->s->fs, &op->ctx, &copy);
+	done = op_collect(op, copy.nodeid_in, copy.off_in, copy.len);
+	if (!done)
+		done = op_collect(op, copy.nodeid_out, copy.off_out, copy.len);
+	if (!done)
+		done = fs_copy_range(op->s->fs, &op->ctx, &copy);
 	if (done < 0) {
 		op_error(op, (int)done);
 		return;

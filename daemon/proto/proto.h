@@ -97,6 +97,8 @@ struct proto_opts {
 	bool share; /* DESIGN.md decision 5: false = host is the only writer */
 	/* A kernel that cannot be notified: it looks again at each open and when time is up. */
 	bool guest;
+	/* A guest's: the mount whose kernel writes back what it holds of a file before the guest changes it; NULL: none. */
+	struct proto_session *host;
 	bool readonly;
 	bool posix_acl;
 	bool dirsync; /* a change of names is durable before it is answered */

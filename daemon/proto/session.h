@@ -251,8 +251,22 @@ void notifier_reply(struct notifier *n, struct proto_req *req, uint64_t nodeid, 
 /* From now on fs has it wait for reads of blocks that are freed. The fs session is open, no request running. */
 void notifier_drains(struct notifier *n);
 
+/*
+ * others.c: what others hold of a file. Before [off, off + len) of @nodeid is read or changed where only a request
+ * of @op's session says so; len 0: to the end. An error is the request's.
+ */
+MUST_USE int op_collect(struct op *op, uint64_t nodeid, uint64_t off, uint64_t len);
+/* Around the life of a description: this kernel may map the file and store into it. */
+MUST_USE int op_opened(struct op *op, uint64_t nodeid, uint32_t flags);
+void op_closed(struct op *op, uint64_t nodeid, uint32_t flags);
+
 /* See proto_when_notified(). */
 bool notifier_wait(struct notifier *n, struct proto_notified *wait);
+/*
+ * The kernel has written back what it changed of [off, off + len) of @nodeid, and forgotten it, when this returns; len 0: to
+ * the end. Nothing held. -ENOMEM: it was not asked.
+ */
+MUST_USE int notifier_write_back(struct notifier *n, uint64_t nodeid, uint64_t off, uint64_t len);
 /* Tell the kernel to forget @nodeid's attributes; without memory it is told to forget all. */
 void notifier_forget_attr(struct notifier *n, uint64_t nodeid);
 /* The same of its attributes and contents, and of a name. */

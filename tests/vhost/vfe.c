@@ -9,6 +9,8 @@
  *   vanish           leaves in the middle: locks held, a deleted file open, requests under way
  *   restart          rings stopped and started, INIT again without a goodbye, DESTROY
  *   slots            the same first steps with memory added slot by slot, some of it removed again
+ *   mapped DIR       changes by this guest of files that the host has mapped and stored into
+ *   storm N [DIR]    N rounds of two guests, and of the host's mount DIR, at one file and one directory at once
  *
  * Exit 0, or 1 with a line that says what was wrong.
  */
@@ -24,6 +26,7 @@
 
 #include "tests/vhost/front.h"
 #include "tests/vhost/hostile.h"
+#include "tests/vhost/share.h"
 
 #define ROOT 1
 #define BIG (5u << 20)
@@ -522,9 +525,9 @@ int main(int argc, char **argv)
 		slots(socket);
 	else if (!strcmp(command, "hostile") && argc == 5)
 		hostile(socket, strtoull(argv[3], NULL, 0), strtoull(argv[4], NULL, 0));
-	else
+	else if (!share_command(socket, command, argc, argv))
 		front_die("usage: vfe SOCKET script|readonly|share DIR|locks DIR|vanish|restart|"
-			  "slots|hostile SEED CASES");
+			  "slots|mapped DIR|storm N [DIR]|hostile SEED CASES");
 	printf("%s: ok\n", command);
 	free(data);
 	free(back);

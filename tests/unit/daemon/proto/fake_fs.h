@@ -39,6 +39,7 @@ struct fake_fs {
 	unsigned entries; /* of a directory */
 	struct fs_lock_wait *waiting;
 	bool park;
+	int mappers; /* descriptions that may be mapped */
 	/* Holes: [hole, hole_end) of a file of size bytes. */
 	uint64_t hole, hole_end, size;
 	struct fs_session_opts session;
@@ -312,6 +313,31 @@ int fs_open(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, uint32_t f
 	(void)flags;
 	note("open", ctx, nodeid);
 	return fake.error;
+}
+
+int fs_mapper_add(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid)
+{
+	(void)fs;
+	(void)ctx;
+	(void)nodeid;
+	fake.mappers++;
+	return 0;
+}
+
+void fs_mapper_del(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid)
+{
+	(void)fs;
+	(void)ctx;
+	(void)nodeid;
+	fake.mappers--;
+}
+
+bool fs_has_mappers(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid)
+{
+	(void)fs;
+	(void)ctx;
+	(void)nodeid;
+	return fake.mappers > 0;
 }
 
 void fs_release(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, uint64_t lock_owner,

@@ -26,6 +26,8 @@ static struct {
 static pthread_mutex_t writing =
 	PTHREAD_MUTEX_INITIALIZER; /* the host's device is stuck while this is held */
 static _Atomic unsigned notes, told;
+static struct fuse_notify_inval_inode_out last_note; /* [writing] */
+static struct proto_session *beside;		     /* the next guest's host */
 
 static void on_reply(struct proto_req *req, int error, const struct iovec *iov, int count)
 {
@@ -53,9 +55,9 @@ static void on_done(struct proto_req *req)
 static int on_note(void *transport, const struct iovec *iov, int count)
 {
 	(void)transport;
-	(void)iov;
-	(void)count;
 	(void)pthread_mutex_lock(&writing);
+	if (count > 1 && iov[1].iov_len == sizeof(last_note))
+		memcpy(&last_note, iov[1].iov_base, sizeof(last_note));
 	atomic_fetch_add(&notes, 1);
 	(void)pthread_mutex_unlock(&writing);
 	return 0;
@@ -101,6 +103,7 @@ static struct fuse_init_out start(bool guest)
 {
 	struct proto_opts opts = { .share = true,
 				   .guest = guest,
+				   .host = beside,
 				   .session = &session_opts,
 				   .entry_timeout = guest ? 1 : -1,
 				   .attr_timeout = guest ? 1 : -1 };
@@ -181,6 +184,89 @@ TEST(test_guest__read_fills_the_transports_pieces)
 	send(FUSE_READ, &in, sizeof(in));
 	CHECK_EQ(got.filled, 0);
 	CHECK_EQ(got.error, -EIO);
+	stop();
+}
+
+static unsigned notes_at_call;
+
+static void note_call(void)
+{
+	notes_at_call = atomic_load(&notes);
+}
+
+/* The host's kernel wrote back and forgot [off, off + len) before fs was called. */
+static void expect_collected(uint64_t off, uint64_t len)
+{
+	CHECK_OK(got.error);
+	CHECK_EQ(notes_at_call, 1);
+	(void)pthread_mutex_lock(&writing);
+	CHECK_EQ(last_note.ino, 5);
+	CHECK_EQ(last_note.off, off);
+	CHECK_EQ(last_note.len, len);
+	(void)pthread_mutex_unlock(&writing);
+	atomic_store(&notes, 0);
+}
+
+TEST(test_guest__changes_what_the_host_may_have_mapped_after_it_was_written_back)
+{
+	struct {
+		struct fuse_write_in in;
+		char data[8];
+	} write = { .in = { .offset = 5000, .size = 8 } };
+	struct fuse_setattr_in cut = { .valid = FATTR_SIZE, .size = 100 };
+	struct fuse_fallocate_in punch = { .offset = 4096, .length = 8192, .mode = 3 };
+	struct fuse_open_in open = { .flags = O_RDWR };
+	struct fuse_release_in release = { .flags = O_RDWR };
+	struct proto_session *host, *guest;
+	struct inval_bus *host_bus;
+
+	(void)start(false);
+	host = session;
+	host_bus = bus;
+	beside = host;
+	(void)start(true);
+	beside = NULL;
+	guest = session;
+	atomic_store(&notes, 0);
+	fake.on_call = note_call;
+	/* Nobody can have changed it. */
+	send(FUSE_WRITE, &write, sizeof(write));
+	CHECK_EQ(atomic_load(&notes), 0);
+	session = host;
+	open.flags = O_WRONLY;
+	send(FUSE_OPEN, &open, sizeof(open));
+	CHECK_EQ(fake.mappers, 0);
+	open.flags = O_RDWR;
+	send(FUSE_OPEN, &open, sizeof(open));
+	CHECK_EQ(fake.mappers, 1);
+	session = guest;
+	send(FUSE_WRITE, &write, sizeof(write));
+	expect_collected(5000, 8);
+	fake.attr.size = 300;
+	write.in.flags = O_APPEND;
+	send(FUSE_WRITE, &write, sizeof(write));
+	expect_collected(300, 8);
+	send(FUSE_SETATTR, &cut, sizeof(cut));
+	expect_collected(100, 0);
+	cut.valid = FATTR_MODE;
+	send(FUSE_SETATTR, &cut, sizeof(cut));
+	CHECK_EQ(atomic_load(&notes), 0);
+	send(FUSE_FALLOCATE, &punch, sizeof(punch));
+	expect_collected(4096, 8192);
+	punch.mode = FALLOC_FL_COLLAPSE_RANGE;
+	send(FUSE_FALLOCATE, &punch, sizeof(punch));
+	expect_collected(4096, 0);
+	open.flags = O_WRONLY | O_TRUNC;
+	send(FUSE_OPEN, &open, sizeof(open));
+	expect_collected(0, 0);
+	session = host;
+	send(FUSE_RELEASE, &release, sizeof(release));
+	CHECK_EQ(fake.mappers, 0);
+	fake.on_call = NULL;
+	session = guest;
+	stop();
+	session = host;
+	bus = host_bus;
 	stop();
 }
 
