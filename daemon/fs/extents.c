@@ -9,8 +9,8 @@
  * (3) A read that has learned where a block is may still be going on when it was taken back. A kernel that asks for a
  *     truncation or a fallocate(2) keeps its own reads out until it is answered (i_rwsem, invalidate_lock), and it forgets
  *     a file only when nobody reads it. Everything else has to wait: until the drainer has seen the end of such reads, no
- *     block that was freed is given to anybody (balloc_drain_begin()). Deletion is not in here, for only sessions of that
- *     kernel delete; one that others delete from would have to drain in try_reap().
+ *     block that was freed is given to anybody (balloc_drain_begin()). What that kernel deletes it has let go of; but it
+ *     may still read what others delete, for it holds inodes that nobody counted: those that its BPF programs named.
  * (4) Reading without us moves no access time. So nothing is told of a file whose access time the next read would move,
  *     and what is told holds until one would.
  */
@@ -129,5 +129,17 @@ int extents_take_back(struct fs *fs, const struct fs_ctx *ctx, struct inode *i,
 	if (!drainer ||
 	    (kernel_holds_file && ctx->session == drainer->session && !ctx_is_aborted(ctx)))
 		return 0;
+	return drain_begin(drainer, i);
+}
+
+int extents_let_go(struct fs *fs, struct inode *i)
+{
+	struct fs_drainer *drainer = atomic_load(&fs->drainer);
+
+	CHECK(rwlock_is_write_locked(&i->lock));
+	if (likely(!drainer || !inval_wanted(fs->bus, INVAL_MAP)) || !inode_is_reg(i) ||
+	    !sessions_beside(fs, drainer->session))
+		return 0;
+	publish_inode(fs, NULL, INVAL_MAP, i);
 	return drain_begin(drainer, i);
 }

@@ -71,10 +71,18 @@ static bool keep_failed(struct reaper *r, struct inode *i)
 	return kept;
 }
 
+/* Caller holds the lock exclusively. */
+static int delete_try(struct fs *fs, struct inode *i)
+{
+	int error = extents_let_go(fs, i);
+
+	return error ? error : inode_delete_try(i);
+}
+
 void inode_delete_or_retry(struct fs *fs, struct inode *i)
 {
 	uint32_t ino = i->ino;
-	int error = inode_delete_try(i);
+	int error = delete_try(fs, i);
 	bool again = error && is_transient(error) && !atomic_load(&fs->store->readonly);
 
 	rwlock_unwrite(&i->lock);
@@ -205,7 +213,7 @@ static int retry_one(struct fs *fs, struct inode *i)
 	gate_enter(&fs->gate);
 	rwlock_write(&i->lock);
 	if (!atomic_load(&fs->store->readonly))
-		error = inode_delete_try(i);
+		error = delete_try(fs, i);
 	if (atomic_load(&fs->store->readonly))
 		error = 0; /* aborted: the orphan list on disk remembers it */
 	if (error && !is_transient(error)) {

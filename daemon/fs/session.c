@@ -267,6 +267,20 @@ uint64_t nodes_total(struct fs *fs)
 	return total;
 }
 
+bool sessions_beside(struct fs *fs, const struct fs_session *s)
+{
+	for (uint32_t i = 0; i < FS_SESSIONS_MAX; i++) {
+		const struct fs_session *other = atomic_load(&fs->sessions[i]);
+
+		if (!other)
+			return false;
+		/* One that is closing has deletions under way. */
+		if (other != s && atomic_load(&other->open))
+			return true;
+	}
+	return false;
+}
+
 int session_resolve(struct fs_session *s, uint64_t nodeid, uint64_t *ret_nodeid)
 {
 	if (nodeid == FS_ROOT_NODEID || nodeid == s->root_nodeid) {

@@ -249,6 +249,42 @@ TEST(test_copy__of_a_hole_frees_nothing_before_reads_have_ended)
 	close_listening(&f);
 }
 
+TEST(test_delete__by_a_guest_waits_for_reads)
+{
+	struct fs_session_opts opts = { .name = "guest", .confined = true };
+	struct fs_session *guest;
+	struct fs_entry e;
+	struct fixture f;
+	struct fs_ctx ctx;
+	uint64_t file, disk;
+
+	open_listening(&f, FS_ATIME_NOATIME, NULL);
+	file = make_file(&f, "/f");
+	write_all(&f, file, 0, 8 * BLOCK);
+	CHECK_OK(fs_bmap(f.fs, &f.ctx, file, 3, BLOCK, &disk));
+	forget(&f, file);
+	CHECK_OK(fs_session_open(f.fs, &opts, &guest));
+	ctx = (struct fs_ctx){ .session = guest };
+	CHECK_OK(fs_lookup(f.fs, &ctx, 1, name_of("f"), &e));
+	CHECK_OK(fs_unlink(f.fs, &ctx, 1, name_of("f")));
+	CHECK_EQ(drains.count, 0);
+	fs_forget(f.fs, guest, file, 1);
+	CHECK_EQ(drains.count, 1);
+	CHECK_EQ(drains.nodeid, file);
+	CHECK_OK(fs_syncfs(f.fs));
+	CHECK(!gets_freed_block(&f, disk));
+	drained();
+	CHECK(gets_freed_block(&f, disk));
+	fs_session_close(guest);
+	/* Alone it deletes only what it has let go of. */
+	file = make_file(&f, "/f");
+	write_all(&f, file, 0, BLOCK);
+	CHECK_OK(try_unlink(&f, "/f"));
+	forget(&f, file);
+	CHECK_EQ(drains.count, 1);
+	close_listening(&f);
+}
+
 TEST(test_truncate__of_another_session_waits_for_reads)
 {
 	struct fixture f;
