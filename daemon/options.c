@@ -19,7 +19,10 @@
 #include <sys/stat.h>
 
 #include "daemon/fs/fs.h"
+#include "daemon/guests.h"
 #include "daemon/helper.h"
+#include "daemon/proto/proto.h"
+#include "vhost/vhost.h"
 
 enum word_kind {
 	WORD_FLAG,    /* "name": the field becomes value */
@@ -173,6 +176,15 @@ static const struct word words[] = {
 	FLAG("guests=rw", guests_readonly, OFF, "guests write; needs share=on (default)"),
 	FLAG("guests=ro", guests_readonly, ON, "guests only read"),
 	NUMBER("vhost_queues", vhost_queues, 1, 64, "queues for requests of a guest (1)"),
+	TEXT("vhost_dir", vhost_dir, "the directory of the image that guests see (/)"),
+	NUMBER("guests_max", guests_max, 1, VHOST_GUESTS_MAX, "guests at a time (16)"),
+	FLAG("guest_cache=auto", guest_cache, PROTO_CACHE_AUTO,
+	     "guests keep contents until the next open (default)"),
+	FLAG("guest_cache=never", guest_cache, PROTO_CACHE_NEVER, "they keep nothing"),
+	FLAG("guest_cache=metadata", guest_cache, PROTO_CACHE_METADATA, "no contents of files"),
+	FLAG("guest_cache=always", guest_cache, PROTO_CACHE_ALWAYS, "contents, too"),
+	FLAG("guest_writeback", guest_writeback, ON, "they collect writes; one guest alone"),
+	FLAG("guest_nowriteback", guest_writeback, OFF, "they do not (default)"),
 	REFUSED("snapshot", "snapshots are not in this build: leave it out"),
 	IGNORED("data=ordered"),
 	REFUSED("data", "data is written in order, before its names: say data=ordered"),
@@ -519,11 +531,10 @@ static int check_guests(struct parser *p)
 {
 	struct options *o = p->o;
 
-	if (!o->vhost && (o->tag || o->guests_readonly != UNSET || o->vhost_queues))
-		return refuse(p, EXIT_USAGE, "%s: needs vhost=SOCKET",
-			      o->tag			  ? "tag" :
-			      o->guests_readonly != UNSET ? "guests" :
-							    "vhost_queues");
+	char why[256];
+
+	if (!guests_words_fit(o, why, sizeof(why)))
+		return refuse(p, EXIT_USAGE, "%s", why);
 	if (o->no_mount && !o->vhost)
 		return refuse(p, EXIT_USAGE, "--no-mount: needs -o vhost=SOCKET: nobody is served");
 	if (!o->vhost)
@@ -582,7 +593,7 @@ static void set_defaults(struct options *o)
 	o->share = o->allow_other = o->readdirplus = o->writeback = o->clone_fd = UNSET;
 	o->nonempty = o->uring = o->bpf = o->kstats = UNSET;
 	o->bpf_extents = OFF; /* until its tests have run for long */
-	o->guests_readonly = UNSET;
+	o->guests_readonly = o->guest_cache = o->guest_writeback = UNSET;
 	o->entry_timeout = o->attr_timeout = o->negative_timeout = -1;
 	o->request_timeout_s = REQUEST_TIMEOUT_DEFAULT_S;
 	o->log_level = LOG_LEVEL_INFO;
@@ -624,8 +635,9 @@ void options_fini(struct options *o)
 	free(o->contexts);
 	free(o->vhost);
 	free(o->tag);
+	free(o->vhost_dir);
 	o->image = o->mountpoint = o->log_path = o->fsname = o->contexts = NULL;
-	o->vhost = o->tag = NULL;
+	o->vhost = o->tag = o->vhost_dir = NULL;
 }
 
 /* ---- what follows from it ---- */

@@ -53,7 +53,11 @@ struct options {
 	bool no_mount;					      /* --no-mount: for guests alone */
 	int guests_readonly;				      /* ON: guests=ro */
 	uint64_t vhost_queues;				      /* 0: default */
+	uint64_t guests_max;				      /* 0: default */
+	int guest_cache;				      /* enum proto_cache, or UNSET */
+	int guest_writeback;
 	char *vhost, *tag;		    /* socket or "fd:N"; NULL: no guests, default */
+	char *vhost_dir;		    /* in the image; NULL: all of it */
 	char *log_path, *fsname, *contexts; /* NULL: not given; contexts: "context=...,..." */
 	int log_level;			    /* enum log_level */
 };

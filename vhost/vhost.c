@@ -20,6 +20,7 @@
 #include <sys/un.h>
 
 #include "daemon/base/log.h"
+#include "daemon/fs/fs.h"
 #include "daemon/proto/proto.h"
 #include "vhost/conn.h"
 #include "vhost/guard.h"
@@ -30,6 +31,8 @@ static_assert(VHOST_QUEUES_MAX + 1 == DEVICE_QUEUES_MAX, "queues of a device");
 struct vhost {
 	struct conn_opts conn;
 	struct proto_opts proto;
+	struct fs_session_opts session; /* proto's */
+	unsigned guests_max;
 	char tag[VHOST_TAG_MAX + 1];
 	struct sockaddr_un made; /* the path that is ours to remove; empty: none */
 	int listen_fd, stop_fd, ended_fd;
@@ -123,10 +126,10 @@ static void welcome(struct vhost *v)
 			(void)poll(NULL, 0, 100);
 		return;
 	}
-	while (slot < VHOST_GUESTS_MAX && v->guests[slot])
+	while (slot < v->guests_max && v->guests[slot])
 		slot++;
-	if (slot == VHOST_GUESTS_MAX) {
-		log_warn("a guest was turned away: %d are connected already", VHOST_GUESTS_MAX);
+	if (slot == v->guests_max) {
+		log_warn("a guest was turned away: %u are connected already", v->guests_max);
 		(void)close(fd); /* nothing was said on it */
 		return;
 	}
@@ -213,6 +216,9 @@ int vhost_start(struct fs *fs, struct inval_bus *bus, const struct vhost_opts *o
 	if (v) {
 		v->listen_fd = v->stop_fd = v->ended_fd = -1;
 		v->proto = *opts->proto;
+		v->session = *opts->proto->session;
+		v->proto.session = &v->session;
+		v->guests_max = opts->guests_max;
 		(void)snprintf(v->tag, sizeof(v->tag), "%s", opts->tag);
 		v->conn = (struct conn_opts){
 			.device = { .fs = fs, .bus = bus, .proto = &v->proto, .host = opts->host },

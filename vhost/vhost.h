@@ -36,7 +36,8 @@ struct vhost_opts {
 	int fd;				/* a listening socket, the back end's from now on */
 	const char *tag;		/* what guests mount by; at most VHOST_TAG_MAX bytes */
 	uint32_t queues;		/* request queues that guests are told to use, 1.. */
-	const struct proto_opts *proto; /* with guest set; copied */
+	uint32_t guests_max;		/* at a time, 1 to VHOST_GUESTS_MAX */
+	const struct proto_opts *proto; /* with guest set; copied, with what it points to */
 	struct proto_session *host;	/* the host mount's, outlives the back end; NULL: none */
 };
 

@@ -8,7 +8,7 @@
  * and believe everything for very long. share=on: written through, opens and locks come
  * and believe everything for very long. share=on: written through, opens and locks come
  * here, page caches are dropped only when the notifier says so. A guest's kernel has no way
- * to be notified: it drops a file's pages at open, and when size or mtime have changed.
+ * to be notified: it drops a file's pages at open (enum proto_cache), and when size or mtime have changed.
  *
  * Never both: zero-message open and FUSE_ATOMIC_O_TRUNC. The kernel would leave the
  * truncation to an OPEN that is never sent, and the old contents would stay.
@@ -61,7 +61,8 @@ static uint64_t wanted_flags(const struct proto_opts *opts)
 		flags |= FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO;
 	if (opts->share)
 		return flags | FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS | FUSE_ATOMIC_O_TRUNC |
-		       (opts->guest ? FUSE_AUTO_INVAL_DATA : FUSE_EXPLICIT_INVAL_DATA);
+		       (opts->guest ? FUSE_AUTO_INVAL_DATA : FUSE_EXPLICIT_INVAL_DATA) |
+		       (opts->guest_writeback ? FUSE_WRITEBACK_CACHE : 0);
 	flags |= FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT;
 	if (!opts->no_writeback)
 		flags |= FUSE_WRITEBACK_CACHE;

@@ -29,7 +29,17 @@ static int open_truncate(struct op *op)
 
 uint32_t op_open_flags(const struct proto_session *s, uint32_t flags)
 {
-	return s->opts.guest ? 0 : flags;
+	bool dir = flags & FOPEN_CACHE_DIR;
+
+	if (!s->opts.guest)
+		return flags;
+	switch (s->opts.cache) {
+	case PROTO_CACHE_NEVER: return dir ? 0 : FOPEN_DIRECT_IO;
+	case PROTO_CACHE_METADATA: return dir ? flags : FOPEN_DIRECT_IO;
+	case PROTO_CACHE_ALWAYS: return flags;
+	case PROTO_CACHE_AUTO: break;
+	}
+	return 0;
 }
 
 void op_open(struct op *op)

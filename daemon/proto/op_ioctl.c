@@ -172,8 +172,8 @@ static void trim(struct op *op, const struct ioctl_io *io)
 	uint64_t trimmed = 0;
 	int err;
 
-	/* The kernel does not check: this is about the medium, not about a file. */
-	if (op->ctx.uid != 0) {
+	/* The kernel does not check: this is about the medium, not about a file, and not about a guest's. */
+	if (op->ctx.uid != 0 || op->s->opts.guest) {
 		op_error(op, -EPERM);
 		return;
 	}

@@ -93,12 +93,21 @@ struct proto_req {
 	struct list inflight;  /* proto's: [in-flight shard lock] */
 };
 
+/*
+ * What a guest's kernel may keep of what it was told; as virtiofsd has it. Time-outs are beside it. AUTO: pages of a file
+ * until it is opened again; NEVER: none; METADATA: no pages of files, but listings; ALWAYS: both, for as long as
+ * attributes say that nothing has changed.
+ */
+enum proto_cache { PROTO_CACHE_AUTO, PROTO_CACHE_NEVER, PROTO_CACHE_METADATA, PROTO_CACHE_ALWAYS };
+
 struct proto_opts {
 	bool share; /* DESIGN.md decision 5: false = host is the only writer */
 	/* A kernel that cannot be notified: it looks again at each open and when time is up. */
 	bool guest;
 	/* A guest's: the mount whose kernel writes back what it holds of a file before the guest changes it; NULL: none. */
 	struct proto_session *host;
+	enum proto_cache cache; /* a guest's */
+	bool guest_writeback;	/* its kernel may hold writes back: nobody else changes anything */
 	bool readonly;
 	bool posix_acl;
 	bool dirsync; /* a change of names is durable before it is answered */

@@ -222,7 +222,7 @@ void op_reply_attr(struct op *op, const struct fs_attr *attr);
 /* A lost write waits to be told, so nobody else may answer for the file's attributes; or it was told. */
 void lost_publish(struct proto_session *s, uint64_t nodeid, bool waits);
 
-/* What an open lets the kernel keep: nothing where it cannot be told of changes. */
+/* What an open of a file, or of a directory with FOPEN_CACHE_DIR, lets the kernel keep of @flags. */
 uint32_t op_open_flags(const struct proto_session *s, uint32_t flags);
 
 /* notify.c: the kernel's caches are told by a thread of their own. */

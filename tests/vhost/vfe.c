@@ -10,6 +10,9 @@
  *   restart          rings stopped and started, INIT again without a goodbye, DESTROY
  *   slots            the same first steps with memory added slot by slot, some of it removed again
  *   mapped DIR       changes by this guest of files that the host has mapped and stored into
+ *   jail ROOT_INO [INO GENERATION]...
+ *                    the shared directory is that inode, and the others, which lie outside, cannot be reached
+ *   caching          prints what a guest may keep
  *   storm N [DIR]    N rounds of two guests, and of the host's mount DIR, at one file and one directory at once
  *
  * Exit 0, or 1 with a line that says what was wrong.
@@ -527,7 +530,7 @@ int main(int argc, char **argv)
 		hostile(socket, strtoull(argv[3], NULL, 0), strtoull(argv[4], NULL, 0));
 	else if (!share_command(socket, command, argc, argv))
 		front_die("usage: vfe SOCKET script|readonly|share DIR|locks DIR|vanish|restart|"
-			  "slots|mapped DIR|storm N [DIR]|hostile SEED CASES");
+			  "slots|mapped DIR|jail ...|caching|storm N [DIR]|hostile SEED CASES");
 	printf("%s: ok\n", command);
 	free(data);
 	free(back);

@@ -109,6 +109,14 @@ TEST(test_options_parse__refuses_what_it_does_not_know)
 	check_refused("writeback,vhost=/a", "writeback", "contradicts share=on");
 	check_refused("tag=a", "tag", "needs vhost=");
 	check_refused("vhost=/a,vhost_queues=65", "vhost_queues=65", "not a number from 1 to 64");
+	check_refused("vhost_dir=/a", "vhost_dir", "needs vhost=");
+	check_refused("guest_cache=always", "guest_cache", "needs vhost=");
+	check_refused("vhost=/a,guest_cache=some", "guest_cache=some", "unknown option");
+	check_refused("vhost=/a,guest_cache=auto,guest_cache=never", "guest_cache=never",
+		      "contradicts guest_cache=auto");
+	check_refused("vhost=/a,guests_max=17", "guests_max=17", "not a number from 1 to 16");
+	check_refused("vhost=/a,guests_max=1,guest_writeback", "guest_writeback",
+		      "say --no-mount and guests_max=1");
 	check_refused("snapshot=a", "snapshot=a", "not in this build");
 	check_refused("data=journal", "data=journal", "say data=ordered");
 	check_refused("remount", "remount", "unmount it");
