@@ -111,6 +111,24 @@ TEST(test_bdev_file__readonly_refuses_changes)
 	bdev_close(b);
 }
 
+/* Last read long ago, changed since: any other reading would move it. */
+TEST(test_bdev_file__reading_leaves_the_access_time)
+{
+	struct timespec times[2] = { { .tv_sec = 1000 }, { .tv_sec = 2000 } };
+	const char *path = make_image();
+	struct stat st = { 0 };
+	struct bdev *b;
+	char byte;
+
+	CHECK_EQ(utimensat(AT_FDCWD, path, times, 0), 0);
+	CHECK_OK(bdev_open_file(path, &rw, &b));
+	CHECK(fcntl(b->fd, F_GETFL) & O_NOATIME);
+	CHECK_OK(bdev_read(b, &byte, 1, 0));
+	bdev_close(b);
+	CHECK_EQ(stat(path, &st), 0);
+	CHECK_EQ(st.st_atime, 1000);
+}
+
 TEST(test_bdev_file__one_writer_or_many_readers)
 {
 	const struct bdev_open_opts look = { .readonly = true, .nolock = true };
