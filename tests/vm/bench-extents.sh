@@ -47,7 +47,12 @@ for mode in off on; do
 	umount m
 done
 e2fsck -fn disk.img >/dev/null
-rmmod fusebpf
+# The daemon ends, and the kernel frees its programs, some time after the unmounting.
+for _ in $(seq 100); do
+	if rmmod fusebpf 2>/dev/null; then break; fi
+	sleep 0.1
+done
+[ ! -e /sys/module/fusebpf ]
 if [ "$missed" ]; then
 	echo "$missed"
 	exit 1
