@@ -217,3 +217,112 @@ TEST(test_frame__signals_do_not_end_a_wait)
 	in.deadline_ns = frame_deadline(30);
 	CHECK_ERR(frame_read(&in, 100, &data, &len), -ETIMEDOUT);
 }
+
+static unsigned int open_descriptors(void)
+{
+	unsigned int count = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		count += fcntl(fd, F_GETFD) >= 0;
+	return count;
+}
+
+/* A message with @count descriptors, as a client of another make would send it. */
+static void feed_with_fds(const void *bytes, size_t len, unsigned int count)
+{
+	char control[CMSG_SPACE(8 * sizeof(int))] = { 0 };
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)bytes, .iov_len = len };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control,
+			      .msg_controllen = CMSG_SPACE(count * sizeof(int)) };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	int fds[8] = { 0 };
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(count * sizeof(int));
+	memcpy(CMSG_DATA(c), fds, count * sizeof(int));
+	CHECK_EQ(sendmsg(ends[0], &msg, 0), (ssize_t)len);
+}
+
+TEST(test_frame__descriptors_come_with_their_message)
+{
+	struct frame_fds sent = { .count = 2 }, got;
+	struct frame_io out, in;
+	unsigned int before;
+	char *data;
+	uint32_t len;
+	int pipe_ends[2];
+
+	connect_ends();
+	CHECK_EQ(pipe(pipe_ends), 0);
+	before = open_descriptors();
+	out = io_of(ends[0]);
+	in = io_of(ends[1]);
+	sent.fd[0] = pipe_ends[1];
+	sent.fd[1] = pipe_ends[0];
+	out.fds = &sent;
+	in.fds = &got;
+	CHECK_OK(frame_write(&out, "hello", 5));
+	CHECK_EQ(sent.count, 2);
+	out.fds = NULL;
+	CHECK_OK(frame_write(&out, "you", 3));
+	CHECK_OK(frame_read(&in, 100, &data, &len));
+	CHECK_STR_EQ(data, "hello");
+	free(data);
+	CHECK_EQ(got.count, 2);
+	CHECK_EQ(fcntl(got.fd[0], F_GETFD), FD_CLOEXEC);
+	CHECK_EQ(write(got.fd[0], "x", 1), 1);
+	CHECK_EQ(read(pipe_ends[0], (char[1]){ 0 }, 1), 1);
+	CHECK_EQ(close(got.fd[0]), 0);
+	got.fd[0] = -1;
+	frame_fds_close(&got);
+	CHECK_EQ(open_descriptors(), before);
+	CHECK_OK(frame_read(&in, 100, &data, &len));
+	CHECK_STR_EQ(data, "you");
+	CHECK_EQ(got.count, 0);
+	free(data);
+}
+
+TEST(test_frame__unwanted_and_surplus_descriptors_are_closed)
+{
+	struct frame_fds got;
+	struct frame_io in;
+	unsigned int before;
+	char *data;
+	uint32_t len;
+
+	connect_ends();
+	before = open_descriptors();
+	in = io_of(ends[1]);
+	feed_with_fds("\x01\0\0\0x", 5, 2);
+	CHECK_OK(frame_read(&in, 100, &data, &len));
+	free(data);
+	CHECK_EQ(open_descriptors(), before);
+	in.fds = &got;
+	for (unsigned int count = 3; count <= 8; count++) {
+		connect_ends();
+		before = open_descriptors();
+		in.fd = ends[1];
+		feed_with_fds("\x01\0\0\0x", 5, count);
+		CHECK_ERR(frame_read(&in, 100, &data, &len), -EMSGSIZE);
+		CHECK_EQ(got.count, 0);
+		CHECK_EQ(open_descriptors(), before);
+	}
+	/* With each byte of one message. */
+	connect_ends();
+	before = open_descriptors();
+	in.fd = ends[1];
+	feed_with_fds("\x01", 1, 2);
+	feed_with_fds("\0\0\0x", 4, 1);
+	CHECK_ERR(frame_read(&in, 100, &data, &len), -EMSGSIZE);
+	CHECK_EQ(open_descriptors(), before);
+	/* And then no message. */
+	connect_ends();
+	before = open_descriptors();
+	in.fd = ends[1];
+	feed_with_fds("\x05\0\0\0hel", 7, 2);
+	CHECK_ERR(frame_read(&in, 100, &data, &len), -ETIMEDOUT);
+	CHECK_EQ(open_descriptors(), before);
+}
