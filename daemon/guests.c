@@ -1,15 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "daemon/guests.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "daemon/base/lock.h"
+#include "daemon/ctl/ctl.h"
 #include "daemon/fs/fs.h"
 #include "daemon/options.h"
 #include "daemon/proto/proto.h"
+#include "include/kfs/ctl_proto.h"
+#include "vhost/listen.h"
 #include "vhost/vhost.h"
 
 #define GUEST_TIMEOUT_S 1.0
@@ -17,6 +26,24 @@
 #define ALONE_TIMEOUT_S 86400.0
 /* A million names known to one guest cost 24 MB at most; a kernel with more forgets some first. */
 #define GUEST_NODES_MAX (1u << 20)
+
+#define GUESTS_SHARES_MAX 64
+
+static_assert(VHOST_LIFE_GONE == CTL_SHARE_GONE && VHOST_LIFE_STOPPED == CTL_SHARE_STOPPED,
+	      "words of the control protocol");
+
+struct share {
+	bool taken;	     /* [lock] in use, or about to be */
+	struct vhost *vhost; /* [lock] NULL: not yet */
+};
+
+struct guests {
+	struct guests_env env;	 /* [written once] */
+	struct vhost *fixed;	 /* [written once] vhost=; NULL: none */
+	_Atomic uint32_t served; /* [atomic] sockets that have not ended */
+	struct mutex lock;	 /* LOCK_LEAF */
+	struct share shares[GUESTS_SHARES_MAX];
+};
 
 /* "fd:N"; -1: it is a path. */
 static int inherited(const char *text)
@@ -39,6 +66,8 @@ static const char *first_word(const struct options *o)
 	       o->guests_readonly != UNSET ? "guests" :
 	       o->vhost_queues		   ? "vhost_queues" :
 	       o->vhost_dir		   ? "vhost_dir" :
+	       o->socket_group		   ? "socket_group" :
+	       o->vhost_once == ON	   ? "vhost_once" :
 	       o->guests_max		   ? "guests_max" :
 	       o->guest_cache != UNSET	   ? "guest_cache" :
 	       o->guest_writeback != UNSET ? "guest_writeback" :
@@ -70,6 +99,25 @@ bool guests_words_fit(const struct options *o, char *why, size_t why_len)
 	return !*why;
 }
 
+static const char *const cache_names[] = {
+	[PROTO_CACHE_AUTO] = "auto",
+	[PROTO_CACHE_NEVER] = "never",
+	[PROTO_CACHE_METADATA] = "metadata",
+	[PROTO_CACHE_ALWAYS] = "always",
+};
+
+/* The cache= of virtiofsd; false: none of its words. */
+static bool cache_of_name(const char *name, enum proto_cache *ret_cache)
+{
+	for (size_t k = 0; k < ARRAY_SIZE(cache_names); k++) {
+		if (!strcmp(name, cache_names[k])) {
+			*ret_cache = (enum proto_cache)k;
+			return true;
+		}
+	}
+	return false;
+}
+
 /* ---- the shared directory ---- */
 
 struct found_dir {
@@ -86,9 +134,8 @@ static int note_found(void *arg, const struct fs_peek *peek)
 	return 0;
 }
 
-/* Its nodeid: the directory stays the shared one wherever it is moved. */
-static int find_dir(struct fs *fs, const char *path, uint64_t *ret_nodeid, char *err,
-		    size_t err_len)
+/* Its nodeid: the directory stays the shared one wherever it is moved. -EINVAL: "." and ".." are not followed. */
+static int find_dir(struct fs *fs, const char *path, uint64_t *ret_nodeid)
 {
 	struct found_dir found = { 0 };
 	int error = fs_peek(fs, path, note_found, &found);
@@ -97,16 +144,14 @@ static int find_dir(struct fs *fs, const char *path, uint64_t *ret_nodeid, char 
 		error = -ENOENT;
 	if (!error && !S_ISDIR(found.mode))
 		error = -ENOTDIR;
-	if (error == -EINVAL)
-		(void)snprintf(err, err_len, "vhost_dir=%s: \".\" and \"..\" are not followed",
-			       path);
-	else if (error)
-		(void)snprintf(err, err_len,
-			       "vhost_dir=%s: %s in the image: name a directory of it", path,
-			       strerror(-error));
-	else
+	if (!error)
 		*ret_nodeid = found.nodeid;
 	return error;
+}
+
+static const char *dir_error(int error)
+{
+	return error == -EINVAL ? "\".\" and \"..\" are not followed" : strerror(-error);
 }
 
 /* ---- guests ---- */
@@ -120,52 +165,290 @@ static double names_valid_s(const struct options *o, enum proto_cache cache, boo
 	return long_ones && (readonly || is_alone(o)) ? ALONE_TIMEOUT_S : GUEST_TIMEOUT_S;
 }
 
-int guests_start(struct fs *fs, struct inval_bus *bus, const struct options *o, bool readonly,
-		 struct proto_session *host, struct vhost **ret_vhost, char *err, size_t err_len)
+/* What a guest sees and does, whichever socket it comes through. */
+struct guest {
+	struct fs_session_opts session;
+	struct proto_opts proto;
+};
+
+static void guest_init(struct guest *guest, const struct guests_env *env, enum proto_cache cache,
+		       bool readonly)
 {
-	enum proto_cache cache = o->guest_cache == UNSET ? PROTO_CACHE_AUTO :
-							   (enum proto_cache)o->guest_cache;
-	double valid_s = names_valid_s(o, cache, readonly);
-	struct fs_session_opts session = { .name = "guest",
-					   .shared = true,
-					   .confined = true,
-					   .root_nodeid = 1,
-					   .nodes_max = GUEST_NODES_MAX };
-	struct proto_opts proto = {
+	const struct options *o = env->o;
+	double valid_s = names_valid_s(o, cache, env->readonly);
+
+	guest->session = (struct fs_session_opts){
+		.name = "guest",
+		.shared = true,
+		.confined = true,
+		.root_nodeid = 1,
+		.nodes_max = GUEST_NODES_MAX,
+	};
+	guest->proto = (struct proto_opts){
 		.share = true,
 		.guest = true,
-		.host = host,
-		.readonly = readonly || !options_guests_write(o),
+		.host = env->host,
+		.readonly = env->readonly || readonly,
 		.posix_acl = o->acl != OFF,
 		.dirsync = o->dirsync == ON || o->sync == ON,
 		.no_readdirplus = o->readdirplus == OFF,
 		.cache = cache,
-		.guest_writeback = o->guest_writeback == ON,
 		.entry_timeout = valid_s,
 		.attr_timeout = valid_s,
 		/* A name that appears is seen at once. */
 		.negative_timeout = valid_s > GUEST_TIMEOUT_S ? valid_s : 0,
-		.session = &session,
+		.session = &guest->session,
 	};
-	struct vhost_opts opts = {
+}
+
+/* With once: the last one has gone, and there is no mount to go on for. */
+static void on_end(void *arg)
+{
+	struct guests *g = arg;
+
+	if (atomic_fetch_sub(&g->served, 1) == 1 && g->env.o->vhost_once == ON)
+		(void)kill(getpid(), SIGTERM); /* as if somebody had ended us: it is us */
+}
+
+static struct vhost_opts vhost_opts(struct guests *g, const struct proto_opts *proto)
+{
+	const struct options *o = g->env.o;
+
+	return (struct vhost_opts){
+		.group = LISTEN_NO_GROUP,
 		.fd = -1,
+		.life_fd = -1,
 		.tag = o->tag ? o->tag : "kfs",
 		.queues = o->vhost_queues ? (uint32_t)o->vhost_queues : 1,
 		.guests_max = o->guests_max ? (uint32_t)o->guests_max : VHOST_GUESTS_MAX,
-		.proto = &proto,
-		.host = host,
+		.proto = proto,
+		.host = g->env.host,
+		.on_end = on_end,
+		.on_end_arg = g,
 	};
+}
 
-	*ret_vhost = NULL;
-	if (!o->vhost)
-		return 0;
-	if (o->vhost_dir && find_dir(fs, o->vhost_dir, &session.root_nodeid, err, err_len))
-		return -EINVAL;
+/* The socket of the command line. */
+static int serve_fixed(struct guests *g, char *err, size_t err_len)
+{
+	const struct options *o = g->env.o;
+	struct vhost_opts opts;
+	struct guest guest;
+	int ret = 0;
+
+	guest_init(&guest, &g->env,
+		   o->guest_cache == UNSET ? PROTO_CACHE_AUTO : (enum proto_cache)o->guest_cache,
+		   !options_guests_write(o));
+	guest.proto.guest_writeback = o->guest_writeback == ON;
+	if (o->vhost_dir)
+		ret = find_dir(g->env.fs, o->vhost_dir, &guest.session.root_nodeid);
+	if (ret) {
+		(void)snprintf(err, err_len, "vhost_dir=%s: %s: name a directory of the image",
+			       o->vhost_dir, dir_error(ret));
+		return ret;
+	}
+	opts = vhost_opts(g, &guest.proto);
 	opts.fd = inherited(o->vhost);
 	if (opts.fd == -2) {
 		(void)snprintf(err, err_len, "vhost=%s: not a descriptor: say fd:N", o->vhost);
 		return -EINVAL;
 	}
 	opts.socket = opts.fd < 0 ? o->vhost : NULL;
-	return vhost_start(fs, bus, &opts, ret_vhost, err, err_len);
+	opts.once = o->vhost_once == ON;
+	if (o->socket_group && listen_group(o->socket_group, &opts.group)) {
+		(void)snprintf(err, err_len, "socket_group=%s: there is no such group",
+			       o->socket_group);
+		return -ENOENT;
+	}
+	atomic_fetch_add(&g->served, 1);
+	ret = vhost_start(g->env.fs, g->env.bus, &opts, &g->fixed, err, err_len);
+	if (ret)
+		atomic_fetch_sub(&g->served, 1);
+	return ret;
+}
+
+int guests_start(const struct guests_env *env, struct guests **ret_guests, char *err,
+		 size_t err_len)
+{
+	struct guests *g = calloc(1, sizeof(*g));
+	int ret;
+
+	if (!g) {
+		(void)snprintf(err, err_len, "guests: out of memory");
+		return -ENOMEM;
+	}
+	g->env = *env;
+	mutex_init(&g->lock, LOCK_LEAF);
+	ret = env->o->vhost ? serve_fixed(g, err, err_len) : 0;
+	if (ret)
+		free(g);
+	else
+		*ret_guests = g;
+	return ret;
+}
+
+void guests_stop(struct guests *g)
+{
+	if (!g)
+		return;
+	/* Nobody adds one any more: the control server has ended. */
+	for (size_t i = 0; i < GUESTS_SHARES_MAX; i++)
+		vhost_stop(g->shares[i].vhost);
+	vhost_stop(g->fixed);
+	free(g);
+}
+
+/* ---- shares that come and go ---- */
+
+/* Frees what has ended; a slot of the caller's, or NULL: all are in use. */
+static struct share *take_slot(struct guests *g)
+{
+	struct vhost *over[GUESTS_SHARES_MAX];
+	struct share *slot = NULL;
+	size_t count = 0;
+
+	mutex_lock(&g->lock);
+	for (size_t i = 0; i < GUESTS_SHARES_MAX; i++) {
+		struct share *s = &g->shares[i];
+
+		if (s->vhost && vhost_ended(s->vhost)) {
+			over[count++] = s->vhost;
+			*s = (struct share){ .taken = false };
+		}
+		if (!slot && !s->taken)
+			slot = s;
+	}
+	if (slot)
+		slot->taken = true;
+	mutex_unlock(&g->lock);
+	for (size_t i = 0; i < count; i++)
+		vhost_stop(over[i]);
+	return slot;
+}
+
+static void settle(struct guests *g, struct share *slot, struct vhost *v)
+{
+	mutex_lock(&g->lock);
+	slot->vhost = v;
+	slot->taken = v;
+	mutex_unlock(&g->lock);
+}
+
+PRINTF_LIKE(3, 4)
+static int refuse(struct ctl_shared *ret, int error, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(ret->why, sizeof(ret->why), fmt, ap); /* cut lines stay lines */
+	va_end(ap);
+	return error;
+}
+
+static int share_root(const struct guests *g, const struct ctl_share *share, struct guest *guest,
+		      struct ctl_shared *ret)
+{
+	int error = *share->path ? find_dir(g->env.fs, share->path, &guest->session.root_nodeid) :
+				   0;
+
+	return error ? refuse(ret, error, "%s: %s: name a directory of the filesystem", share->path,
+			      dir_error(error)) :
+		       0;
+}
+
+static int share_cache(const struct ctl_share *share, enum proto_cache *ret_cache,
+		       struct ctl_shared *ret)
+{
+	if (!cache_of_name(share->cache ? share->cache : "auto", ret_cache))
+		return refuse(ret, -EINVAL, "cache=%s: say never, auto, metadata or always",
+			      share->cache);
+	ret->cache = cache_names[*ret_cache];
+	return 0;
+}
+
+/* DESIGN.md decision 5. */
+static int share_writes(const struct guests *g, const struct ctl_share *share,
+			struct ctl_shared *ret)
+{
+	const struct options *o = g->env.o;
+
+	if (o->guest_writeback == ON || (o->vhost && !share->readonly && is_alone(o)))
+		return refuse(ret, -EBUSY,
+			      "the guest of %s counts on nobody else's changes: start kfs without "
+			      "guest_writeback, guests=ro and guests_max=1",
+			      o->vhost);
+	if (share->readonly || g->env.readonly || !g->env.host || o->share == ON)
+		return 0;
+	return refuse(ret, -EROFS,
+		      "a guest that writes needs a mount with share=on beside it: mount with -o "
+		      "share=on, or share with --readonly");
+}
+
+static int share_tag(const struct ctl_share *share, struct ctl_shared *ret)
+{
+	if (!share->tag || (*share->tag && strlen(share->tag) <= VHOST_TAG_MAX))
+		return 0;
+	return refuse(ret, -EINVAL, "tag %s: not of 1 to %d bytes", share->tag, VHOST_TAG_MAX);
+}
+
+/* The other end is who asked: nothing else than a socket tells when it has gone. */
+static int share_life(const struct ctl_share *share, struct ctl_shared *ret)
+{
+	bool listens = true;
+
+	if (!listen_check(share->life_fd, &listens) && !listens)
+		return 0;
+	return refuse(ret, -EINVAL, "the second descriptor is not a connected Unix socket");
+}
+
+static int serve_share(struct guests *g, const struct ctl_share *share, struct guest *guest,
+		       struct share *slot, struct ctl_shared *ret)
+{
+	struct vhost_opts opts = vhost_opts(g, &guest->proto);
+	struct vhost *v = NULL;
+	int err;
+
+	guest->proto.no_readdirplus |= share->no_readdirplus;
+	opts.fd = share->socket_fd;
+	opts.life_fd = share->life_fd;
+	opts.once = true;
+	if (share->tag)
+		opts.tag = share->tag;
+	atomic_fetch_add(&g->served, 1);
+	err = vhost_start(g->env.fs, g->env.bus, &opts, &v, ret->why, sizeof(ret->why));
+	if (err)
+		atomic_fetch_sub(&g->served, 1);
+	settle(g, slot, v);
+	return err;
+}
+
+int guests_share_add(void *arg, const struct ctl_share *share, struct ctl_shared *ret_shared)
+{
+	struct guests *g = arg;
+	struct share *slot = NULL;
+	enum proto_cache cache;
+	struct guest guest;
+	int err = share_cache(share, &cache, ret_shared);
+
+	if (!err) {
+		guest_init(&guest, &g->env, cache, share->readonly);
+		err = share_root(g, share, &guest, ret_shared);
+	}
+	if (!err)
+		err = share_tag(share, ret_shared);
+	if (!err)
+		err = share_writes(g, share, ret_shared);
+	if (!err)
+		err = share_life(share, ret_shared);
+	if (!err) {
+		slot = take_slot(g);
+		if (!slot)
+			err = refuse(ret_shared, -EBUSY, "%d guests are served already",
+				     GUESTS_SHARES_MAX);
+	}
+	if (slot)
+		return serve_share(g, share, &guest, slot, ret_shared);
+	(void)close(share->socket_fd); /* nothing was said on it */
+	(void)close(share->life_fd);
+	return err;
 }

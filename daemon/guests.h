@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * From the words on the command line to a back end for virtual machines: what a guest may do,
- * what of the image it sees, and what its kernel is told to keep. Guests on stock kernels cannot
- * be notified, so nothing is believed for longer than a second where somebody else may change it.
+ * From words to back ends for virtual machines: what a guest may do, what of the image it sees, and
+ * what its kernel is told to keep. Guests on stock kernels cannot be notified, so nothing is believed
+ * for longer than a second where somebody else may change it.
+ *
+ *	guests_start()		the socket of vhost=, if there is that word
+ *	guests_share_add()	one more guest, at any time in between (struct ctl_env)
+ *	guests_stop()		disconnects all; after the control server has ended
  */
 #ifndef KFS_DAEMON_GUESTS_H
 #define KFS_DAEMON_GUESTS_H
@@ -12,20 +16,32 @@
 
 #include "daemon/base/util.h"
 
+struct ctl_share;
+struct ctl_shared;
 struct fs;
+struct guests;
 struct inval_bus;
 struct options;
 struct proto_session;
-struct vhost;
 
-/*
- * *ret_vhost is NULL where nobody asked for guests. @readonly: as the image is. @host: the host
- * mount's session, or NULL.
- */
 /* False: words about guests that do not fit together, or that have no guests to be about; @why says so. */
 bool guests_words_fit(const struct options *o, char *why, size_t why_len);
-MUST_USE int guests_start(struct fs *fs, struct inval_bus *bus, const struct options *o,
-			  bool readonly, struct proto_session *host, struct vhost **ret_vhost,
-			  char *err, size_t err_len);
+
+/* Everything pointed to outlives the guests. */
+struct guests_env {
+	struct fs *fs;
+	struct inval_bus *bus;
+	const struct options *o;
+	bool readonly;		    /* as the image is */
+	struct proto_session *host; /* the host mount's; NULL: none */
+};
+
+MUST_USE int guests_start(const struct guests_env *env, struct guests **ret_guests, char *err,
+			  size_t err_len);
+/* @arg: the guests. See struct ctl_env. */
+MUST_USE int guests_share_add(void *arg, const struct ctl_share *share,
+			      struct ctl_shared *ret_shared);
+/* NULL is fine. */
+void guests_stop(struct guests *g);
 
 #endif

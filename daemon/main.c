@@ -37,7 +37,6 @@
 #include "daemon/precheck.h"
 #include "daemon/proto/proto.h"
 #include "daemon/store/store.h"
-#include "vhost/vhost.h"
 
 #define TIMEOUT_SHOWN_S 31536000.0 /* what proto takes for "default" */
 
@@ -51,7 +50,7 @@ struct daemon_ctx {
 	struct inval_bus *bus;
 	struct fs *fs;
 	struct dev *dev;	 /* NULL: --no-mount */
-	struct vhost *vhost;	 /* NULL: no guests */
+	struct guests *guests;	 /* NULL: not yet */
 	const char *device;	 /* the module's; NULL: /dev/fuse */
 	struct bpf *bpf;	 /* NULL: the stock tier */
 	char bpf_why[512];	 /* why it is that; or why it would be */
@@ -144,7 +143,9 @@ static void stop_signals(struct daemon_ctx *c)
 
 static enum log_sink log_sink_of(const struct daemon_ctx *c)
 {
-	return c->o.log_path ? LOG_SINK_FILE : c->o.foreground ? LOG_SINK_STDERR : LOG_SINK_SYSLOG;
+	bool to_stderr = c->o.foreground && !c->o.log_syslog;
+
+	return c->o.log_path ? LOG_SINK_FILE : to_stderr ? LOG_SINK_STDERR : LOG_SINK_SYSLOG;
 }
 
 static int start_log(const struct daemon_ctx *c)
@@ -160,16 +161,19 @@ static int start_log(const struct daemon_ctx *c)
 }
 
 /*
- * What is left: mounting and unmounting, and the way to a mount point in a private folder.
+ * What is left: mounting and unmounting, the way to a mount point in a private folder, and to
+ * give a socket to a group.
  * The image, the log and the device are open; nothing else of the host is touched.
  */
-static void drop_privileges(void)
+static void drop_privileges(bool for_group)
 {
+	capng_type_t sets = CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET;
+
 	if (geteuid() != 0)
 		return;
 	capng_clear(CAPNG_SELECT_BOTH);
-	if (capng_updatev(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET,
-			  CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, -1) ||
+	if (capng_updatev(CAPNG_ADD, sets, CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, -1) ||
+	    (for_group && capng_update(CAPNG_ADD, sets, CAP_CHOWN)) ||
 	    capng_apply(CAPNG_SELECT_BOTH))
 		log_debug("capabilities are kept: %s", strerror(errno));
 }
@@ -200,7 +204,7 @@ static int open_store(struct daemon_ctx *c, bool bdev_readonly, int *ret_error,
 		precheck_image_error(c->o.image, *ret_error, c->o.readonly == ON, why, sizeof(why));
 		return fail(EXIT_MOUNT, why, "");
 	}
-	drop_privileges();
+	drop_privileges(c->o.socket_group);
 	*ret_error = store_open(bdev, &opts, &c->store, err);
 	return EXIT_OK;
 }
@@ -427,6 +431,8 @@ static void announce(struct daemon_ctx *c)
 			.version = KFS_VERSION,
 			.options = c->description,
 			.owner_uid = geteuid(),
+			.share_add = guests_share_add,
+			.share_arg = c->guests,
 			.share = c->o.share == ON,
 			.entry_timeout_s = c->o.entry_timeout < 0 ? TIMEOUT_SHOWN_S :
 								    c->o.entry_timeout,
@@ -441,7 +447,7 @@ static void announce(struct daemon_ctx *c)
 			log_warn("%s: %s: kfsctl cannot talk to this mount", env.socket_path,
 				 strerror(-err));
 	}
-	if (c->vhost)
+	if (c->o.vhost)
 		log_info("%s: guests may connect to %s", c->o.image, c->o.vhost);
 	if (c->dev)
 		log_info("%s: mounted at %s: %s", c->o.image, c->o.mountpoint, c->description);
@@ -520,10 +526,16 @@ static int mount_it(struct daemon_ctx *c)
 
 static int start_guests(struct daemon_ctx *c)
 {
+	struct guests_env env = {
+		.fs = c->fs,
+		.bus = c->bus,
+		.o = &c->o,
+		.readonly = c->readonly,
+		.host = c->dev ? dev_session(c->dev) : NULL,
+	};
 	char why[512];
 
-	if (guests_start(c->fs, c->bus, &c->o, c->readonly, c->dev ? dev_session(c->dev) : NULL,
-			 &c->vhost, why, sizeof(why)))
+	if (guests_start(&env, &c->guests, why, sizeof(why)))
 		return fail(EXIT_MOUNT, why, "");
 	return EXIT_OK;
 }
@@ -579,11 +591,12 @@ static int bring_up(struct daemon_ctx *c)
 
 static int take_down(struct daemon_ctx *c)
 {
+	bool served = c->guests;
 	int err = 0;
 
 	ctl_server_stop(c->ctl);
 	stop_signals(c);
-	vhost_stop(c->vhost);
+	guests_stop(c->guests);
 	c->umount_fd = dev_take_umount(c->dev);
 	dev_free(c->dev);
 	bpf_free(c->bpf);
@@ -596,7 +609,7 @@ static int take_down(struct daemon_ctx *c)
 		inval_free(c->bus);
 	if (err)
 		log_error("%s: closing: %s: run e2fsck -f", c->o.image, strerror(-err));
-	else if (c->dev || c->vhost)
+	else if (c->dev || served)
 		log_info("%s: closed", c->o.image);
 	/* The last thing: umount.fuse.kfs waits for it. */
 	rundir_unregister(c->entry);

@@ -148,7 +148,7 @@ static const struct word words[] = {
 	NUMBER("cache_mb", cache_mb, 1, 1 << 20, "MiB of metadata cached at most"),
 	NUMBER("max_inodes", inodes_max, 16, 1 << 30, "inodes cached at most"),
 	SIZE("offset", offset, 0, INT64_MAX, "where in the image the filesystem begins"),
-	TEXT("log", log_path, "log to this file instead of syslog"),
+	TEXT("log", log_path, "log to this file, or syslog (the default but with -f)"),
 	{ .name = "log_level",
 	  .kind = WORD_LEVEL,
 	  .field = F(log_level),
@@ -185,6 +185,8 @@ static const struct word words[] = {
 	FLAG("guest_cache=always", guest_cache, PROTO_CACHE_ALWAYS, "contents, too"),
 	FLAG("guest_writeback", guest_writeback, ON, "they collect writes; one guest alone"),
 	FLAG("guest_nowriteback", guest_writeback, OFF, "they do not (default)"),
+	TEXT("socket_group", socket_group, "members of this group may connect, too"),
+	FLAG("vhost_once", vhost_once, ON, "end when the guest has gone; needs --no-mount"),
 	REFUSED("snapshot", "snapshots are not in this build: leave it out"),
 	IGNORED("data=ordered"),
 	REFUSED("data", "data is written in order, before its names: say data=ordered"),
@@ -541,6 +543,13 @@ static int check_guests(struct parser *p)
 		return 0;
 	if (o->tag && strlen(o->tag) > TAG_MAX)
 		return refuse(p, EXIT_USAGE, "tag=%s: longer than %d bytes", o->tag, TAG_MAX);
+	if (o->socket_group && !strncmp(o->vhost, "fd:", 3))
+		return refuse(p, EXIT_USAGE,
+			      "socket_group: a socket that is handed over has its group already");
+	if (o->vhost_once == ON && !o->no_mount)
+		return refuse(p, EXIT_USAGE,
+			      "vhost_once: a mount does not end with a guest: say --no-mount, or "
+			      "leave it out");
 	if (o->no_mount || !options_guests_write(o))
 		return 0;
 	if (o->share == OFF)
@@ -572,6 +581,11 @@ static int check_whole(struct parser *p)
 	if (o->share == ON && o->writeback == ON)
 		return refuse(p, EXIT_USAGE,
 			      "writeback: contradicts share=on: leave one of them out");
+	o->log_syslog = o->log_path && !strcmp(o->log_path, "syslog");
+	if (o->log_syslog) {
+		free(o->log_path);
+		o->log_path = NULL;
+	}
 	if (make_absolute(p, &o->log_path))
 		return -1;
 	if (o->vhost && strncmp(o->vhost, "fd:", 3) != 0 && make_absolute(p, &o->vhost))
@@ -636,8 +650,9 @@ void options_fini(struct options *o)
 	free(o->vhost);
 	free(o->tag);
 	free(o->vhost_dir);
+	free(o->socket_group);
 	o->image = o->mountpoint = o->log_path = o->fsname = o->contexts = NULL;
-	o->vhost = o->tag = o->vhost_dir = NULL;
+	o->vhost = o->tag = o->vhost_dir = o->socket_group = NULL;
 }
 
 /* ---- what follows from it ---- */

@@ -56,8 +56,11 @@ struct options {
 	uint64_t guests_max;				      /* 0: default */
 	int guest_cache;				      /* enum proto_cache, or UNSET */
 	int guest_writeback;
+	int vhost_once;					      /* ON: end with the guest */
 	char *vhost, *tag;		    /* socket or "fd:N"; NULL: no guests, default */
 	char *vhost_dir;		    /* in the image; NULL: all of it */
+	bool log_syslog;		    /* log=syslog, though in the foreground */
+	char *socket_group;		    /* NULL: nobody else may connect */
 	char *log_path, *fsname, *contexts; /* NULL: not given; contexts: "context=...,..." */
 	int log_level;			    /* enum log_level */
 };

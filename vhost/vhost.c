@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The listener: a thread that accepts front ends and buries those that have gone.
- *
- * A socket's path is left behind by a daemon that was killed. Whether somebody listens there is
- * asked by connecting; two daemons that start at the same moment with the same path are kept
- * apart by the image, which only one of them gets.
  */
 #include "vhost/vhost.h"
 
@@ -16,14 +12,13 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 #include "daemon/base/log.h"
 #include "daemon/fs/fs.h"
 #include "daemon/proto/proto.h"
 #include "vhost/conn.h"
 #include "vhost/guard.h"
+#include "vhost/listen.h"
 #include "vhost/thread.h"
 
 static_assert(VHOST_QUEUES_MAX + 1 == DEVICE_QUEUES_MAX, "queues of a device");
@@ -34,71 +29,40 @@ struct vhost {
 	struct fs_session_opts session; /* proto's */
 	unsigned guests_max;
 	char tag[VHOST_TAG_MAX + 1];
-	struct sockaddr_un made; /* the path that is ours to remove; empty: none */
+	char *made; /* the path that is ours to remove; NULL: none */
 	int listen_fd, stop_fd, ended_fd;
+	int front_fd; /* a front end that is connected already, or -1 */
+	int life_fd;
+	bool once;
+	void (*on_end)(void *arg);
+	void *on_end_arg;
+	_Atomic bool ended; /* [atomic] the thread serves nobody any more */
 	pthread_t thread;
 	struct conn *guests[VHOST_GUESTS_MAX]; /* [its thread] */
-	uint32_t number;		       /* [its thread] of the next guest */
 };
+
+static _Atomic uint32_t guests_ever; /* [atomic] numbers them, for messages */
 
 /* ---- the socket ---- */
 
-/* Nobody answers at a path that is a socket: it is in the way. */
-static int clear_path(const struct sockaddr_un *addr)
+static int take_socket(struct vhost *v, const struct vhost_opts *opts)
 {
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct stat st;
-
-	if (fd < 0)
-		return -errno;
-	if (lstat(addr->sun_path, &st))
-		return errno == ENOENT ? 0 : -errno;
-	if (!S_ISSOCK(st.st_mode))
-		return -EEXIST;
-	if (!connect(fd, (const struct sockaddr *)(const void *)addr, sizeof(*addr)) ||
-	    errno != ECONNREFUSED)
-		return -EADDRINUSE;
-	return unlink(addr->sun_path) ? -errno : 0;
-}
-
-static int listen_at(struct vhost *v, const char *path)
-{
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	mode_t old;
+	bool listens = true;
 	int err;
 
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(addr.sun_path, path, strlen(path));
-	err = clear_path(&addr);
+	if (opts->socket) {
+		err = listen_open(opts->socket, opts->group, &v->listen_fd);
+		if (!err)
+			v->made = strdup(opts->socket);
+		return err ? err : v->made ? 0 : -ENOMEM;
+	}
+	err = listen_check(v->front_fd, &listens);
 	if (err)
 		return err;
-	v->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (v->listen_fd < 0)
-		return -errno;
-	/* Whoever connects owns the files: our own user, until somebody says otherwise. */
-	old = umask(0177);
-	err = bind(v->listen_fd, (const struct sockaddr *)&addr, sizeof(addr)) ? -errno : 0;
-	(void)umask(old); /* always succeeds */
-	if (err)
-		return err;
-	v->made = addr;
-	return listen(v->listen_fd, VHOST_GUESTS_MAX) ? -errno : 0;
-}
-
-static int inherit(struct vhost *v, int fd)
-{
-	int listening = 0, domain = 0;
-	socklen_t len = sizeof(listening);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len))
-		return -errno;
-	len = sizeof(domain);
-	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len))
-		return -errno;
-	if (!listening || domain != AF_UNIX)
-		return -EINVAL;
-	v->listen_fd = fd;
+	if (!listens)
+		return opts->once ? 0 : -EINVAL;
+	v->listen_fd = v->front_fd;
+	v->front_fd = -1;
 	return 0;
 }
 
@@ -114,18 +78,12 @@ static void bury(struct vhost *v, bool all)
 	}
 }
 
-static void welcome(struct vhost *v)
+/* Takes @fd. */
+static void admit(struct vhost *v, int fd)
 {
-	int fd = accept4(v->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 	unsigned slot = 0;
 	int err;
 
-	if (fd < 0) {
-		/* Out of descriptors: the front end stays in the queue, and is not asked for at once. */
-		if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
-			(void)poll(NULL, 0, 100);
-		return;
-	}
 	while (slot < v->guests_max && v->guests[slot])
 		slot++;
 	if (slot == v->guests_max) {
@@ -133,53 +91,121 @@ static void welcome(struct vhost *v)
 		(void)close(fd); /* nothing was said on it */
 		return;
 	}
-	v->conn.device.number = ++v->number;
+	v->conn.device.number = 1 + atomic_fetch_add(&guests_ever, 1);
 	err = conn_start(fd, &v->conn, &v->guests[slot]);
 	if (err)
-		log_error("guest %u: cannot be served: %s", v->number, strerror(-err));
+		log_error("guest %u: cannot be served: %s", v->conn.device.number, strerror(-err));
+}
+
+static void welcome(struct vhost *v)
+{
+	int fd = accept4(v->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+
+	if (fd < 0) {
+		/* Out of descriptors: the front end stays in the queue, and is not asked for at once. */
+		if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
+			(void)poll(NULL, 0, 100);
+		return;
+	}
+	if (v->once) {
+		(void)close(v->listen_fd); /* a second front end is refused at once */
+		v->listen_fd = -1;
+	}
+	admit(v, fd);
+}
+
+static void forget_path(struct vhost *v)
+{
+	if (v->made)
+		(void)unlink(v->made); /* may be gone with its folder already */
+	free(v->made);
+	v->made = NULL;
+}
+
+/* Nobody is served, and nobody can come. */
+static bool is_over(const struct vhost *v)
+{
+	if (v->listen_fd >= 0)
+		return false;
+	for (unsigned i = 0; i < VHOST_GUESTS_MAX; i++)
+		if (v->guests[i])
+			return false;
+	return true;
+}
+
+/* Until it is told to stop (true), or there is nobody to serve any more. */
+static bool serve(struct vhost *v)
+{
+	struct pollfd fds[4] = { { .fd = v->stop_fd, .events = POLLIN },
+				 { .fd = v->ended_fd, .events = POLLIN },
+				 { .fd = v->life_fd, .events = POLLIN } };
+
+	while (!is_over(v)) {
+		uint64_t count;
+
+		fds[3] = (struct pollfd){ .fd = v->listen_fd, .events = POLLIN };
+		if (poll(fds, 4, -1) < 0)
+			continue;
+		if (fds[0].revents)
+			return true;
+		/* Whoever asked for this has nothing to say on it but that it has gone. */
+		if (fds[2].revents)
+			return false;
+		if (fds[1].revents && read(v->ended_fd, &count, sizeof(count)) > 0)
+			bury(v, false);
+		if (fds[3].revents)
+			welcome(v);
+	}
+	return false;
 }
 
 static void *listener(void *arg)
 {
 	struct vhost *v = arg;
-	struct pollfd fds[3] = { { .fd = v->stop_fd, .events = POLLIN },
-				 { .fd = v->ended_fd, .events = POLLIN },
-				 { .fd = v->listen_fd, .events = POLLIN } };
+	char word;
 
-	for (;;) {
-		uint64_t count;
-
-		if (poll(fds, 3, -1) < 0)
-			continue;
-		if (fds[0].revents)
-			break;
-		if (fds[1].revents && read(v->ended_fd, &count, sizeof(count)) > 0)
-			bury(v, false);
-		if (fds[2].revents)
-			welcome(v);
-	}
+	if (v->front_fd >= 0)
+		admit(v, v->front_fd);
+	v->front_fd = -1;
+	word = serve(v) ? VHOST_LIFE_STOPPED : VHOST_LIFE_GONE;
 	bury(v, true);
+	if (v->listen_fd >= 0)
+		(void)close(v->listen_fd); /* those that wait are refused */
+	v->listen_fd = -1;
+	if (v->life_fd >= 0) {
+		(void)send(v->life_fd, &word, 1,
+			   MSG_DONTWAIT | MSG_NOSIGNAL); /* it may have gone */
+		(void)close(v->life_fd);
+		v->life_fd = -1;
+	}
+	forget_path(v);
+	atomic_store(&v->ended, true);
+	if (v->on_end)
+		v->on_end(v->on_end_arg);
 	return NULL;
 }
 
 /* ---- life ---- */
 
+static void close_all(int *fds, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (fds[i] >= 0)
+			(void)close(fds[i]); /* nothing is written to these */
+}
+
 static void vhost_free(struct vhost *v)
 {
-	if (v->made.sun_path[0])
-		(void)unlink(v->made.sun_path); /* may be gone with its folder already */
-	for (int i = 0; i < 3; i++) {
-		int fd = (int[]){ v->listen_fd, v->stop_fd, v->ended_fd }[i];
+	int fds[] = { v->listen_fd, v->stop_fd, v->ended_fd, v->front_fd, v->life_fd };
 
-		if (fd >= 0)
-			(void)close(fd); /* nothing is written to these */
-	}
+	forget_path(v);
+	close_all(fds, ARRAY_SIZE(fds));
 	free(v);
 }
 
 static int start(struct vhost *v, const struct vhost_opts *opts)
 {
-	int err = opts->socket ? listen_at(v, opts->socket) : inherit(v, opts->fd);
+	int err = take_socket(v, opts);
 
 	if (!err)
 		err = guard_install();
@@ -195,18 +221,6 @@ static int start(struct vhost *v, const struct vhost_opts *opts)
 	return thread_start(&v->thread, "kfs-listen", listener, v);
 }
 
-static const char *why(int error)
-{
-	switch (error) {
-	case -EADDRINUSE: return "another program listens there: end it, or name another socket";
-	case -EEXIST: return "there is a file that is no socket: remove it, or name another path";
-	case -ENAMETOOLONG: return "the path is too long for a socket: name a shorter one";
-	case -ENOTSOCK:
-	case -EINVAL: return "not a listening Unix socket";
-	default: return strerror(-error);
-	}
-}
-
 int vhost_start(struct fs *fs, struct inval_bus *bus, const struct vhost_opts *opts,
 		struct vhost **ret_vhost, char *err, size_t err_len)
 {
@@ -215,6 +229,11 @@ int vhost_start(struct fs *fs, struct inval_bus *bus, const struct vhost_opts *o
 
 	if (v) {
 		v->listen_fd = v->stop_fd = v->ended_fd = -1;
+		v->front_fd = opts->socket ? -1 : opts->fd;
+		v->life_fd = opts->life_fd;
+		v->once = opts->once;
+		v->on_end = opts->on_end;
+		v->on_end_arg = opts->on_end_arg;
 		v->proto = *opts->proto;
 		v->session = *opts->proto->session;
 		v->proto.session = &v->session;
@@ -232,12 +251,19 @@ int vhost_start(struct fs *fs, struct inval_bus *bus, const struct vhost_opts *o
 		return 0;
 	}
 	if (opts->socket)
-		(void)snprintf(err, err_len, "vhost=%s: %s", opts->socket, why(error));
+		(void)snprintf(err, err_len, "vhost=%s: %s", opts->socket, listen_why(error));
 	else
-		(void)snprintf(err, err_len, "vhost=fd:%d: %s", opts->fd, why(error));
+		(void)snprintf(err, err_len, "vhost=fd:%d: %s", opts->fd, listen_why(error));
 	if (v)
 		vhost_free(v);
+	else
+		close_all((int[]){ opts->socket ? -1 : opts->fd, opts->life_fd }, 2);
 	return error;
+}
+
+bool vhost_ended(const struct vhost *v)
+{
+	return atomic_load(&v->ended);
 }
 
 void vhost_stop(struct vhost *v)

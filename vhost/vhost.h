@@ -16,8 +16,10 @@
 #ifndef KFS_VHOST_VHOST_H
 #define KFS_VHOST_VHOST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "daemon/base/util.h"
 
@@ -32,8 +34,14 @@ struct vhost;
 #define VHOST_GUESTS_MAX 16
 
 struct vhost_opts {
-	const char *socket;		/* absolute path to make, 0600; or NULL: */
-	int fd;				/* a listening socket, the back end's from now on */
+	const char *socket; /* absolute path to make; or NULL: */
+	gid_t group;	    /* whose members may connect there; LISTEN_NO_GROUP: 0600 */
+	int fd;		    /* a listening socket; with once it may be connected */
+	bool once;	    /* one front end; when it has gone, this has ended */
+	/* Whoever wants this is at the other end: it ends when that is closed, and tells a word. */
+	int life_fd;		   /* a connected socket; -1: nobody */
+	void (*on_end)(void *arg); /* on its thread, the last thing; NULL: nothing */
+	void *on_end_arg;
 	const char *tag;		/* what guests mount by; at most VHOST_TAG_MAX bytes */
 	uint32_t queues;		/* request queues that guests are told to use, 1.. */
 	uint32_t guests_max;		/* at a time, 1 to VHOST_GUESTS_MAX */
@@ -41,9 +49,18 @@ struct vhost_opts {
 	struct proto_session *host;	/* the host mount's, outlives the back end; NULL: none */
 };
 
-/* The error text says what and why. A path that nobody listens at any more is taken over. */
+/* Said on life_fd: the front end (or the other end) has gone; vhost_stop() was called. */
+#define VHOST_LIFE_GONE 'g'
+#define VHOST_LIFE_STOPPED 's'
+
+/*
+ * The error text says what and why. A path that nobody listens at any more is taken over. Takes
+ * the descriptors, also on failure.
+ */
 MUST_USE int vhost_start(struct fs *fs, struct inval_bus *bus, const struct vhost_opts *opts,
 			 struct vhost **ret_vhost, char *err, size_t err_len);
+/* Nobody is served any more, or will be: vhost_stop() does not wait. */
+bool vhost_ended(const struct vhost *v);
 /* NULL is fine. */
 void vhost_stop(struct vhost *v);
 

@@ -31,6 +31,20 @@ struct fs;
 struct inval_bus;
 struct trace;
 
+/* A virtual machine to serve: include/kfs/ctl_proto.h, share_add. */
+struct ctl_share {
+	const char *path;
+	const char *tag, *cache; /* NULL: the daemon's own */
+	bool readonly, no_readdirplus;
+	int socket_fd, life_fd; /* given: closed by who serves, also on failure */
+};
+
+#define CTL_SHARE_WHY_MAX 512
+struct ctl_shared {
+	const char *cache;	     /* as served */
+	char why[CTL_SHARE_WHY_MAX]; /* on failure: "what: why: remedy" */
+};
+
 /* Everything pointed to outlives the server. */
 struct ctl_env {
 	struct fs *fs;
@@ -47,7 +61,10 @@ struct ctl_env {
 	const char *version; /* of the daemon */
 	const char *options; /* the effective mount options, comma-separated */
 	uid_t owner_uid;     /* may ask, besides root */
-	bool share;	     /* the profile: others than the host may write */
+	/* NULL: cannot serve any. Called on a client's thread. */
+	int (*share_add)(void *arg, const struct ctl_share *share, struct ctl_shared *ret_shared);
+	void *share_arg;
+	bool share; /* the profile: others than the host may write */
 	double entry_timeout_s, attr_timeout_s, negative_timeout_s; /* as told to the kernel */
 };
 

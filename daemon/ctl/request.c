@@ -9,6 +9,7 @@
 
 #include <errno.h>
 
+#include "daemon/base/frame.h"
 #include "include/kfs/ctl_proto.h"
 
 int ctl_fail(struct ctl_call *call, int error, const char *what, const char *why,
@@ -136,6 +137,11 @@ static int args_check(struct ctl_call *call, const struct ctl_command *command)
 	json_t *value;
 	unsigned int i;
 
+	if ((call->fds ? call->fds->count : 0) != command->fds)
+		return ctl_fail(call, -EINVAL, command->name,
+				command->fds ? "comes without the descriptors it needs" :
+					       "comes with descriptors",
+				"");
 	json_object_foreach((json_t *)call->args, key, value)
 	{
 		const struct ctl_arg *arg = arg_find(command, key);
@@ -187,8 +193,17 @@ static int request_check(struct ctl_call *call, const struct ctl_command *comman
 char *ctl_answer(const struct ctl_command *commands, struct ctl_server *server, int client_fd,
 		 const char *text, size_t len)
 {
-	struct ctl_call call = { .server = server,
-				 .client_fd = client_fd,
+	struct ctl_call from = { .server = server, .client_fd = client_fd };
+
+	return ctl_answer_fds(commands, &from, text, len);
+}
+
+char *ctl_answer_fds(const struct ctl_command *commands, const struct ctl_call *from,
+		     const char *text, size_t len)
+{
+	struct ctl_call call = { .server = from->server,
+				 .client_fd = from->client_fd,
+				 .fds = from->fds,
 				 .result = json_object() };
 	const struct ctl_command *command = NULL;
 	json_t *none = json_object();

@@ -16,20 +16,22 @@
 #include "daemon/base/util.h"
 
 struct ctl_server;
+struct frame_fds;
 
 #define CTL_TEXT_MAX 256
 
 struct ctl_call {
 	struct ctl_server *server;
-	int client_fd;	    /* to notice that the client has gone; -1 = none */
-	const json_t *args; /* an object, its keys and their types are checked */
-	json_t *result;	    /* an object, empty at first */
+	int client_fd;	       /* to notice that the client has gone; -1 = none */
+	struct frame_fds *fds; /* as many as the command wants; taken ones become -1 */
+	const json_t *args;    /* an object, its keys and their types are checked */
+	json_t *result;	       /* an object, empty at first */
 	char what[CTL_TEXT_MAX], why[CTL_TEXT_MAX], remedy[CTL_TEXT_MAX];
 };
 
 enum ctl_arg_type { CTL_ARG_BOOL, CTL_ARG_COUNT, CTL_ARG_TEXT };
 
-#define CTL_ARGS_MAX 4
+#define CTL_ARGS_MAX 8
 struct ctl_arg {
 	const char *name; /* NULL ends the list */
 	enum ctl_arg_type type;
@@ -40,6 +42,7 @@ struct ctl_command {
 	const char *name; /* NULL ends the table */
 	int (*run)(struct ctl_call *call);
 	struct ctl_arg args[CTL_ARGS_MAX];
+	unsigned int fds; /* descriptors that come with the request */
 };
 
 /* Notes why a command fails and returns @error. @remedy may be "". */
@@ -61,6 +64,9 @@ bool ctl_arg_bool(const struct ctl_call *call, const char *name, bool absent);
  */
 char *ctl_answer(const struct ctl_command *commands, struct ctl_server *server, int client_fd,
 		 const char *text, size_t len);
+/* The same for the server, client and descriptors of @from; those that nobody took stay the caller's. */
+char *ctl_answer_fds(const struct ctl_command *commands, const struct ctl_call *from,
+		     const char *text, size_t len);
 /* An error reply for what cannot even be read. */
 char *ctl_refusal(int error, const char *what, const char *why, const char *remedy);
 

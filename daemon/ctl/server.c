@@ -51,9 +51,12 @@ static void refuse(const struct ctl_server *server, int fd, int error, const cha
 static bool client_serve(struct client *client)
 {
 	struct ctl_server *server = client->server;
+	struct frame_fds fds = { .count = 0 };
 	struct frame_io io = { .fd = client->fd,
 			       .cancel_fd = server->stop_fd,
-			       .deadline_ns = frame_deadline(CTL_REQUEST_MS) };
+			       .deadline_ns = frame_deadline(CTL_REQUEST_MS),
+			       .fds = &fds };
+	struct ctl_call from = { .server = server, .client_fd = client->fd, .fds = &fds };
 	_cleanup_free_ char *request = NULL;
 	_cleanup_free_ char *reply = NULL;
 	uint32_t len;
@@ -65,7 +68,8 @@ static bool client_serve(struct client *client)
 		       "");
 	if (ret)
 		return false;
-	reply = ctl_answer(server->commands, server, client->fd, request, len);
+	reply = ctl_answer_fds(server->commands, &from, request, len);
+	frame_fds_close(&fds);
 	return send_reply(server, client->fd, reply, CTL_REPLY_MS);
 }
 

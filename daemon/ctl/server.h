@@ -71,6 +71,7 @@ int ctl_map(struct ctl_call *call);
 int ctl_cache_show(struct ctl_call *call);
 int ctl_cache_drop(struct ctl_call *call);
 int ctl_abort(struct ctl_call *call);
+int ctl_share_add(struct ctl_call *call);
 
 /* For how long the kernel may keep answers. */
 json_t *ctl_timeouts(const struct ctl_env *env);

@@ -31,6 +31,14 @@
  *	trim	min_bytes: integer			give free space back to the medium
  *	abort	unique: integer | older_seconds: integer give callers of stuck requests an error
  *	trace	on: bool (needed)			one log line for each request and reply
+ *	share_add  path: text (needed), tag, cache: text, readonly, readdirplus: bool
+ *							serve one virtual machine; with two descriptors, below
+ *
+ * share_add comes with two descriptors (SCM_RIGHTS, with the first byte of the message): a Unix stream socket that
+ * listens for the machine's front end or is connected to it, and a connected one that stands for who asked. path is a
+ * directory of the image, "/" its root. The reply tells the cache mode that is served. From then on the share lives
+ * until the front end has gone or the other end of the second socket is closed; then CTL_SHARE_GONE is written to that
+ * socket and it is closed. CTL_SHARE_STOPPED instead: the daemon ends. Neither: the daemon was killed.
  */
 #ifndef KFS_CTL_PROTO_H
 #define KFS_CTL_PROTO_H
@@ -42,6 +50,9 @@
 /* The longest reply is a page of extents: CTL_MAP_EXTENTS_MAX of at most 120 bytes. */
 #define CTL_REPLY_BYTES_MAX (1u << 20)
 #define CTL_MAP_EXTENTS_MAX 4096u
+
+#define CTL_SHARE_GONE 'g'
+#define CTL_SHARE_STOPPED 's'
 
 #define CTL_REQUEST_MS 10000
 #define CTL_REPLY_MS 10000

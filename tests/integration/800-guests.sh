@@ -102,6 +102,11 @@ refuse 'needs vhost=' disk.img mnt -o guests=ro
 refuse 'needs -o vhost=' --no-mount disk.img
 refuse 'one word too many' --no-mount disk.img mnt -o vhost=s
 refuse 'longer than 36' --no-mount disk.img -o vhost=s,tag=0123456789012345678901234567890123456
+refuse 'needs vhost=' disk.img mnt -o socket_group=0
+refuse 'needs vhost=' --no-mount disk.img -o vhost_once
+refuse 'does not end with a guest' disk.img mnt -o vhost=s,vhost_once
+refuse 'has its group already' --no-mount disk.img -o vhost=fd:0,socket_group=0
+refuse 'no such group' --no-mount disk.img -o vhost=s,socket_group=nobody-has-this
 refuse 'not a descriptor' --no-mount disk.img -o vhost=fd:x
 refuse 'not a listening Unix socket' --no-mount disk.img -o vhost=fd:0
 fsck_clean disk.img

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "daemon/base/frame.h"
 #include "include/kfs/ctl_proto.h"
 #include "tests/lib/test.h"
 
@@ -30,6 +31,15 @@ static int run_text(struct ctl_call *call)
 	return 0;
 }
 
+/* The first of two; the second stays whose it was. */
+static int run_take(struct ctl_call *call)
+{
+	runs++;
+	CHECK_EQ(call->fds->count, 2);
+	call->fds->fd[0] = -1;
+	return 0;
+}
+
 static int run_fail(struct ctl_call *call)
 {
 	return ctl_fail(call, -EBUSY, "fail", "it is frozen", "kfsctl thaw");
@@ -52,6 +62,7 @@ static const struct ctl_command commands[] = {
 	  .args = { { "ino", CTL_ARG_COUNT, false }, { "on", CTL_ARG_BOOL, false } } },
 	{ .name = "needs", .run = run_probe, .args = { { "ino", CTL_ARG_COUNT, true } } },
 	{ .name = "text", .run = run_text, .args = { { "path", CTL_ARG_TEXT, false } } },
+	{ .name = "takes", .run = run_take, .fds = 2 },
 	{ .name = "fail", .run = run_fail },
 	{ .name = "huge", .run = run_huge },
 	{ .name = "full",
@@ -293,6 +304,47 @@ static unsigned int allocations_left;
 static void *short_malloc(size_t size)
 {
 	return allocations_left && allocations_left-- ? malloc(size) : NULL;
+}
+
+static json_t *answer_with(const char *text, struct frame_fds *fds)
+{
+	struct ctl_call from = { .client_fd = -1, .fds = fds };
+	char *reply = ctl_answer_fds(commands, &from, text, strlen(text));
+	json_t *json = reply ? json_loads(reply, 0, NULL) : NULL;
+
+	free(reply);
+	CHECK(json);
+	return json;
+}
+
+TEST(test_request__descriptors_only_for_who_takes_them)
+{
+	static const char takes[] = "{\"version\":1,\"command\":\"takes\"}";
+	static const char probe[] = "{\"version\":1,\"command\":\"probe\"}";
+	struct frame_fds fds = { .fd = { 7, 8 }, .count = 2 };
+	json_t *json = answer_with(takes, &fds);
+
+	CHECK(json_is_true(json_object_get(json, "ok")));
+	CHECK_EQ(fds.fd[0], -1);
+	CHECK_EQ(fds.fd[1], 8);
+	json_decref(json);
+	runs = 0;
+	fds = (struct frame_fds){ .fd = { 7, 8 }, .count = 2 };
+	for (unsigned int count = 0; count < 2; count++) {
+		fds.count = count;
+		json = answer_with(takes, &fds);
+		CHECK(json_is_false(json_object_get(json, "ok")));
+		json_decref(json);
+		fds.count = count + 1;
+		json = answer_with(probe, &fds);
+		CHECK(json_is_false(json_object_get(json, "ok")));
+		json_decref(json);
+	}
+	json = answer_with(takes, NULL);
+	CHECK(json_is_false(json_object_get(json, "ok")));
+	json_decref(json);
+	CHECK_EQ(runs, 0);
+	CHECK_EQ(fds.fd[0], 7);
 }
 
 /* Each allocation of the library fails in turn: an error reply or none, and nothing is left over. */
