@@ -139,10 +139,11 @@ ALL_SRC := $(call find_c,daemon) $(call find_c,mkfs) $(call find_c,ctl) $(TESTLI
 	$(BENCH_SRC) $(FUZZ_SRC) $(FAULT_SRC) $(CRASH_SRC) $(IMAGES_SRC) $(call find_c,tests/unit)
 
 # Guests: the back end goes into the library; tests/vhost holds a front end for it.
-VHOST_SRC := $(call find_c,vhost)
+VHOST_SRC := $(call top_c,vhost)
+VIRTIOFSD_SRC := $(call top_c,vhost/virtiofsd)
 VHOST_TEST_SRC := $(call top_c,tests/vhost)
 LIBKFS_SRC += $(VHOST_SRC)
-ALL_SRC += $(VHOST_SRC) $(VHOST_TEST_SRC)
+ALL_SRC += $(VHOST_SRC) $(VIRTIOFSD_SRC) $(VHOST_TEST_SRC)
 VFE := $(BUILD)/bin/tests/vhost/vfe
 
 LIBKFS := $(BUILD)/lib/libkfs.a
@@ -150,11 +151,13 @@ LIBKFS := $(BUILD)/lib/libkfs.a
 LIBDAEMON := $(BUILD)/lib/daemon.a
 LIBMKFS := $(BUILD)/lib/mkfs.a
 LIBCTL := $(BUILD)/lib/ctl.a
+LIBVIRTIOFSD := $(BUILD)/lib/virtiofsd.a
 LIBTEST := $(BUILD)/lib/test.a
 
 HELPERS := $(HELPER_SRC:daemon/helpers/%.c=$(BUILD)/bin/%)
 PROGRAMS := $(if $(DAEMON_MAIN),$(BUILD)/bin/kfs) $(HELPERS) \
-	$(if $(filter-out $(SKIP),$(wildcard mkfs/main.c)),$(BUILD)/bin/mkfs.kfs) $(if $(filter-out $(SKIP),$(wildcard ctl/main.c)),$(BUILD)/bin/kfsctl)
+	$(if $(filter-out $(SKIP),$(wildcard mkfs/main.c)),$(BUILD)/bin/mkfs.kfs) $(if $(filter-out $(SKIP),$(wildcard ctl/main.c)),$(BUILD)/bin/kfsctl) \
+	$(if $(VIRTIOFSD_SRC),$(BUILD)/bin/kfs-virtiofsd)
 # Without a helper of that name, mount.fuse.kfs and umount.fuse.kfs are the daemon under another name.
 LINKS := $(if $(DAEMON_MAIN),$(filter-out $(HELPERS),$(BUILD)/bin/mount.fuse.kfs $(BUILD)/bin/umount.fuse.kfs))
 TOOLS := $(TOOL_SRC:tests/tools/%.c=$(BUILD)/bin/tests/%)
@@ -168,7 +171,9 @@ HARNESSES := $(patsubst tests/fuzz/%_fuzz.c,%,$(filter %_fuzz.c,$(FUZZ_SRC)))
 FUZZ_LIB_SRC := $(filter-out %_fuzz.c tests/fuzz/driver.c,$(FUZZ_SRC))
 FUZZ_DRIVERS := $(HARNESSES:%=$(BUILD)/bin/tests/fuzz/%_fuzz)
 FUZZERS := $(HARNESSES:%=$(BUILD)/bin/fuzz/%_fuzz)
-MANPAGES := $(wildcard daemon/*.8 daemon/helpers/*.8 mkfs/*.8 ctl/*.8)
+MANPAGES := $(wildcard daemon/*.8 daemon/helpers/*.8 mkfs/*.8 ctl/*.8 vhost/virtiofsd/*.8)
+# After virtiofsd's own, for files are tried in the order of their names: a host with both keeps the general one.
+VIRTIOFSD_JSON := share/qemu/vhost-user/60-kfs-virtiofsd.json
 
 .PHONY: all programs tests-programs deps run test real bare fault crash check bench lint tidy fmt install uninstall clean FORCE
 
@@ -195,7 +200,7 @@ $(BUILD)/version.stamp: FORCE
 $(BUILD)/libkfs.stamp: FORCE
 	$(call stamp,$(LIBKFS_SRC))
 $(BUILD)/programs.stamp: FORCE
-	$(call stamp,$(DAEMON_SRC) $(MKFS_SRC) $(CTL_SRC) $(TESTLIB_SRC) $(UNIT_LIB_SRC) $(FUZZ_LIB_SRC))
+	$(call stamp,$(DAEMON_SRC) $(MKFS_SRC) $(CTL_SRC) $(VIRTIOFSD_SRC) $(TESTLIB_SRC) $(UNIT_LIB_SRC) $(FUZZ_LIB_SRC))
 
 # A missing library is named once, with the remedy, instead of a screen of compiler errors.
 $(BUILD)/libs.stamp:
@@ -250,7 +255,8 @@ define link
 	$(call msg,LINK,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(KFS_LDFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) \
-		$(filter $(LIBDAEMON) $(LIBCTL),$^) $(filter-out $(LIBDAEMON) $(LIBCTL),$(filter %.a,$^)) $(BPF_LIBS) $(PKG_LIBS) $(LDLIBS)
+		$(filter $(LIBVIRTIOFSD),$^) $(filter $(LIBDAEMON) $(LIBCTL),$^) \
+		$(filter-out $(LIBVIRTIOFSD) $(LIBDAEMON) $(LIBCTL),$(filter %.a,$^)) $(BPF_LIBS) $(PKG_LIBS) $(LDLIBS)
 endef
 
 $(BUILD)/bin/kfs: $(BUILD)/obj/daemon/main.o $(LIBDAEMON) $(LIBKFS)
@@ -259,6 +265,11 @@ $(BUILD)/bin/mkfs.kfs: $(BUILD)/obj/mkfs/main.o $(LIBMKFS) $(LIBKFS)
 	$(link)
 $(BUILD)/bin/kfsctl: $(BUILD)/obj/ctl/main.o $(LIBCTL) $(LIBKFS)
 	$(link)
+# What finds a daemon and talks to it is kfsctl's.
+$(LIBVIRTIOFSD): $(call obj,$(filter-out %/main.c,$(VIRTIOFSD_SRC))) $(BUILD)/programs.stamp
+	$(archive)
+$(BUILD)/bin/kfs-virtiofsd: $(BUILD)/obj/vhost/virtiofsd/main.o $(LIBVIRTIOFSD) $(LIBCTL) $(LIBKFS)
+	$(link)
 $(HELPERS): $(BUILD)/bin/%: $(BUILD)/obj/daemon/helpers/%.o $(LIBDAEMON) $(LIBKFS)
 	$(link)
 $(LINKS): $(BUILD)/bin/kfs
@@ -266,6 +277,7 @@ $(LINKS): $(BUILD)/bin/kfs
 	$(Q)ln -sf kfs $@
 
 # The archive of the program under test comes first: mkfs and kfs may both have, say, an options.o.
+$(filter $(BUILD)/bin/tests/unit/vhost/virtiofsd/%,$(UNITS)): $(LIBVIRTIOFSD)
 $(filter $(BUILD)/bin/tests/unit/ctl/%,$(UNITS)): $(LIBCTL)
 $(filter-out $(BUILD)/bin/tests/unit/mkfs/% $(BUILD)/bin/tests/unit/ctl/%,$(UNITS)): $(LIBDAEMON)
 MKFS_UNITS := $(filter $(BUILD)/bin/tests/unit/mkfs/%,$(UNITS))
@@ -454,12 +466,14 @@ install: programs
 		if [ -h $(BUILD)/bin/$$name ]; then ln -sf $(PREFIX)/bin/kfs $(DESTDIR)/sbin/$$name; \
 		else install -m 755 $(BUILD)/bin/$$name $(DESTDIR)/sbin/$$name; fi; done
 	$(Q)set -e; for page in $(MANPAGES); do install -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man8/; done
+	$(Q)install -d $(DESTDIR)$(PREFIX)/$(dir $(VIRTIOFSD_JSON))
+	$(Q)sed 's|@BINARY@|$(PREFIX)/sbin/kfs-virtiofsd|' vhost/virtiofsd/$(notdir $(VIRTIOFSD_JSON)).in >$(DESTDIR)$(PREFIX)/$(VIRTIOFSD_JSON)
 	$(Q)install -D -m 644 ctl/kfsctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kfsctl
 
 uninstall:
 	$(call msg,REMOVE,$(DESTDIR)$(PREFIX))
 	$(Q)rm -f $(foreach n,$(INSTALL_BIN),$(DESTDIR)$(PREFIX)/bin/$(n) $(DESTDIR)$(PREFIX)/sbin/$(n)) \
-		$(SBIN_MOUNT:%=$(DESTDIR)/sbin/%) $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kfsctl $(foreach p,$(MANPAGES),$(DESTDIR)$(PREFIX)/share/man/man8/$(notdir $(p)))
+		$(SBIN_MOUNT:%=$(DESTDIR)/sbin/%) $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kfsctl $(DESTDIR)$(PREFIX)/$(VIRTIOFSD_JSON) $(foreach p,$(MANPAGES),$(DESTDIR)$(PREFIX)/share/man/man8/$(notdir $(p)))
 
 clean:
 	$(call msg,RM,$(BUILD))

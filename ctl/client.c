@@ -132,13 +132,21 @@ static int reply_read(const struct frame_io *io, const struct rundir_info *info,
 	return ret;
 }
 
-/* Takes @args. */
-static int ask_once(const struct rundir_info *info, const char *command, json_t *args,
-		    uint32_t timeout_ms, json_t **ret_result, struct failure *f)
+struct question {
+	const char *command;
+	json_t *args;	       /* taken; NULL: none */
+	struct frame_fds *fds; /* go with it; NULL: none */
+	uint32_t timeout_ms;   /* 0: none */
+};
+
+static int ask_once(const struct rundir_info *info, const struct question *q, json_t **ret_result,
+		    struct failure *f)
 {
-	struct frame_io io = { .cancel_fd = -1, .deadline_ns = frame_deadline(timeout_ms) };
-	json_t *request = json_pack("{s:i, s:s, s:o}", "version", CTL_VERSION, "command", command,
-				    "args", args ? args : json_object());
+	struct frame_io io = { .cancel_fd = -1,
+			       .deadline_ns = frame_deadline(q->timeout_ms),
+			       .fds = q->fds };
+	json_t *request = json_pack("{s:i, s:s, s:o}", "version", CTL_VERSION, "command",
+				    q->command, "args", q->args ? q->args : json_object());
 	_cleanup_free_ char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
 	_cleanup_close_ int fd = -1;
 	int ret;
@@ -153,15 +161,16 @@ static int ask_once(const struct rundir_info *info, const char *command, json_t 
 	/* A refused client's connection is closed before it asks; the reason still waits to be read. */
 	ret = frame_write(&io, text, (uint32_t)strlen(text));
 	if (ret == -ETIMEDOUT)
-		return fail_silent(f, info, timeout_ms);
-	return reply_read(&io, info, f, timeout_ms, ret_result);
+		return fail_silent(f, info, q->timeout_ms);
+	io.fds = NULL;
+	return reply_read(&io, info, f, q->timeout_ms, ret_result);
 }
 
 int ask(const struct rundir_info *info, const char *command, json_t *args, uint32_t timeout_ms,
 	json_t **ret_result)
 {
 	struct failure f;
-	int ret = ask_once(info, command, args, timeout_ms, ret_result, &f);
+	int ret = ask_quietly(info, command, args, timeout_ms, ret_result, &f);
 
 	if (ret)
 		complain(f.what, f.why, f.remedy);
@@ -171,7 +180,19 @@ int ask(const struct rundir_info *info, const char *command, json_t *args, uint3
 int ask_quietly(const struct rundir_info *info, const char *command, json_t *args,
 		uint32_t timeout_ms, json_t **ret_result, struct failure *ret_failure)
 {
-	return ask_once(info, command, args, timeout_ms, ret_result, ret_failure);
+	struct question q = { .command = command, .args = args, .timeout_ms = timeout_ms };
+
+	return ask_once(info, &q, ret_result, ret_failure);
+}
+
+int ask_with(const struct rundir_info *info, const char *command, json_t *args,
+	     struct frame_fds *fds, json_t **ret_result, struct failure *ret_failure)
+{
+	struct question q = {
+		.command = command, .args = args, .fds = fds, .timeout_ms = CTL_REPLY_MS
+	};
+
+	return ask_once(info, &q, ret_result, ret_failure);
 }
 
 int ask_target(const struct words *w, const char *target, const char *command, json_t *args,

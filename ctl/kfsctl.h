@@ -15,6 +15,8 @@
 #include "daemon/base/rundir.h"
 #include "daemon/base/util.h"
 
+struct frame_fds;
+
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 /* The words after the command's name, options taken out. */
@@ -62,6 +64,9 @@ MUST_USE int target_find_holder(const struct rundir_list *list, const char *path
  */
 MUST_USE int target_find_inside(const struct rundir_list *list, const char *path,
 				const struct rundir_info **ret_info, char **ret_inside);
+/* The same, but *ret_info is NULL and nothing is said where it lies on no kfs mount. */
+MUST_USE int target_look_inside(const struct rundir_list *list, const char *path,
+				const struct rundir_info **ret_info, char **ret_inside);
 /* Is it a path below a mount's own, by the same rules? Says nothing. */
 bool target_is_inside(const struct rundir_list *list, const char *path);
 /* How messages name a mount. */
@@ -83,6 +88,9 @@ struct failure {
 /* The same without a word on standard error: that is in *ret_failure. */
 MUST_USE int ask_quietly(const struct rundir_info *info, const char *command, json_t *args,
 			 uint32_t timeout_ms, json_t **ret_result, struct failure *ret_failure);
+/* The same with descriptors (struct frame_fds), which stay the caller's; NULL: none. */
+MUST_USE int ask_with(const struct rundir_info *info, const char *command, json_t *args,
+		      struct frame_fds *fds, json_t **ret_result, struct failure *ret_failure);
 /* Finds the mount of @target and asks it. */
 MUST_USE int ask_target(const struct words *w, const char *target, const char *command,
 			json_t *args, json_t **ret_result);

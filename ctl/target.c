@@ -331,17 +331,17 @@ bool target_is_inside(const struct rundir_list *list, const char *path)
 	return !find_by_letters(list, path, &found, &inside) && inside && *inside;
 }
 
-int target_find_inside(const struct rundir_list *list, const char *path,
+int target_look_inside(const struct rundir_list *list, const char *path,
 		       const struct rundir_info **ret_info, char **ret_inside)
 {
 	struct found found = { .count = 0 };
 	char *inside = NULL;
 
+	*ret_info = NULL;
 	if (find_by_letters(list, path, &found, &inside))
 		return EXIT_FAILED;
 	if (!found.count)
-		return complain(path, "is not on a kfs mount",
-				"'kfsctl list' shows what is mounted");
+		return EXIT_DONE;
 	if (found.count > 1)
 		return complain_ambiguous(list, path);
 	if (!inside)
@@ -349,4 +349,15 @@ int target_find_inside(const struct rundir_list *list, const char *path,
 	*ret_info = found.info;
 	*ret_inside = inside;
 	return EXIT_DONE;
+}
+
+int target_find_inside(const struct rundir_list *list, const char *path,
+		       const struct rundir_info **ret_info, char **ret_inside)
+{
+	int ret = target_look_inside(list, path, ret_info, ret_inside);
+
+	if (!ret && !*ret_info)
+		ret = complain(path, "is not on a kfs mount",
+			       "'kfsctl list' shows what is mounted");
+	return ret;
 }
