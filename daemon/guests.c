@@ -426,7 +426,7 @@ int guests_share_add(void *arg, const struct ctl_share *share, struct ctl_shared
 {
 	struct guests *g = arg;
 	struct share *slot = NULL;
-	enum proto_cache cache;
+	enum proto_cache cache = PROTO_CACHE_AUTO;
 	struct guest guest;
 	int err = share_cache(share, &cache, ret_shared);
 
