@@ -12,6 +12,7 @@
 #   make install       DESTDIR= PREFIX=                  make clean
 #
 #   make kill          KILLS=500 SEED=n: kill -9 of the daemon under load, that many times; what was durable is there
+#   make hostile       CASES=1000000 SEED=n: guests and front ends that lie; FIRST=n one case again
 #   make mutants       T=word: kfs broken on purpose, one place at a time; the tests have to catch each
 #   DEV=1  warnings are errors        SAN=address,undefined | SAN=thread  sanitizers, own build folder
 #   COV=1  coverage, own build folder V=1  show commands        BUILD=dir  another output folder
@@ -376,6 +377,19 @@ kill:
 	$(Q)mkdir -p $(BUILD)/results $(BUILD)/tmp/kill
 	$(Q)PATH="$(abspath $(BUILD))/bin:$$PATH" python3 tests/kill/run.py --kills $(KILLS) --seed $(SEED) \
 		--commit $(VERSION) --dir $(BUILD)/tmp/kill --json $(BUILD)/results/kill.json
+
+# Guests and front ends that lie, against a sanitized daemon with an honest guest and a mount beside them. A failing case
+# prints how it runs alone: make hostile SEED=s CASES=1 FIRST=n. FAMILY=word runs those whose name holds it.
+.PHONY: hostile
+hostile: SEED ?= $(shell date +%s)
+hostile: CASES ?= 1000000
+hostile:
+	$(Q)$(DEPS) ensure build run test
+	$(Q)$(MAKE) --no-print-directory $(PARALLEL) DEV=1 SAN=$(or $(SAN),address$(comma)undefined) BUILD=$(HOSTILE_BUILD) programs $(HOSTILE_BUILD)/bin/tests/vhost/vfe
+	$(Q)mkdir -p $(HOSTILE_BUILD)/results
+	$(Q)BUILD=$(HOSTILE_BUILD) KFS_SEED=$(SEED) KFS_CASES=$(CASES) KFS_FIRST=$(or $(FIRST),0) KFS_FAMILY='$(FAMILY)' \
+		KFS_RESULTS=$(abspath $(HOSTILE_BUILD))/results/hostile.json tests/integration/820-hostile-guests.sh
+HOSTILE_BUILD = $(if $(SAN),$(BUILD),build/san-address-undefined)
 
 # A test of the tests: kfs broken in one place at a time, and each has to be caught. T= as above, of a mutant's name or file.
 .PHONY: mutants

@@ -1,18 +1,54 @@
 #!/usr/bin/env bash
 # timeout: 240
-# A front end that lies, seeded (tests/vhost/hostile.c): messages, rings, requests, memory that is cut short. The daemon,
-# the host's mount beside it and honest guests go on; the image stays clean. KFS_SEED and KFS_CASES draw others.
+# Guests and front ends that lie, by numbered cases (tests/vhost/hostile.h), beside an honest guest and the host's mount,
+# which both find what they wrote all the time. The daemon keeps no descriptor, thread or mapping of theirs; the image stays
+# clean. "make hostile" runs more of it: KFS_SEED, KFS_CASES, KFS_FIRST and KFS_FAMILY draw others; figures go to KFS_RESULTS.
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
 
-SEED=${KFS_SEED:-1} CASES=${KFS_CASES:-2000}
+SEED=${KFS_SEED:-1} CASES=${KFS_CASES:-30000} FIRST=${KFS_FIRST:-0}
+VFE=$TOOLS/vhost/vfe
 
-mkimage disk.img 64M
-mount_kfs disk.img mnt -o "vhost=$PWD/s,tag=guests,vhost_queues=2,log_level=error"
-echo before >mnt/file
-"$TOOLS/vhost/vfe" s hostile "$SEED" "$CASES"
-expect_eq "$(cat mnt/file)" before "what the host reads"
-echo after >mnt/file
+# Sparse: what a guest takes of it takes nothing of the machine, and there is room enough for all.
+mkimage disk.img 8G
+mount_kfs disk.img mnt -o "vhost=$PWD/s,tag=guests,vhost_queues=2"
+pid=$(kfs_pids "$PWD/mnt")
+
+# What the daemon holds of guests: sockets and events, threads, mappings. (Workers of the mount come and go.)
+holds() {
+	find "/proc/$pid/fd" -mindepth 1 -printf '%l\n' | awk '/^socket:|eventfd|memfd/ { n++ } END { print n + 0 }'
+	awk '/^kfs-(guest|vhost)$/ { n++ } END { print n + 0 }' "/proc/$pid"/task/*/comm
+	awk '/memfd:/ { n++ } END { print n + 0 }' "/proc/$pid/maps"
+}
+holds_as_before() { [ "$(holds)" = "$before" ]; }
+
+before=$(holds)
+
+"$VFE" s witness "$PWD/mnt" "$PWD/stop" >witness.log 2>&1 &
+witness=$!
+eventually 20 grep -q ready witness.log || fail "the honest guest: $(cat witness.log)"
+status=0
+"$VFE" s hostile "$SEED" "$CASES" "$FIRST" "${KFS_FAMILY:-}" >hostile.log 2>hostile.err || status=$?
+touch stop
+wait "$witness" || fail "the honest guest: $(cat witness.log)"
+if [ "$status" -ne 0 ]; then
+	cat hostile.err >&2
+	case=$(sed -n 's/.*FAILED: seed [0-9]* case \([0-9]*\).*/\1/p' hostile.err)
+	fail "again: make hostile SEED=$SEED CASES=1 FIRST=${case:-$FIRST} FAMILY='${KFS_FAMILY:-}'"
+fi
+cat hostile.log witness.log
+eventually 10 holds_as_before || fail "events, threads, mappings:" $(holds) ", and before" $before
 kfsctl check mnt
 umount_kfs mnt
 fsck_clean disk.img
+if [ -n "${KFS_RESULTS:-}" ]; then
+	awk -v seed="$SEED" '
+		function row(name, value, unit) {
+			printf "%s{\"row\": \"%s\", \"value\": %s, \"unit\": \"%s\", \"against\": \"seed %s\", \"ratio\": null, \"bar\": null, \"ok\": true}",
+				n++ ? ",\n" : "[\n", name, value, unit, seed
+		}
+		/^seed / { row("hostile cases", $3, "cases"); row("hostile connections", $5, "connections"); row("hostile rate", $9, "cases/s"); next }
+		/^witness: .* rounds/ { row("honest guest and host", $2, "rounds"); row("longest round", $6, "ms"); next }
+		/^[a-z]+ [0-9]+$/ { row("hostile " $1, $2, "cases") }
+		END { print "\n]" }' hostile.log witness.log >"$KFS_RESULTS"
+fi

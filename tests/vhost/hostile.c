@@ -1,56 +1,85 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* Lives and their connections, requests and the judgement of what comes back. */
 #include "tests/vhost/hostile.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "tests/vhost/front.h"
+/* Slots are below FRONT_LOW, behind the rings and what front.c needs. */
+#define SLOTS_GPA 0x200000u
+#define SLOT_SIZE 0x2000u
+#define SLOT_TABLE HOSTILE_IN
+#define SLOT_OUT 0x1000u
+/* An answer takes that long at most; a ring that is stopped waits 10 s for what is under way. */
+#define ANSWER_MS FRONT_WAIT_MS
+/* Only locks are waited for: they are given up when the ring stops. */
+#define LOCK_MS 20
+/* Rings that were written over. */
+#define VANISH_MS 5
+/* More guests than there is room for are turned away: an old one may not be gone yet. */
+#define TURNED_AWAY_MAX 5000
 
-/* An honest guest looks in after so many connections. */
-#define LOOK_EVERY 4
-/* A connection lives for so many attacks unless one of them ends it. */
-#define LIFE 200
+static const struct family {
+	const char *name;
+	void (*run)(struct hostile *h, uint64_t from, uint64_t to);
+	uint32_t weight;
+} families[] = {
+	{ "truncate", hostile_truncate, 24 },
+	{ "bodies", hostile_bodies, 20 },
+	{ "forged", hostile_forged, 10 },
+	{ "forgets", hostile_forgets, 10 },
+	{ "chains", hostile_chains, 10 },
+	{ "races", hostile_races, 4 },
+	{ "flight", hostile_flight, 2 },
+};
+#define FAMILIES (sizeof(families) / sizeof(families[0]))
 
-static uint64_t state;
+/* ---- drawing ---- */
 
-static uint64_t next(void)
+static uint64_t mix(uint64_t n)
 {
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state;
+	n = (n ^ n >> 30) * 0xbf58476d1ce4e5b9u;
+	n = (n ^ n >> 27) * 0x94d049bb133111ebu;
+	return n ^ n >> 31;
 }
 
-static uint64_t below(uint64_t limit)
+uint64_t hostile_next(struct hostile *h)
 {
-	return next() % limit;
+	h->rng += 0x9e3779b97f4a7c15u;
+	return mix(h->rng);
 }
 
-/* Numbers that code gets wrong. */
-static uint64_t odd_number(void)
+uint64_t hostile_below(struct hostile *h, uint64_t limit)
+{
+	return hostile_next(h) % limit;
+}
+
+bool hostile_one_in(struct hostile *h, uint64_t n)
+{
+	return hostile_below(h, n) == 0;
+}
+
+uint64_t hostile_odd(struct hostile *h)
 {
 	static const uint64_t some[] = { 0,
 					 1,
 					 2,
 					 3,
-					 7,
 					 8,
-					 15,
 					 16,
-					 17,
-					 39,
 					 40,
-					 41,
 					 255,
 					 256,
-					 257,
 					 4095,
 					 4096,
 					 0x7fff,
@@ -58,237 +87,542 @@ static uint64_t odd_number(void)
 					 0xffff,
 					 0x10000,
 					 FRONT_LOW,
-					 FRONT_LOW - 1,
 					 FRONT_HIGH_GPA,
-					 FRONT_HIGH_GPA - 1,
 					 FRONT_HIGH_GPA + FRONT_HIGH,
 					 0x7fffffff,
 					 0x80000000,
 					 0xffffffff,
+					 0x10000000000,
 					 0x7fffffffffffffff,
 					 0x8000000000000000,
 					 0xffffffffffffffff,
 					 0xfffffffffffff000 };
-	uint64_t n = some[below(sizeof(some) / sizeof(some[0]))];
+	uint64_t n = some[hostile_below(h, sizeof(some) / sizeof(some[0]))];
 
-	return below(4) ? n : n + below(64) - 32;
+	return hostile_one_in(h, 4) ? n + hostile_below(h, 64) - 32 : n;
 }
 
-/* ---- messages ---- */
-
-/* A message of random kind, size and descriptors; its payload mostly numbers that hurt. */
-static void bad_message(struct front *f)
+void hostile_case(struct hostile *h, uint64_t number)
 {
-	uint64_t payload[64];
-	uint32_t request = (uint32_t)(below(8) ? below(44) : odd_number() & 0xffff);
-	uint32_t size = (uint32_t)(below(3) ? (uint64_t[]){ 0, 8, 40, 72, 52 }[below(5)] :
-					      below(sizeof(payload)));
-	int fds[10], count = below(2) ? (int)below(10) : (int)below(2);
-
-	for (size_t i = 0; i < 64; i++)
-		payload[i] = below(2) ? odd_number() : below(4);
-	for (int i = 0; i < count; i++)
-		fds[i] = below(3) ? f->memory_fd :
-			 below(2) ? eventfd(0, EFD_CLOEXEC) :
-				    open("/dev/null", O_RDWR | O_CLOEXEC);
-	/* No reply is asked for: what comes of itself is read below. */
-	if (!front_send(f, request, payload, size, fds, (unsigned)count))
-		errno = 0;
-	for (int i = 0; i < count; i++)
-		if (fds[i] != f->memory_fd)
-			(void)close(fds[i]);
+	h->number = number;
+	h->rng = mix(h->seed * 0x9e3779b97f4a7c15u + mix(number + 1));
+	h->done++;
 }
 
-static void torn_message(struct front *f)
+/* ---- who failed ---- */
+
+static struct hostile *running;
+
+/* The first that did not come back on each queue is what was being served. */
+static void say_where(void)
 {
-	uint8_t bytes[64];
-	size_t len = 1 + below(sizeof(bytes));
+	struct hostile *h = running;
+	uint64_t number;
 
-	for (size_t i = 0; i < sizeof(bytes); i++)
-		bytes[i] = (uint8_t)next();
-	if (below(2))
-		memcpy(bytes, (uint32_t[]){ MSG_SET_FEATURES, MSG_VERSION, 8 }, 12);
-	if (write(f->fd, bytes, len) < 0)
-		errno = 0;
+	if (!h)
+		return;
+	number = h->number;
+	for (uint32_t q = 0; q < FRONT_QUEUES && !h->judged; q++)
+		for (uint32_t i = 0; i < h->shots[q]; i++)
+			if (!h->shot[q][i].back) {
+				fprintf(stderr,
+					"hostile: queue %u did not answer case %" PRIu64 " (%s)\n",
+					q, h->shot[q][i].number, h->shot[q][i].what);
+				number = h->shot[q][i].number < number ? h->shot[q][i].number :
+									 number;
+				break;
+			}
+	fprintf(stderr,
+		"hostile: FAILED: seed %" PRIu64 " case %" PRIu64 " (family %s, at case %" PRIu64
+		"): alone: hostile %" PRIu64 " 1 %" PRIu64 "; its life: hostile %" PRIu64
+		" %u %" PRIu64 "\n",
+		h->seed, number, h->family, h->number, h->seed, number, h->seed, HOSTILE_LIFE,
+		number / HOSTILE_LIFE * HOSTILE_LIFE);
 }
 
-/* Replies that nobody asked for. False: the connection has ended. */
-static bool swallow(struct front *f)
+/* ---- connections ---- */
+
+void hostile_close(struct hostile *h)
+{
+	if (!h->up)
+		return;
+	for (uint32_t i = 0; i < FRONT_QUEUES; i++) {
+		if (h->err_fd[i] >= 0)
+			(void)close(h->err_fd[i]);
+		h->shots[i] = 0;
+	}
+	front_close(&h->f);
+	h->up = false;
+}
+
+static void connect_anew(struct hostile *h)
+{
+	uint64_t features;
+
+	for (int i = 0; i < TURNED_AWAY_MAX; i++) {
+		front_connect(&h->f, h->socket);
+		if (front_send(&h->f, MSG_GET_FEATURES, NULL, 0, NULL, 0) &&
+		    front_receive(&h->f, MSG_GET_FEATURES, &features, sizeof(features)) == 8) {
+			for (uint32_t q = 0; q < FRONT_QUEUES; q++) {
+				h->err_fd[q] = -1;
+				h->shots[q] = 0;
+			}
+			h->up = true;
+			h->connections++;
+			return;
+		}
+		front_close(&h->f);
+		(void)poll(NULL, 0, 1);
+	}
+	front_die("turned away %d times", TURNED_AWAY_MAX);
+}
+
+/* The fd that tells of a broken ring. */
+static void give_err_fd(struct hostile *h, uint32_t queue)
+{
+	uint64_t number = queue;
+
+	h->err_fd[queue] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (h->err_fd[queue] < 0 ||
+	    front_tell(&h->f, MSG_SET_VRING_ERR, &number, sizeof(number), &h->err_fd[queue], 1))
+		front_die("SET_VRING_ERR failed");
+}
+
+/* Some are files and some directories; what cases before this one made of them stays. */
+static void learn_nodes(struct hostile *h)
+{
+	struct fuse_entry_out e;
+	uint64_t dir = 1;
+	char name[2] = "h";
+
+	h->node[0] = 1;
+	(void)fuse_mkdir(&h->f, 1, name, &e); /* it may be there */
+	if (!fuse_lookup(&h->f, 1, name, &e) && S_ISDIR(e.attr.mode))
+		dir = e.nodeid;
+	for (uint32_t i = 1; i < HOSTILE_NODES; i++) {
+		name[0] = (char)('a' + i);
+		h->node[i] = dir;
+		if (fuse_lookup(&h->f, dir, name, &e)) {
+			if (i % 4 == 3)
+				(void)fuse_mkdir(&h->f, dir, name, &e);
+			else
+				(void)fuse_create(&h->f, dir, name, 0644, &e);
+			if (fuse_lookup(&h->f, dir, name, &e))
+				continue; /* no room */
+		}
+		h->node[i] = e.nodeid;
+	}
+}
+
+void hostile_open(struct hostile *h, enum hostile_stage stage)
+{
+	uint64_t features = 0, protocol = 0;
+
+	if (h->up)
+		return;
+	connect_anew(h);
+	if (stage == STAGE_FEATURES) {
+		if (!front_send(&h->f, MSG_GET_FEATURES, NULL, 0, NULL, 0) ||
+		    front_receive(&h->f, MSG_GET_FEATURES, &features, 8) != 8 ||
+		    !front_send(&h->f, MSG_GET_PROTOCOL_FEATURES, NULL, 0, NULL, 0) ||
+		    front_receive(&h->f, MSG_GET_PROTOCOL_FEATURES, &protocol, 8) != 8 ||
+		    !front_send(&h->f, MSG_SET_PROTOCOL_FEATURES, &protocol, 8, NULL, 0) ||
+		    !front_send(&h->f, MSG_SET_FEATURES, &features, 8, NULL, 0))
+			front_die("no features");
+		h->f.protocol = protocol;
+	}
+	if (stage < STAGE_RINGS)
+		return;
+	front_setup(&h->f, hostile_one_in(h, 2));
+	for (uint32_t q = 0; q < FRONT_QUEUES; q++)
+		give_err_fd(h, q);
+	if (stage < STAGE_SESSION)
+		return;
+	fuse_init(&h->f);
+	learn_nodes(h);
+}
+
+static void restart_ring(struct hostile *h, uint32_t queue)
+{
+	struct front_queue *q = &h->f.queue[queue];
+
+	(void)front_stop_queue(&h->f, queue);
+	memset(front_at(&h->f, queue * FRONT_RING), 0, FRONT_RING);
+	q->avail_next = q->used_seen = 0;
+	front_start_queue(&h->f, queue, 0);
+	(void)close(h->err_fd[queue]);
+	give_err_fd(h, queue);
+	h->shots[queue] = 0;
+}
+
+void hostile_restart_rings(struct hostile *h)
+{
+	for (uint32_t q = 0; q < FRONT_QUEUES; q++)
+		restart_ring(h, q);
+}
+
+bool hostile_swallow(struct hostile *h)
 {
 	uint8_t bytes[4096];
 	ssize_t got;
 
-	while ((got = recv(f->fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
+	while ((got = recv(h->f.fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
 		;
-	return got < 0 && errno == EAGAIN;
+	if (got < 0 && errno == EAGAIN)
+		return true;
+	hostile_close(h);
+	return false;
 }
 
-/* ---- rings ---- */
+/* ---- requests ---- */
+
+static uint64_t slot_gpa(const struct shot *s)
+{
+	return SLOTS_GPA + (s->queue * HOSTILE_SLOTS + s->slot) * SLOT_SIZE;
+}
+
+uint64_t hostile_in_gpa(const struct shot *s)
+{
+	return slot_gpa(s);
+}
+
+uint64_t hostile_table_gpa(const struct shot *s)
+{
+	return slot_gpa(s) + SLOT_TABLE;
+}
+
+uint64_t hostile_out_gpa(const struct shot *s)
+{
+	return slot_gpa(s) + SLOT_OUT;
+}
+
+uint8_t *hostile_in(struct hostile *h, const struct shot *s)
+{
+	return front_at(&h->f, slot_gpa(s));
+}
+
+struct shot *hostile_shot(struct hostile *h, uint32_t queue)
+{
+	uint32_t slot = h->shots[queue];
+	struct shot *s = &h->shot[queue][slot];
+
+	if (slot == HOSTILE_SLOTS)
+		return NULL;
+	*s = (struct shot){ .number = h->number,
+			    .queue = queue,
+			    .slot = slot,
+			    .head = (uint16_t)(slot * (FRONT_NUM / HOSTILE_SLOTS)),
+			    .want = HOSTILE_ANY,
+			    .what = "" };
+	memset(hostile_in(h, s), 0, 256);
+	memset(front_at(&h->f, hostile_out_gpa(s)), HOSTILE_CANARY, HOSTILE_ROOM + 64);
+	h->shots[queue]++;
+	return s;
+}
+
+/* @len bytes from @gpa in up to @pieces descriptors. */
+static uint32_t cut(struct hostile *h, struct vring_desc *d, uint32_t pieces, uint64_t gpa,
+		    size_t len, uint16_t flags)
+{
+	uint32_t n = 0;
+
+	while (len && n < pieces) {
+		size_t part = n + 1 == pieces ? len : 1 + hostile_below(h, len);
+
+		d[n++] = (struct vring_desc){ .addr = gpa, .len = (uint32_t)part, .flags = flags };
+		gpa += part;
+		len -= part;
+	}
+	return n;
+}
+
+void hostile_chain(struct hostile *h, struct shot *s, size_t len)
+{
+	bool indirect = s->more_in || s->more_out || hostile_one_in(h, 2);
+	uint32_t pieces = indirect ? 1 + (uint32_t)hostile_below(h, HOSTILE_PIECES / 2) :
+				     1 + (uint32_t)hostile_below(h, 2);
+	struct vring_desc *ring = &h->f.queue[s->queue].desc[s->head];
+	struct vring_desc *d = indirect ? (void *)front_at(&h->f, hostile_table_gpa(s)) : ring;
+	uint64_t high = FRONT_HIGH_GPA + hostile_below(h, FRONT_HIGH / 2);
+	uint32_t n = cut(h, d, pieces, hostile_in_gpa(s), len, 0);
+	uint16_t at = indirect ? 0 : s->head;
+
+	n += cut(h, d + n, 1, high, s->more_in, 0);
+	n += cut(h, d + n, pieces, hostile_out_gpa(s), s->room, VRING_DESC_F_WRITE);
+	n += cut(h, d + n, 1, high, s->more_out, VRING_DESC_F_WRITE);
+	for (uint32_t i = 0; i + 1 < n; i++) {
+		d[i].flags |= VRING_DESC_F_NEXT;
+		d[i].next = (uint16_t)(at + i + 1);
+	}
+	if (indirect)
+		*ring = (struct vring_desc){ .addr = hostile_table_gpa(s),
+					     .len = n * (uint32_t)sizeof(*d),
+					     .flags = VRING_DESC_F_INDIRECT };
+}
 
 static void kick(const struct front_queue *q)
 {
 	uint64_t one = 1;
 
 	if (q->kick >= 0 && write(q->kick, &one, sizeof(one)) < 0)
-		errno = 0;
+		errno = 0; /* full: it is awake */
 }
 
-static void bad_ring(struct front *f)
+static void offer(struct hostile *h, uint32_t queue)
 {
-	struct front_queue *q = &f->queue[below(FRONT_QUEUES)];
-	struct vring_desc *table = (void *)front_at(f, q->table_gpa);
-	struct vring_desc *d = below(2) ? q->desc : table;
-	uint32_t count = 1 + (uint32_t)below(8);
+	struct front_queue *q = &h->f.queue[queue];
 
-	for (uint32_t i = 0; i < count; i++)
-		d[below(8)] = (struct vring_desc){
-			.addr = below(2) ? q->head_gpa + below(4096) : odd_number(),
-			.len = (uint32_t)(below(2) ? below(5000) : odd_number()),
-			.flags = (uint16_t)below(8),
-			.next = (uint16_t)(below(4) ? below(9) : odd_number()),
-		};
-	if (d == table)
-		q->desc[0] = (struct vring_desc){ .addr = below(8) ? q->table_gpa : odd_number(),
-						  .len = (uint32_t)(below(4) ? 16 * below(9) :
-									       odd_number()),
-						  .flags = VRING_DESC_F_INDIRECT };
-	q->avail[2 + q->avail_next % FRONT_NUM] = (uint16_t)(below(8) ? below(8) : odd_number());
-	q->avail_next++;
-	__atomic_store_n(&q->avail[1], below(16) ? q->avail_next : (uint16_t)odd_number(),
-			 __ATOMIC_SEQ_CST);
+	if (!h->shots[queue])
+		return;
+	for (uint32_t k = 0; k < h->shots[queue]; k++)
+		q->avail[2 + q->avail_next++ % FRONT_NUM] = h->shot[queue][k].head;
+	/* Called when the last one is back. */
+	q->avail[2 + FRONT_NUM] = (uint16_t)(q->avail_next - 1);
+	__atomic_store_n(&q->avail[1], q->avail_next, __ATOMIC_SEQ_CST);
 	kick(q);
 }
 
-/* The same head several times over. */
-static void same_heads(struct front *f)
+void hostile_offer(struct hostile *h)
 {
-	uint32_t index = (uint32_t)below(FRONT_QUEUES);
-	struct fuse_getattr_in in = { 0 };
-	struct fuse_message m = {
-		.opcode = FUSE_GETATTR, .nodeid = 1, .args = &in, .arg_len = sizeof(in), .room = 104
-	};
-	uint16_t head = fuse_build(f, index, &m);
-
-	for (uint64_t i = below(20); i; i--)
-		front_offer(f, index, head);
+	for (uint32_t i = 0; i < FRONT_QUEUES; i++)
+		offer(h, i);
 }
 
-/* ---- requests ---- */
-
-static uint16_t bad_request(struct front *f, uint32_t index)
+static bool as_wanted(const struct shot *s, uint32_t written, int error)
 {
-	uint8_t args[128], text[300];
-	struct fuse_message m = {
-		.opcode = (uint32_t)(below(16) ? below(54) : odd_number()),
-		.nodeid = below(2) ? 1 : odd_number(),
-		.args = args,
-		.arg_len = below(3) ?
-				   (size_t[]){ 0, 8, 16, 24, 32, 40, 48, 64, 88, 104 }[below(10)] :
-				   below(sizeof(args)),
-		.text = text,
-		.text_len = below(2) ? below(sizeof(text)) : 0,
-		.room = below(2) ? 144 : below(9000),
-		.no_reply = !below(8),
-	};
-	uint16_t head;
-
-	for (size_t i = 0; i + 8 <= sizeof(args); i += 8) {
-		uint64_t number = below(2) ? odd_number() : below(3);
-
-		memcpy(args + i, &number, sizeof(number));
+	switch (s->want) {
+	case HOSTILE_ANY: return true;
+	case HOSTILE_NO_REPLY: return !written;
+	case HOSTILE_FAILS: return written && error < 0;
+	default: return written && error == s->want;
 	}
-	memset(text, 'a' + (int)below(3), sizeof(text));
-	if (m.text_len && below(8))
-		text[m.text_len - 1] = 0;
-	if (m.text_len > 4 && below(2))
-		text[m.text_len / 2] = 0;
-	head = fuse_build(f, index, &m);
-	/* A header that lies, about its length first of all. */
-	if (!below(3)) {
-		uint32_t len = (uint32_t)odd_number();
-
-		memcpy(front_at(f, f->queue[index].head_gpa), &len, sizeof(len));
-	}
-	return head;
 }
 
-static void changing_request(struct front *f)
+static void judge(struct hostile *h, struct shot *s, uint32_t written)
 {
-	uint32_t index = (uint32_t)below(FRONT_QUEUES), len;
-	struct front_queue *q = &f->queue[index];
-	uint16_t head = bad_request(f, index);
-	uint8_t *at = front_at(f, q->head_gpa);
+	const uint8_t *out = front_at(&h->f, hostile_out_gpa(s));
+	struct fuse_out_header head = { 0 };
 
-	q->indirect = below(2);
-	front_offer(f, index, head);
-	/* While it is looked at. */
-	for (uint64_t i = below(200); i; i--)
-		at[below(64)] = (uint8_t)next();
-	for (uint64_t i = below(4); i; i--)
-		q->desc[below(8)].len = (uint32_t)odd_number();
-	(void)front_take(f, index, (int)below(2), &len);
+	h->number = s->number;
+	h->judged = true;
+	if (written)
+		memcpy(&head, out, sizeof(head));
+	if (written > s->room + s->more_out ||
+	    (written &&
+	     (written < sizeof(head) || head.len != written || head.unique != s->unique ||
+	      head.error > 0 || head.error <= -4096 || (head.error && written != sizeof(head)))))
+		front_die("%s: reply of %u bytes in room for %u says len %u unique %" PRIu64
+			  " (sent %" PRIu64 ") error %d",
+			  s->what, written, s->room, head.len, (uint64_t)head.unique, s->unique,
+			  head.error);
+	for (uint32_t i = s->room; i < HOSTILE_ROOM + 64; i++)
+		if (out[i] != HOSTILE_CANARY)
+			front_die("%s: byte %u was written, with room for %u", s->what, i, s->room);
+	if (!as_wanted(s, written, head.error))
+		front_die("%s: %u bytes, error %d, wanted %d", s->what, written, head.error,
+			  s->want);
+	h->judged = false;
+}
+
+/* What the ring gives back now; false: one that was not under way. */
+static void collect(struct hostile *h, uint32_t queue, bool blind)
+{
+	struct front_queue *q = &h->f.queue[queue];
+
+	while (__atomic_load_n(&q->used[1], __ATOMIC_SEQ_CST) != q->used_seen) {
+		uint32_t elem[2], slot;
+
+		memcpy(elem, &q->used[2 + (q->used_seen % FRONT_NUM) * 4], sizeof(elem));
+		q->used_seen++;
+		slot = elem[0] / (FRONT_NUM / HOSTILE_SLOTS);
+		if (blind)
+			continue;
+		if (elem[0] % (FRONT_NUM / HOSTILE_SLOTS) || slot >= h->shots[queue] ||
+		    h->shot[queue][slot].back)
+			front_die("queue %u: chain %u came back, which is not under way", queue,
+				  elem[0]);
+		h->shot[queue][slot].back = true;
+		judge(h, &h->shot[queue][slot], elem[1]);
+	}
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts); /* that clock cannot fail */
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static bool all_back(const struct hostile *h, bool *ret_only_locks)
+{
+	bool all = true;
+
+	*ret_only_locks = true;
+	for (uint32_t q = 0; q < FRONT_QUEUES; q++)
+		for (uint32_t i = 0; i < h->shots[q]; i++) {
+			if (h->shot[q][i].back)
+				continue;
+			all = false;
+			*ret_only_locks = *ret_only_locks && h->shot[q][i].may_wait;
+		}
+	return all;
+}
+
+static void drain_calls(const struct hostile *h)
+{
+	uint64_t count;
+
+	for (uint32_t q = 0; q < FRONT_QUEUES; q++)
+		if (h->f.queue[q].call >= 0 && read(h->f.queue[q].call, &count, 8) < 0)
+			errno = 0; /* not called */
+}
+
+static void wait_for_calls(const struct hostile *h, int ms)
+{
+	struct pollfd p[2 * FRONT_QUEUES];
+
+	for (uint32_t q = 0; q < FRONT_QUEUES; q++) {
+		p[2 * q] = (struct pollfd){ .fd = h->f.queue[q].call, .events = POLLIN };
+		p[2 * q + 1] = (struct pollfd){ .fd = h->err_fd[q], .events = POLLIN };
+	}
+	if (poll(p, 2 * FRONT_QUEUES, ms) > 0)
+		drain_calls(h);
+}
+
+static bool is_broken(const struct hostile *h, uint32_t queue)
+{
+	struct pollfd p = { .fd = h->err_fd[queue], .events = POLLIN };
+
+	return poll(&p, 1, 0) > 0;
+}
+
+/* Locks that wait are given up; all else has to come by itself. */
+static void wait_all(struct hostile *h)
+{
+	uint64_t end = now_ms() + ANSWER_MS, locks_end = now_ms() + LOCK_MS;
+	bool only_locks;
+
+	for (;;) {
+		for (uint32_t q = 0; q < FRONT_QUEUES; q++)
+			collect(h, q, false);
+		if (all_back(h, &only_locks))
+			return;
+		if (only_locks && now_ms() >= locks_end)
+			break;
+		for (uint32_t q = 0; q < FRONT_QUEUES; q++)
+			if (h->shots[q] && is_broken(h, q))
+				front_die("queue %u is called broken", q);
+		if (now_ms() >= end)
+			front_die("no answer within %d ms", ANSWER_MS);
+		wait_for_calls(h, only_locks ? LOCK_MS : 50);
+	}
+	for (uint32_t q = 0; q < FRONT_QUEUES; q++) {
+		uint16_t base;
+
+		if (!h->shots[q])
+			continue;
+		base = front_stop_queue(&h->f, q);
+		collect(h, q, false);
+		front_start_queue(&h->f, q, base);
+	}
+	if (!all_back(h, &only_locks))
+		front_die("a lock that waited was lost when its ring stopped");
+}
+
+void hostile_fire(struct hostile *h)
+{
+	hostile_offer(h);
+	wait_all(h);
+	for (uint32_t q = 0; q < FRONT_QUEUES; q++)
+		h->shots[q] = 0;
+}
+
+bool hostile_fire_blind(struct hostile *h, uint32_t queue, bool may_vanish)
+{
+	struct front_queue *q = &h->f.queue[queue];
+	uint64_t end = now_ms() + (may_vanish ? VANISH_MS : ANSWER_MS);
+
+	offer(h, queue);
+	while ((uint16_t)(q->avail_next - q->used_seen)) {
+		collect(h, queue, true);
+		if (is_broken(h, queue) || (may_vanish && now_ms() >= end)) {
+			restart_ring(h, queue);
+			return false;
+		}
+		if (now_ms() >= end)
+			front_die("neither an answer nor a broken ring within %d ms", ANSWER_MS);
+		if ((uint16_t)(q->avail_next - q->used_seen))
+			wait_for_calls(h, may_vanish ? 1 : 50);
+	}
+	h->shots[queue] = 0;
+	return true;
 }
 
 /* ---- all of it ---- */
 
-static bool attack(struct front *f)
+static const struct family *family_of(struct hostile *h, const char *only)
 {
-	switch (below(8)) {
-	case 0: bad_message(f); break;
-	case 1: bad_ring(f); break;
-	case 2: same_heads(f); break;
-	case 3:
-		if (!below(16))
-			torn_message(f);
-		break;
-	case 4:
-		if (!below(64) && ftruncate(f->memory_fd, (off_t)below(FRONT_LOW)) == 0)
-			kick(&f->queue[1]);
-		break;
-	default: changing_request(f); break;
+	uint32_t total = 0, at;
+
+	for (size_t i = 0; i < FAMILIES; i++)
+		total += strstr(families[i].name, only) ? families[i].weight : 0;
+	if (!total)
+		front_die("no family is called %s", only);
+	at = (uint32_t)hostile_below(h, total);
+	for (size_t i = 0;; i++) {
+		uint32_t weight = strstr(families[i].name, only) ? families[i].weight : 0;
+
+		if (at < weight)
+			return &families[i];
+		at -= weight;
 	}
-	return swallow(f);
 }
 
-static void honest(const char *socket, uint64_t at, uint64_t seed)
+static void honest(struct hostile *h)
 {
 	struct fuse_attr attr;
-	struct front f;
 
-	front_connect(&f, socket);
-	front_setup(&f, false);
-	fuse_init(&f);
-	if (fuse_getattr(&f, 1, &attr))
-		front_die("seed %llu: after %llu attacks an honest guest gets no answer",
-			  (unsigned long long)seed, (unsigned long long)at);
-	front_close(&f);
+	hostile_open(h, STAGE_SESSION);
+	if (fuse_getattr(&h->f, 1, &attr))
+		front_die("an honest guest gets no answer");
+	hostile_close(h);
 }
 
-void hostile(const char *socket, uint64_t seed, uint64_t cases)
+void hostile(const char *socket, uint64_t seed, uint64_t first, uint64_t cases, const char *only)
 {
-	uint64_t done = 0;
+	static struct hostile h;
+	uint64_t start = now_ms(), counts[FAMILIES] = { 0 };
 
-	state = seed * 0x9e3779b97f4a7c15u + 1;
+	h.socket = socket;
+	h.seed = seed;
+	h.first = first;
+	h.end = first + cases;
+	running = &h;
 	(void)signal(SIGPIPE, SIG_IGN); /* a valid signal */
-	while (done < cases) {
-		struct front f;
-		uint64_t life = 1 + below(LIFE);
+	if (atexit(say_where))
+		front_die("atexit");
+	for (uint64_t life = first / HOSTILE_LIFE; life * HOSTILE_LIFE < h.end; life++) {
+		uint64_t from = life * HOSTILE_LIFE, to = from + HOSTILE_LIFE;
+		const struct family *family;
 
-		front_connect(&f, socket);
-		front_setup(&f, below(2));
-		if (below(8))
-			fuse_init(&f);
-		/* A file that was cut short is lost to us, too: the front end must not touch it. */
-		while (life-- && done < cases) {
-			done++;
-			if (!attack(&f) ||
-			    lseek(f.memory_fd, 0, SEEK_END) != FRONT_LOW + FRONT_HIGH)
-				break;
-		}
-		front_close(&f);
-		if (below(LOOK_EVERY) == 0)
-			honest(socket, done, seed);
+		h.number = from;
+		h.rng = mix(seed + mix(life + 0x6c696665));
+		family = family_of(&h, only);
+		h.family = family->name;
+		from = from < first ? first : from;
+		to = to > h.end ? h.end : to;
+		family->run(&h, from, to);
+		hostile_close(&h);
+		counts[family - families] += to - from;
 	}
-	honest(socket, done, seed);
-	printf("%llu attacks, seed %llu\n", (unsigned long long)done, (unsigned long long)seed);
+	h.family = "afterwards";
+	honest(&h);
+	running = NULL;
+	for (size_t i = 0; i < FAMILIES; i++)
+		printf("%s %" PRIu64 "\n", families[i].name, counts[i]);
+	printf("seed %" PRIu64 ": %" PRIu64 " cases, %" PRIu64 " connections, %" PRIu64
+	       " ms, %" PRIu64 " cases/s\n",
+	       seed, h.done, h.connections, now_ms() - start,
+	       h.done * 1000 / (now_ms() - start + 1));
 }
