@@ -552,21 +552,23 @@ bool queue_can_run(const struct queue *q)
 	return q->kick_fd >= 0 && q->enabled && q->has_addr && q->ring.num;
 }
 
-int queue_resume(struct queue *q)
+static int start_thread(struct queue *q, enum queue_order order)
 {
-	int err;
+	int err = vring_map(&q->ring, &q->dev->memory);
 
-	if (q->running || !queue_can_run(q))
-		return 0;
-	err = vring_map(&q->ring, &q->dev->memory);
 	if (!err)
 		err = get_buffers(q);
 	if (!err) {
-		atomic_store(&q->order, QUEUE_RUN);
+		atomic_store(&q->order, order);
 		err = thread_start(&q->thread, "kfs-guest", queue_thread, q);
 	}
 	q->running = !err;
 	return err;
+}
+
+int queue_resume(struct queue *q)
+{
+	return q->running || !queue_can_run(q) ? 0 : start_thread(q, QUEUE_RUN);
 }
 
 static void end_thread(struct queue *q, enum queue_order order)
@@ -589,7 +591,8 @@ void queue_pause(struct queue *q)
 
 int queue_drain(struct queue *q)
 {
-	if (!q->running && q->in_flight && queue_resume(q))
+	/* Also of a ring that was disabled meanwhile, as front ends do before they stop it. */
+	if (!q->running && q->in_flight && start_thread(q, QUEUE_DRAIN))
 		return -ETIMEDOUT; /* its ring is gone: nothing can be put back */
 	if (q->running)
 		end_thread(q, QUEUE_DRAIN);
