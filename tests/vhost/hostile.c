@@ -34,13 +34,11 @@ static const struct family {
 	void (*run)(struct hostile *h, uint64_t from, uint64_t to);
 	uint32_t weight;
 } families[] = {
-	{ "truncate", hostile_truncate, 24 },
-	{ "bodies", hostile_bodies, 20 },
-	{ "forged", hostile_forged, 10 },
-	{ "forgets", hostile_forgets, 10 },
-	{ "chains", hostile_chains, 10 },
-	{ "races", hostile_races, 4 },
-	{ "flight", hostile_flight, 2 },
+	{ "truncate", hostile_truncate, 40 }, { "bodies", hostile_bodies, 30 },
+	{ "forged", hostile_forged, 10 },     { "forgets", hostile_forgets, 10 },
+	{ "chains", hostile_chains, 6 },      { "races", hostile_races, 4 },
+	{ "flight", hostile_flight, 1 },      { "messages", hostile_messages, 4 },
+	{ "torn", hostile_torn, 2 },	      { "storms", hostile_storms, 1 },
 };
 #define FAMILIES (sizeof(families) / sizeof(families[0]))
 

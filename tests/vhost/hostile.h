@@ -123,6 +123,8 @@ void hostile_storms(struct hostile *h, uint64_t from, uint64_t to);
 
 /* Well-formed requests with random contents, as many as there is room for; for other families. */
 void hostile_some_bodies(struct hostile *h, uint32_t count);
+/* INITs and DESTROYs. */
+void hostile_some_sessions(struct hostile *h, uint32_t count);
 
 /*
  * Cases @first .. @first + @cases - 1 of @seed, of the families whose name holds @only. Ends the

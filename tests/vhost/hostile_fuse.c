@@ -421,6 +421,34 @@ void hostile_some_bodies(struct hostile *h, uint32_t count)
 		shoot_body(h);
 }
 
+static const struct row *row_of(uint32_t opcode)
+{
+	for (size_t i = 0; i < ROWS; i++)
+		if (rows[i].opcode == opcode)
+			return &rows[i];
+	front_die("opcode %u has no row", opcode);
+}
+
+/* The version that the daemon speaks, mostly, and all that it may be offered. */
+void hostile_some_sessions(struct hostile *h, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		struct shot *s = must_shoot(h, any_queue(h));
+		uint32_t init[4] = { 7, 41, 1 << 20, 0x7ffffffb };
+		struct body b;
+
+		if (hostile_one_in(h, 8))
+			init[hostile_below(h, 4)] = (uint32_t)hostile_odd(h);
+		begin(&b, row_of(hostile_one_in(h, 3) ? FUSE_DESTROY : FUSE_INIT), 1);
+		if (b.row->opcode == FUSE_INIT)
+			add(&b, init, sizeof(init));
+		s->room = ROOM_USUAL;
+		put_head(h, &b, s);
+		memcpy(hostile_in(h, s), b.bytes, b.len);
+		hostile_chain(h, s, b.len);
+	}
+}
+
 void hostile_bodies(struct hostile *h, uint64_t from, uint64_t to)
 {
 	hostile_open(h, STAGE_SESSION);
@@ -494,14 +522,6 @@ void hostile_forged(struct hostile *h, uint64_t from, uint64_t to)
 }
 
 /* ---- lies about lookups ---- */
-
-static const struct row *row_of(uint32_t opcode)
-{
-	for (size_t i = 0; i < ROWS; i++)
-		if (rows[i].opcode == opcode)
-			return &rows[i];
-	front_die("opcode %u has no row", opcode);
-}
 
 static void shoot(struct hostile *h, struct body *b, int want)
 {

@@ -37,10 +37,9 @@ static void plain(struct chain *c)
 	};
 
 	memcpy(hostile_in(c->h, c->s), &head, sizeof(head));
-	c->d[0] = (struct vring_desc){ .addr = hostile_in_gpa(c->s),
-				       .len = 56,
-				       .flags = VRING_DESC_F_NEXT,
-				       .next = next };
+	c->d[0] = (struct vring_desc){
+		.addr = hostile_in_gpa(c->s), .len = 56, .flags = VRING_DESC_F_NEXT, .next = next
+	};
 	c->d[1] = (struct vring_desc){ .addr = hostile_out_gpa(c->s),
 				       .len = 200,
 				       .flags = VRING_DESC_F_WRITE };
@@ -140,8 +139,10 @@ static void table_huge(struct chain *c)
 
 static void table_nowhere(struct chain *c)
 {
-	static const uint64_t at[] = { IN_GAP, FRONT_LOW, FRONT_HIGH_GPA + FRONT_HIGH, UINT64_MAX - 31,
-				       UINT64_MAX - 15, UINT64_MAX };
+	static const uint64_t at[] = {
+		IN_GAP,		 FRONT_LOW,	  FRONT_HIGH_GPA + FRONT_HIGH,
+		UINT64_MAX - 31, UINT64_MAX - 15, UINT64_MAX
+	};
 
 	indirect(c, 2);
 	c->d[0].addr = at[hostile_below(c->h, sizeof(at) / sizeof(at[0]))];
@@ -187,8 +188,13 @@ static void huge_length(struct chain *c)
 
 static void address_nowhere(struct chain *c)
 {
-	static const uint64_t at[] = { IN_GAP, FRONT_LOW - 8, FRONT_LOW, FRONT_HIGH_GPA - 8,
-				       FRONT_HIGH_GPA + FRONT_HIGH - 8, UINT64_MAX - 8, UINT64_MAX,
+	static const uint64_t at[] = { IN_GAP,
+				       FRONT_LOW - 8,
+				       FRONT_LOW,
+				       FRONT_HIGH_GPA - 8,
+				       FRONT_HIGH_GPA + FRONT_HIGH - 8,
+				       UINT64_MAX - 8,
+				       UINT64_MAX,
 				       UINT64_C(0x8000000000000000) };
 
 	plain(c);
@@ -201,10 +207,9 @@ static void too_long(struct chain *c)
 	indirect(c, 3);
 	c->table[2] = c->table[1];
 	c->table[0].next = 1;
-	c->table[1] = (struct vring_desc){ .addr = FRONT_HIGH_GPA,
-					   .len = FRONT_HIGH,
-					   .flags = VRING_DESC_F_NEXT,
-					   .next = 2 };
+	c->table[1] = (struct vring_desc){
+		.addr = FRONT_HIGH_GPA, .len = FRONT_HIGH, .flags = VRING_DESC_F_NEXT, .next = 2
+	};
 }
 
 static void flags_of_the_future(struct chain *c)
@@ -256,8 +261,7 @@ static void anything(struct chain *c)
 	indirect(c, count);
 	for (uint32_t i = 0; i < count; i++)
 		c->table[i] = (struct vring_desc){
-			.addr = hostile_one_in(c->h, 4) ? hostile_odd(c->h) :
-							  hostile_out_gpa(c->s),
+			.addr = hostile_one_in(c->h, 4) ? hostile_odd(c->h) : hostile_out_gpa(c->s),
 			.len = (uint32_t)(hostile_one_in(c->h, 4) ? hostile_odd(c->h) : 64),
 			.flags = (uint16_t)hostile_below(c->h, hostile_one_in(c->h, 8) ? 8 : 4),
 			.next = (uint16_t)(hostile_one_in(c->h, 8) ? hostile_odd(c->h) : i + 1),
