@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "daemon/base/log.h"
 #include "vhost/msg.h"
@@ -293,13 +294,25 @@ static int set_ring(struct conn *c, const struct message *m)
 	}
 }
 
+/*
+ * Events, pipes and sockets. A file is always ready, so its ring would be looked at all the time;
+ * and writing to one may wait for a filesystem that never answers.
+ */
+static bool is_event(int fd)
+{
+	struct stat st;
+
+	return !fstat(fd, &st) && (!(st.st_mode & S_IFMT) || S_ISFIFO(st.st_mode) ||
+				   S_ISSOCK(st.st_mode)); /* anonymous inodes have no type */
+}
+
 static int set_ring_fd(struct conn *c, struct message *m)
 {
 	struct queue *q = queue_at(c, m->payload.u64 & MSG_VRING_INDEX_MASK);
 	bool none = m->payload.u64 & MSG_VRING_NOFD;
 	int *slot;
 
-	if (!q)
+	if (!q || (!none && !is_event(m->fds[0])))
 		return -EINVAL;
 	switch (m->head.request) {
 	case MSG_SET_VRING_CALL: slot = &q->call_fd; break;

@@ -424,15 +424,21 @@ static void wait_for_work(struct queue *q, int timeout_ms, bool kicks)
 {
 	struct pollfd fds[2] = { { .fd = q->wake_fd, .events = POLLIN },
 				 { .fd = kicks ? q->kick_fd : -1, .events = POLLIN } };
+	bool dead = false;
 	uint64_t count;
 
 	if (poll(fds, 2, timeout_ms) <= 0)
 		return; /* interrupted, or time to look */
-	for (int i = 0; i < 2; i++)
-		if (fds[i].revents & POLLIN && read(fds[i].fd, &count, sizeof(count)) < 0)
-			log_debug("event: %s", strerror(errno));
+	for (int i = 0; i < 2; i++) {
+		ssize_t got = fds[i].revents & POLLIN ? read(fds[i].fd, &count, sizeof(count)) : 1;
+
+		/* Somebody else may have taken it; whatever else goes wrong does so again. */
+		if (got < 0 && (errno == EAGAIN || errno == EINTR))
+			continue;
+		dead = dead || (got <= 0 && i == 1);
+	}
 	/* A descriptor that is ready without being readable would have us spin. */
-	if (fds[1].revents && !(fds[1].revents & POLLIN))
+	if (dead || (fds[1].revents && !(fds[1].revents & POLLIN)))
 		ring_broken(q);
 }
 

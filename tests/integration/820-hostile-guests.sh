@@ -49,6 +49,6 @@ if [ -n "${KFS_RESULTS:-}" ]; then
 		}
 		/^seed / { row("hostile cases", $3, "cases"); row("hostile connections", $5, "connections"); row("hostile rate", $9, "cases/s"); next }
 		/^witness: .* rounds/ { row("honest guest and host", $2, "rounds"); row("longest round", $6, "ms"); next }
-		/^[a-z]+ [0-9]+$/ { row("hostile " $1, $2, "cases") }
+		/^family / { row("hostile " substr($0, index($0, $3)), $2, "cases") }
 		END { print "\n]" }' hostile.log witness.log >"$KFS_RESULTS"
 fi

@@ -34,11 +34,12 @@ static const struct family {
 	void (*run)(struct hostile *h, uint64_t from, uint64_t to);
 	uint32_t weight;
 } families[] = {
-	{ "truncate", hostile_truncate, 40 }, { "bodies", hostile_bodies, 30 },
-	{ "forged", hostile_forged, 10 },     { "forgets", hostile_forgets, 10 },
-	{ "chains", hostile_chains, 6 },      { "races", hostile_races, 4 },
-	{ "flight", hostile_flight, 1 },      { "messages", hostile_messages, 4 },
-	{ "torn", hostile_torn, 2 },	      { "storms", hostile_storms, 1 },
+	{ "truncate", hostile_truncate, 40 },  { "bodies", hostile_bodies, 30 },
+	{ "forged", hostile_forged, 10 },      { "forgets", hostile_forgets, 10 },
+	{ "chains", hostile_chains, 6 },       { "races", hostile_races, 4 },
+	{ "flight", hostile_flight, 1 },       { "messages", hostile_messages, 4 },
+	{ "torn", hostile_torn, 2 },	       { "storms", hostile_storms, 1 },
+	{ "wrong fds", hostile_wrong_fds, 1 }, { "cut memory", hostile_cut_memory, 2 },
 };
 #define FAMILIES (sizeof(families) / sizeof(families[0]))
 
@@ -132,10 +133,10 @@ static void say_where(void)
 			}
 	fprintf(stderr,
 		"hostile: FAILED: seed %" PRIu64 " case %" PRIu64 " (family %s, at case %" PRIu64
-		"): alone: hostile %" PRIu64 " 1 %" PRIu64 "; its life: hostile %" PRIu64
-		" %u %" PRIu64 "\n",
-		h->seed, number, h->family, h->number, h->seed, number, h->seed, HOSTILE_LIFE,
-		number / HOSTILE_LIFE * HOSTILE_LIFE);
+		"); alone: hostile %" PRIu64 " 1 %" PRIu64 " '%s'; its life: hostile %" PRIu64
+		" %u %" PRIu64 " '%s'\n",
+		h->seed, number, h->family, h->number, h->seed, number, h->only, h->seed,
+		HOSTILE_LIFE, number / HOSTILE_LIFE * HOSTILE_LIFE, h->only);
 }
 
 /* ---- connections ---- */
@@ -358,6 +359,33 @@ void hostile_chain(struct hostile *h, struct shot *s, size_t len)
 					     .flags = VRING_DESC_F_INDIRECT };
 }
 
+static void aim(struct hostile *h, const struct shot *s, uint64_t gpa, uint64_t size)
+{
+	struct vring_desc *d = &h->f.queue[s->queue].desc[s->head];
+	bool table = d->flags & VRING_DESC_F_INDIRECT;
+
+	if (table && hostile_one_in(h, 8))
+		d->addr = gpa + hostile_below(h, size - d->len);
+	else if (table)
+		d = (void *)front_at(&h->f, d->addr);
+	for (uint32_t i = 0; i < HOSTILE_PIECES * 2; i++) {
+		bool header = d->addr == hostile_in_gpa(s);
+
+		if (d->len < size && hostile_one_in(h, header ? 16 : 2))
+			d->addr = gpa + hostile_below(h, size - d->len);
+		if (!(d->flags & VRING_DESC_F_NEXT))
+			break;
+		d++;
+	}
+}
+
+void hostile_aim(struct hostile *h, uint64_t gpa, uint64_t size)
+{
+	for (uint32_t q = 0; q < FRONT_QUEUES; q++)
+		for (uint32_t i = 0; i < h->shots[q]; i++)
+			aim(h, &h->shot[q][i], gpa, size);
+}
+
 static void kick(const struct front_queue *q)
 {
 	uint64_t one = 1;
@@ -536,25 +564,48 @@ void hostile_fire(struct hostile *h)
 		h->shots[q] = 0;
 }
 
-bool hostile_fire_blind(struct hostile *h, uint32_t queue, bool may_vanish)
+enum blind { BLIND_BACK, BLIND_BROKEN, BLIND_LATE };
+
+static enum blind wait_blind(struct hostile *h, uint32_t queue, uint64_t ms)
 {
 	struct front_queue *q = &h->f.queue[queue];
-	uint64_t end = now_ms() + (may_vanish ? VANISH_MS : ANSWER_MS);
+	uint64_t end = now_ms() + ms;
 
 	offer(h, queue);
 	while ((uint16_t)(q->avail_next - q->used_seen)) {
 		collect(h, queue, true);
-		if (is_broken(h, queue) || (may_vanish && now_ms() >= end)) {
-			restart_ring(h, queue);
-			return false;
-		}
+		if (is_broken(h, queue))
+			return BLIND_BROKEN;
 		if (now_ms() >= end)
-			front_die("neither an answer nor a broken ring within %d ms", ANSWER_MS);
+			return BLIND_LATE;
 		if ((uint16_t)(q->avail_next - q->used_seen))
-			wait_for_calls(h, may_vanish ? 1 : 50);
+			wait_for_calls(h, ms < 50 ? 1 : 50);
 	}
+	return BLIND_BACK;
+}
+
+bool hostile_fire_blind(struct hostile *h, uint32_t queue, bool may_vanish)
+{
+	enum blind got = wait_blind(h, queue, may_vanish ? VANISH_MS : ANSWER_MS);
+
+	if (got == BLIND_LATE && !may_vanish)
+		front_die("neither an answer nor a broken ring within %d ms", ANSWER_MS);
+	if (got == BLIND_BACK)
+		h->shots[queue] = 0;
+	else
+		restart_ring(h, queue);
+	return got == BLIND_BACK;
+}
+
+void hostile_fire_last(struct hostile *h, uint32_t queue)
+{
+	bool locks = false;
+
+	for (uint32_t i = 0; i < h->shots[queue]; i++)
+		locks = locks || h->shot[queue][i].may_wait;
+	if (wait_blind(h, queue, locks ? LOCK_MS : ANSWER_MS) == BLIND_LATE && !locks)
+		front_die("neither an answer nor a broken ring within %d ms", ANSWER_MS);
 	h->shots[queue] = 0;
-	return true;
 }
 
 /* ---- all of it ---- */
@@ -594,6 +645,7 @@ void hostile(const char *socket, uint64_t seed, uint64_t first, uint64_t cases, 
 
 	h.socket = socket;
 	h.seed = seed;
+	h.only = only;
 	h.first = first;
 	h.end = first + cases;
 	running = &h;
@@ -618,7 +670,7 @@ void hostile(const char *socket, uint64_t seed, uint64_t first, uint64_t cases, 
 	honest(&h);
 	running = NULL;
 	for (size_t i = 0; i < FAMILIES; i++)
-		printf("%s %" PRIu64 "\n", families[i].name, counts[i]);
+		printf("family %" PRIu64 " %s\n", counts[i], families[i].name);
 	printf("seed %" PRIu64 ": %" PRIu64 " cases, %" PRIu64 " connections, %" PRIu64
 	       " ms, %" PRIu64 " cases/s\n",
 	       seed, h.done, h.connections, now_ms() - start,

@@ -52,7 +52,7 @@ struct shot {
 };
 
 struct hostile {
-	const char *socket, *family;
+	const char *socket, *family, *only;
 	uint64_t seed, first, end; /* cases to run: first .. end - 1 */
 	uint64_t number;	   /* the case at hand */
 	uint64_t rng;
@@ -105,6 +105,10 @@ void hostile_fire(struct hostile *h);
  * ring is broken and was started anew. With @may_vanish it is, too, when they do not come back soon.
  */
 bool hostile_fire_blind(struct hostile *h, uint32_t queue, bool may_vanish);
+/* The same with a connection that is closed next. */
+void hostile_fire_last(struct hostile *h, uint32_t queue);
+/* Pieces of all shots that were not offered yet lie in @size bytes from @gpa now, instead. */
+void hostile_aim(struct hostile *h, uint64_t gpa, uint64_t size);
 
 /* ---- families: the cases @from .. @to - 1, of one life ---- */
 
