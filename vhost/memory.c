@@ -3,9 +3,11 @@
 #include "vhost/memory.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "vhost/guard.h"
 
@@ -30,16 +32,22 @@ static int check_share(const struct memory *m, const struct memory_share *s)
 		    overlaps(r->uva, s->uva, r->size, s->size))
 			return -EEXIST;
 	}
-	return m->count == MEMORY_REGIONS_MAX ? -ENOSPC : 0;
+	/* From the file's beginning, see map_share(). */
+	if (m->count == MEMORY_REGIONS_MAX || end > MEMORY_BYTES_MAX - m->mapped)
+		return -ENOSPC;
+	return 0;
 }
 
 /* Devices have no size; what has one must reach. */
 static int check_file(const struct memory_share *s)
 {
+	struct statfs fs;
 	struct stat st;
 
-	if (fstat(s->fd, &st))
+	if (fstat(s->fd, &st) || fstatfs(s->fd, &fs))
 		return -errno;
+	if (fs.f_type == FUSE_SUPER_MAGIC)
+		return -EOPNOTSUPP;
 	if (S_ISREG(st.st_mode) && (uint64_t)st.st_size < s->offset + s->size)
 		return -EINVAL;
 	return S_ISREG(st.st_mode) || S_ISCHR(st.st_mode) ? 0 : -EINVAL;
@@ -83,11 +91,13 @@ int memory_add(struct memory *m, const struct memory_share *share)
 	}
 	m->region[at] = region;
 	m->count++;
+	m->mapped += region.map_len;
 	return 0;
 }
 
-static void unmap(const struct memory_region *r)
+static void unmap(struct memory *m, const struct memory_region *r)
 {
+	m->mapped -= r->map_len;
 	guard_remove(r->guard);
 	(void)munmap(r->map, r->map_len); /* our own mapping */
 }
@@ -99,7 +109,7 @@ int memory_remove(struct memory *m, uint64_t gpa, uint64_t size, uint64_t uva)
 
 		if (r->gpa != gpa || r->size != size || r->uva != uva)
 			continue;
-		unmap(r);
+		unmap(m, r);
 		m->count--;
 		memmove(&m->region[i], &m->region[i + 1], (m->count - i) * sizeof(*m->region));
 		return 0;
@@ -110,7 +120,7 @@ int memory_remove(struct memory *m, uint64_t gpa, uint64_t size, uint64_t uva)
 void memory_clear(struct memory *m)
 {
 	for (uint32_t i = 0; i < m->count; i++)
-		unmap(&m->region[i]);
+		unmap(m, &m->region[i]);
 	m->count = 0;
 }
 

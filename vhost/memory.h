@@ -21,6 +21,8 @@
 
 /* What GET_MAX_MEM_SLOTS answers: more than a machine has memory slots for hotplug. */
 #define MEMORY_REGIONS_MAX 256
+/* Address space of one guest: a sparse file is as large as one likes. 16 guests fit into 47 bits. */
+#define MEMORY_BYTES_MAX (UINT64_C(6) << 40)
 
 struct guard;
 
@@ -34,6 +36,7 @@ struct memory_region {
 
 struct memory {
 	uint32_t count;
+	uint64_t mapped;				 /* bytes of address space */
 	struct memory_region region[MEMORY_REGIONS_MAX]; /* ascending gpa, apart from each other */
 };
 
@@ -45,7 +48,9 @@ struct memory_share {
 
 /*
  * -EINVAL: empty, wraps around, or beyond the end of the file. -EEXIST: overlaps a region by
- * gpa or uva. -ENOSPC: too many. Else what mmap(2) says.
+ * gpa or uva. -ENOSPC: too many, or too much. -EOPNOTSUPP: a file of a FUSE filesystem, whose
+ * server could keep us waiting for a page, with locks held; it may be ourselves. Else what
+ * mmap(2) says.
  */
 MUST_USE int memory_add(struct memory *m, const struct memory_share *share);
 /* The region must be named exactly. -ENOENT. */

@@ -24,6 +24,10 @@ holds_as_before() { [ "$(holds)" = "$before" ]; }
 
 before=$(holds)
 
+# Pages of a file on this very mount are read by the daemon, which may be waiting for them with a lock held.
+truncate -s 1M mnt/memory
+"$VFE" s refuses "$PWD/mnt/memory"
+
 "$VFE" s witness "$PWD/mnt" "$PWD/stop" >witness.log 2>&1 &
 witness=$!
 eventually 20 grep -q ready witness.log || fail "the honest guest: $(cat witness.log)"

@@ -241,7 +241,7 @@ void hostile_open(struct hostile *h, enum hostile_stage stage)
 	learn_nodes(h);
 }
 
-static void restart_ring(struct hostile *h, uint32_t queue)
+void hostile_restart_ring(struct hostile *h, uint32_t queue)
 {
 	struct front_queue *q = &h->f.queue[queue];
 
@@ -257,7 +257,7 @@ static void restart_ring(struct hostile *h, uint32_t queue)
 void hostile_restart_rings(struct hostile *h)
 {
 	for (uint32_t q = 0; q < FRONT_QUEUES; q++)
-		restart_ring(h, q);
+		hostile_restart_ring(h, q);
 }
 
 bool hostile_swallow(struct hostile *h)
@@ -593,7 +593,7 @@ bool hostile_fire_blind(struct hostile *h, uint32_t queue, bool may_vanish)
 	if (got == BLIND_BACK)
 		h->shots[queue] = 0;
 	else
-		restart_ring(h, queue);
+		hostile_restart_ring(h, queue);
 	return got == BLIND_BACK;
 }
 

@@ -81,7 +81,8 @@ void hostile_case(struct hostile *h, uint64_t number);
 /* Connects anew if there is no connection; learns nodeids at STAGE_SESSION. */
 void hostile_open(struct hostile *h, enum hostile_stage stage);
 void hostile_close(struct hostile *h);
-/* All that is in the rings is given back, and they start from nothing. */
+/* All that is in a ring is given back, and it starts from nothing. */
+void hostile_restart_ring(struct hostile *h, uint32_t queue);
 void hostile_restart_rings(struct hostile *h);
 /* Replies that nobody asked for. False: the connection has ended, and is closed here, too. */
 bool hostile_swallow(struct hostile *h);
@@ -135,6 +136,8 @@ void hostile_some_sessions(struct hostile *h, uint32_t count);
  * program with the case's number when something is not as it must be.
  */
 void hostile(const char *socket, uint64_t seed, uint64_t first, uint64_t cases, const char *only);
+/* A file of 1 MiB at @path is not taken for a guest's memory. */
+void refuses(const char *socket, const char *path);
 /* The answers of an honest guest, and of the host's mount at @dir, until file @until is there. */
 void witness(const char *socket, const char *dir, const char *until);
 

@@ -353,3 +353,17 @@ void hostile_cut_memory(struct hostile *h, uint64_t from, uint64_t to)
 		hostile_close(h);
 	}
 }
+
+void refuses(const char *socket, const char *path)
+{
+	struct hostile h = { .socket = socket };
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		front_die("%s: %s", path, strerror(errno));
+	hostile_open(&h, STAGE_SESSION);
+	if (tell_region(&h, MSG_ADD_MEM_REG, fd) != 1)
+		front_die("%s was taken for a guest's memory", path);
+	hostile_close(&h);
+	(void)close(fd); /* nothing was written */
+}

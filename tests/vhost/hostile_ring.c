@@ -315,6 +315,9 @@ static void shoot_chain(struct hostile *h, const struct chain_kind *kind)
 	c.table = (void *)front_at(&h->f, hostile_table_gpa(c.s));
 	kind->build(&c);
 	back = hostile_fire_blind(h, queue, kind->outcome == VANISHES);
+	/* It may look as if nothing had happened to it. */
+	if (back && kind->outcome == VANISHES)
+		hostile_restart_ring(h, queue);
 	h->judged = true;
 	if ((back && kind->outcome == BREAKS) || (!back && kind->outcome == GOES_ON))
 		front_die("%s: the ring %s", kind->name, back ? "goes on" : "is called broken");

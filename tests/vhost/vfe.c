@@ -16,6 +16,7 @@
  *   storm N [DIR]    N rounds of two guests, and of the host's mount DIR, at one file and one directory at once
  *   hostile SEED CASES [FIRST [FAMILY]]
  *                    lies, by number from FIRST (0) on: see hostile.h
+ *   refuses FILE     a guest's memory may not be FILE
  *   witness DIR FILE what this guest and the host's mount at DIR have written stays, until FILE is there
  *
  * Exit 0, or 1 with a line that says what was wrong.
@@ -533,12 +534,14 @@ int main(int argc, char **argv)
 		hostile(socket, strtoull(argv[3], NULL, 0),
 			argc > 5 ? strtoull(argv[5], NULL, 0) : 0, strtoull(argv[4], NULL, 0),
 			argc > 6 ? argv[6] : "");
+	else if (!strcmp(command, "refuses") && argc == 4)
+		refuses(socket, argv[3]);
 	else if (!strcmp(command, "witness") && argc == 5)
 		witness(socket, argv[3], argv[4]);
 	else if (!share_command(socket, command, argc, argv))
 		front_die("usage: vfe SOCKET script|readonly|share DIR|locks DIR|vanish|restart|"
 			  "slots|mapped DIR|jail ...|caching|storm N [DIR]|"
-			  "hostile SEED CASES [FIRST [FAMILY]]|witness DIR FILE");
+			  "hostile SEED CASES [FIRST [FAMILY]]|refuses FILE|witness DIR FILE");
 	printf("%s: ok\n", command);
 	free(data);
 	free(back);

@@ -61,6 +61,24 @@ TEST(test_memory_add__refuses_what_is_not_there)
 	CHECK_ERR(add(0, MIB, 0, 0), -EBADF);
 }
 
+/* Address space is ours: a sparse file costs whoever made it nothing. */
+TEST(test_memory_add__takes_no_more_than_one_guest_may)
+{
+	uint64_t size = MEMORY_BYTES_MAX / 2;
+
+	start();
+	CHECK_OK(ftruncate(fd, (off_t)(2 * MEMORY_BYTES_MAX)) ? -errno : 0);
+	CHECK_ERR(add(0, MEMORY_BYTES_MAX + 1, 0, 0), -ENOSPC);
+	CHECK_OK(add(0, size, 0, 0));
+	CHECK_OK(add(size, size - MIB, size, MIB));
+	CHECK_ERR(add(2 * size, 4096, 2 * size, 0), -ENOSPC);
+	CHECK_OK(memory_remove(&memory, 0, size, 0));
+	CHECK_OK(add(2 * size, 4096, 2 * size, 0));
+	memory_clear(&memory);
+	CHECK_EQ(memory.mapped, 0);
+	CHECK_OK(add(0, 2 * size, 0, 0));
+}
+
 TEST(test_memory_add__refuses_what_is_no_file)
 {
 	int ends[2];
