@@ -105,6 +105,12 @@ struct fs_session_opts {
 	bool readonly;
 	uint64_t root_nodeid; /* 1, or the shared subdirectory */
 	uint64_t nodes_max;   /* cap of handed-out nodeids, 0 = none */
+	/*
+	 * Its nodeids were handed out by a daemon that was killed: one that a live inode has is
+	 * accepted and counted once. Only where the share is the whole image: elsewhere a number
+	 * would be a way out of it.
+	 */
+	bool recovered;
 };
 MUST_USE int fs_session_open(struct fs *fs, const struct fs_session_opts *opts,
 			     struct fs_session **ret_session);
@@ -322,6 +328,15 @@ struct fs_drainer {
 /* NULL: there is none any more. No request may be running. */
 void fs_set_drainer(struct fs *fs, struct fs_drainer *drainer);
 void fs_drained(struct fs_drain *d);
+
+/* What tells the image from others, and what only those know who can read it. */
+struct fs_identity {
+	uint8_t uuid[16];
+	uint64_t key[2];
+};
+void fs_get_identity(const struct fs *fs, struct fs_identity *ret_identity);
+/* The root of @s, as the image has it. */
+uint64_t fs_session_root(const struct fs_session *s);
 
 struct fs_stats {
 	uint64_t nodes, unlinked_open, locks, lock_waiters;

@@ -69,6 +69,7 @@ struct fs_session {
 	struct fs *fs;				    /* [written once] */
 	char name[64];				    /* [written before use] */
 	bool writeback, shared, confined, readonly; /* [written before use] */
+	bool recovered;				    /* [written before use] */
 	uint64_t root_nodeid; /* [written before use] fs-wide nodeid of what the session calls 1 */
 	uint64_t nodes_max;   /* [written before use] 0 = none */
 	_Atomic bool open;    /* [atomic] the struct is kept for the next session after closing */
@@ -213,6 +214,8 @@ uint64_t inode_nodeid(const struct inode *i);
 uint64_t session_nodeid(const struct fs_session *s, const struct inode *i);
 /* The fs-wide nodeid; -ESTALE when a confined session was never handed it. */
 MUST_USE int session_resolve(struct fs_session *s, uint64_t nodeid, uint64_t *ret_nodeid);
+/* state.c: @nodeid was handed out in a life before, if anything has it. No lock held. */
+MUST_USE int node_recover(struct fs_session *s, uint64_t nodeid);
 bool session_is_root(const struct fs_session *s, const struct inode *i);
 /* Caller holds @i's lock. -ENOMEM, -ENFILE (nodes_max). */
 MUST_USE int nodes_raise(struct fs_session *s, const struct inode *i);

@@ -287,8 +287,14 @@ int session_resolve(struct fs_session *s, uint64_t nodeid, uint64_t *ret_nodeid)
 		*ret_nodeid = s->root_nodeid;
 		return 0;
 	}
-	if (!nodeid || (s->confined && !session_knows(s, nodeid)))
+	if (!nodeid)
 		return -ESTALE;
+	if (s->confined && !session_knows(s, nodeid)) {
+		int error = s->recovered ? node_recover(s, nodeid) : -ESTALE;
+
+		if (error)
+			return error;
+	}
 	*ret_nodeid = nodeid;
 	return 0;
 }
@@ -370,6 +376,7 @@ int fs_session_open(struct fs *fs, const struct fs_session_opts *opts,
 	s->confined = opts->confined;
 	s->readonly = opts->readonly;
 	s->nodes_max = opts->nodes_max;
+	s->recovered = opts->recovered;
 	error = session_hold_root(fs, s, opts->root_nodeid);
 	if (!error)
 		atomic_store(&s->open, true);

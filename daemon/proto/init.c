@@ -94,13 +94,13 @@ static int open_session(struct proto_session *s)
 	return fs_session_open(s->fs, &opts, &s->fs_session);
 }
 
-static void agree(struct proto_session *s, const struct fuse_init_in *in, uint64_t offer)
+static void agree(struct proto_session *s, uint32_t minor, uint64_t offer)
 {
 	uint64_t flags = wanted_flags(&s->opts) & offer;
 
 	s->init_flags = flags;
 	s->major = WIRE_MAJOR;
-	s->minor = MIN(in->minor, WIRE_MINOR_MAX);
+	s->minor = MIN(minor, WIRE_MINOR_MAX);
 	s->writeback = flags & FUSE_WRITEBACK_CACHE;
 	s->setxattr_ext = flags & FUSE_SETXATTR_EXT;
 	s->entry_timeout = timeout_or_default(s->opts.entry_timeout);
@@ -155,7 +155,7 @@ static int negotiate(struct op *op, struct fuse_init_out *out)
 		out->minor = WIRE_MINOR_MAX;
 		return 0;
 	}
-	agree(s, &in, offer);
+	agree(s, in.minor, offer);
 	err = open_session(s);
 	if (err) {
 		log_error("cannot open a session: %s", strerror(-err));
@@ -168,6 +168,36 @@ static int negotiate(struct op *op, struct fuse_init_out *out)
 		 s->major, s->minor, s->opts.share ? "on" : "off", s->init_flags);
 	atomic_store(&s->ready, true);
 	return 0;
+}
+
+int init_adopt(struct proto_session *s, const struct proto_agreed *agreed)
+{
+	int err;
+
+	if (agreed->minor < WIRE_MINOR_MIN || agreed->minor > WIRE_MINOR_MAX ||
+	    agreed->init_flags & ~wanted_flags(&s->opts))
+		return -EINVAL;
+	if (atomic_exchange(&s->negotiating, true))
+		return -EBUSY;
+	agree(s, agreed->minor, agreed->init_flags);
+	s->fs_opts.recovered = agreed->recovered;
+	err = open_session(s);
+	if (err) {
+		s->fs_opts.recovered = false;
+		atomic_store(&s->negotiating, false);
+		return err;
+	}
+	atomic_store(&s->ready, true);
+	return 0;
+}
+
+void init_undo(struct proto_session *s)
+{
+	atomic_store(&s->ready, false);
+	fs_session_close(s->fs_session);
+	s->fs_session = NULL;
+	s->fs_opts.recovered = false;
+	atomic_store(&s->negotiating, false);
 }
 
 /* No lock: opening the fs session takes locks of its own. One INIT is served, ever. */

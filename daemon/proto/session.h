@@ -273,6 +273,17 @@ void notifier_forget_attr(struct notifier *n, uint64_t nodeid);
 void notifier_forget_inode(struct notifier *n, uint64_t nodeid);
 void notifier_forget_name(struct notifier *n, uint64_t dir, struct fs_name name);
 
+/* init.c, for sessions that go on after another daemon's: what INIT would have agreed on. */
+struct proto_agreed {
+	uint32_t minor;
+	uint64_t init_flags;
+	bool recovered; /* as in fs_session_opts */
+};
+/* -EBUSY: INIT came. -EINVAL: this session would not have agreed. */
+MUST_USE int init_adopt(struct proto_session *s, const struct proto_agreed *agreed);
+/* As if it had not been adopted. No request may have come. */
+void init_undo(struct proto_session *s);
+
 /* Handlers, by file. */
 void op_init(struct op *op);
 void op_destroy(struct op *op);
