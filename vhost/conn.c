@@ -32,7 +32,7 @@
 	 BIT(VIRTIO_RING_F_EVENT_IDX) | BIT(MSG_DEVICE_F_PROTOCOL))
 #define PROTOCOL_FEATURES                                                                          \
 	(BIT(MSG_F_MQ) | BIT(MSG_F_REPLY_ACK) | BIT(MSG_F_CONFIG) | BIT(MSG_F_RESET_DEVICE) |      \
-	 BIT(MSG_F_CONFIGURE_MEM_SLOTS) | BIT(MSG_F_STATUS))
+	 BIT(MSG_F_CONFIGURE_MEM_SLOTS) | BIT(MSG_F_STATUS) | BIT(MSG_F_INFLIGHT_SHMFD))
 
 struct conn {
 	struct conn_opts opts;
@@ -139,18 +139,37 @@ static int receive_message(struct conn *c, struct message *m)
 	return err ? err : msg_check(&m->head, &m->payload, m->fd_count);
 }
 
-/* A front end that does not read what it asked for is not waited for. */
-static int send_reply(struct conn *c, const struct message *m, const void *payload, uint32_t size)
+/* A front end that does not read what it asked for is not waited for. @fd goes along; -1: none. */
+static int send_reply_fd(struct conn *c, const struct message *m, const void *payload,
+			 uint32_t size, int fd)
 {
+	char control[CMSG_SPACE(sizeof(int))] = { 0 };
 	struct msg_header head = { .request = m->head.request,
 				   .flags = MSG_VERSION | MSG_REPLY,
 				   .size = size };
 	struct iovec iov[2] = { { .iov_base = &head, .iov_len = sizeof(head) },
 				{ .iov_base = (void *)(uintptr_t)payload, .iov_len = size } };
 	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
-	ssize_t sent = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	ssize_t sent;
 
+	if (fd >= 0) {
+		struct cmsghdr *cmsg;
+
+		msg.msg_control = control;
+		msg.msg_controllen = sizeof(control);
+		cmsg = CMSG_FIRSTHDR(&msg);
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+	}
+	sent = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 	return sent == (ssize_t)(sizeof(head) + size) ? 0 : -ENOTCONN;
+}
+
+static int send_reply(struct conn *c, const struct message *m, const void *payload, uint32_t size)
+{
+	return send_reply_fd(c, m, payload, size, -1);
 }
 
 static int send_u64(struct conn *c, const struct message *m, uint64_t value)
@@ -202,6 +221,8 @@ static int feature_of(uint32_t request)
 	case MSG_GET_QUEUE_NUM: return MSG_F_MQ;
 	case MSG_GET_CONFIG:
 	case MSG_SET_CONFIG: return MSG_F_CONFIG;
+	case MSG_GET_INFLIGHT_FD:
+	case MSG_SET_INFLIGHT_FD: return MSG_F_INFLIGHT_SHMFD;
 	case MSG_RESET_DEVICE: return MSG_F_RESET_DEVICE;
 	case MSG_GET_MAX_MEM_SLOTS:
 	case MSG_ADD_MEM_REG:
@@ -353,6 +374,7 @@ static int stop_ring(struct queue *q)
 	if (q->kick_fd >= 0)
 		(void)close(q->kick_fd); /* an event: nothing to lose */
 	q->kick_fd = -1;
+	q->recorded = false;
 	return err;
 }
 
@@ -396,6 +418,43 @@ static int reset_device(struct conn *c)
 	return err;
 }
 
+/* ---- the record of what is in flight ---- */
+
+static int get_inflight(struct conn *c, const struct message *m)
+{
+	_cleanup_close_ int fd = -1;
+	union msg_payload out = { .inflight = { .queues = m->payload.inflight.queues,
+						.ring_size = m->payload.inflight.ring_size } };
+	struct inflight_area area;
+	int err = inflight_new(out.inflight.queues, out.inflight.ring_size, &area, &fd);
+
+	/* Of no size: the protocol's way to say that there is none. */
+	if (err)
+		log_warn("guest %u: no record of requests for %u rings of %u: %s",
+			 c->opts.device.number, out.inflight.queues, out.inflight.ring_size,
+			 strerror(-err));
+	else
+		out.inflight.size = area.size;
+	return send_reply_fd(c, m, &out, m->head.size, fd);
+}
+
+static int set_inflight(struct conn *c, const struct message *m)
+{
+	struct inflight_area area = { .size = m->payload.inflight.size,
+				      .offset = m->payload.inflight.offset,
+				      .queues = m->payload.inflight.queues,
+				      .ring_size = m->payload.inflight.ring_size };
+	int err;
+
+	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++)
+		if (c->dev->queues[i].kick_fd >= 0)
+			return -EBUSY;
+	err = inflight_map(&c->dev->inflight, m->fds[0], &area);
+	if (!err)
+		device_adopt(c->dev);
+	return err;
+}
+
 /* ---- configuration ---- */
 
 static int get_config(struct conn *c, const struct message *m)
@@ -427,6 +486,7 @@ static int answer(struct conn *c, const struct message *m)
 	case MSG_GET_STATUS: return send_u64(c, m, c->status);
 	case MSG_GET_VRING_BASE: return get_base(c, m);
 	case MSG_GET_CONFIG: return get_config(c, m);
+	case MSG_GET_INFLIGHT_FD: return get_inflight(c, m);
 	default: return -EPROTO;
 	}
 }
@@ -458,6 +518,7 @@ static int perform(struct conn *c, struct message *m)
 	case MSG_SET_VRING_ERR: return set_ring_fd(c, m);
 	case MSG_SET_VRING_ENABLE: return enable_ring(c, m);
 	case MSG_SET_CONFIG: return -EROFS;
+	case MSG_SET_INFLIGHT_FD: return set_inflight(c, m);
 	case MSG_RESET_DEVICE: return reset_device(c);
 	case MSG_SET_STATUS: return set_status(c, m->payload.u64);
 	default: return -EOPNOTSUPP;

@@ -2,12 +2,14 @@
 /* The device's life, and the life of its session. */
 #include "vhost/device.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "daemon/base/log.h"
 #include "daemon/proto/proto.h"
+#include "daemon/proto/state.h"
 #include "vhost/queue.h"
 
 static int new_session(struct device *d)
@@ -50,6 +52,7 @@ void device_free(struct device *d)
 	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++)
 		queue_fini(&d->queues[i]);
 	memory_clear(&d->memory);
+	inflight_unmap(&d->inflight);
 	free(d);
 }
 
@@ -115,6 +118,59 @@ uint64_t device_generation(struct device *d)
 	return generation;
 }
 
+static_assert(sizeof(struct proto_note) <= INFLIGHT_NOTE_MAX, "room for the note");
+
+static void clear_note(struct device *d)
+{
+	uint8_t *at = inflight_note(&d->inflight);
+
+	if (at)
+		memset(at, 0, sizeof(struct proto_note));
+}
+
+void device_note(struct device *d)
+{
+	uint8_t *at = inflight_note(&d->inflight);
+	struct proto_note note;
+
+	if (at && d->session && proto_note_make(d->session, &note))
+		memcpy(at, note.bytes, sizeof(note.bytes));
+}
+
+static const char *why_not(int error)
+{
+	switch (error) {
+	case -EBADMSG: return "what its front end kept is damaged, or of another image";
+	case -EOPNOTSUPP: return "what its front end kept is of another version of kfs";
+	case -ESTALE: return "another directory was shared";
+	case -EINVAL: return "options have changed";
+	default: return strerror(-error);
+	}
+}
+
+void device_adopt(struct device *d)
+{
+	const uint8_t *at = inflight_note(&d->inflight);
+	struct proto_note note;
+	int err;
+
+	if (!at || !d->session || atomic_load(&d->used))
+		return;
+	memcpy(note.bytes, at, sizeof(note.bytes));
+	err = proto_note_adopt(d->session, &note);
+	if (err == -ENOENT)
+		return;
+	if (err) {
+		clear_note(d);
+		log_warn("guest %u: cannot go on where it was: %s: mount anew in the guest",
+			 d->opts.number, why_not(err));
+		return;
+	}
+	atomic_store(&d->used, true);
+	log_info("guest %u: goes on where it was; locks and deleted files that were open are lost",
+		 d->opts.number);
+}
+
 void device_renew(struct device *d, uint64_t generation)
 {
 	int err;
@@ -131,6 +187,7 @@ void device_renew(struct device *d, uint64_t generation)
 		while (atomic_load(&d->queues[i].serving))
 			cond_wait(&d->quiet, &d->lock);
 	mutex_unlock(&d->lock);
+	clear_note(d);
 	proto_session_free(d->session);
 	d->session = NULL;
 	err = new_session(d);

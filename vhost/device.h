@@ -14,6 +14,9 @@
  *     begins anew by INIT without saying goodbye: after a reboot, after an unmount.
  * (3) What was taken from a ring is put back into the same ring before GET_VRING_BASE is
  *     answered; a lock that waits is given up for that.
+ * (4) What is taken and not answered is recorded in the front end's memory, if it keeps some
+ *     (inflight.h): a device that starts with such a record serves that first. The note there
+ *     says what the session has agreed on, from INIT to its end.
  */
 #ifndef KFS_VHOST_DEVICE_H
 #define KFS_VHOST_DEVICE_H
@@ -26,6 +29,7 @@
 #include "daemon/base/list.h"
 #include "daemon/base/lock.h"
 #include "daemon/base/util.h"
+#include "vhost/inflight.h"
 #include "vhost/memory.h"
 #include "vhost/vring.h"
 
@@ -47,6 +51,7 @@ struct queue {
 	int kick_fd, call_fd, err_fd;	/* [the same] -1: none; without kick it is not started */
 	bool enabled, has_addr;		/* [conn] */
 	bool running;			/* [conn] there is a thread */
+	bool recorded;			/* [conn] the ring's record was opened in this life of it */
 	_Atomic bool broken;		/* [atomic] the ring makes no sense any more */
 	_Atomic int order;		/* [atomic] enum queue_order */
 	_Atomic bool serving;		/* [atomic] a request is in proto, or about to be */
@@ -74,7 +79,8 @@ struct device_opts {
 
 struct device {
 	struct device_opts opts;
-	struct memory memory; /* [queues paused] */
+	struct memory memory;	  /* [queues paused] */
+	struct inflight inflight; /* [rings stopped] */
 	struct queue queues[DEVICE_QUEUES_MAX];
 	/* The session and its replacement: */
 	struct proto_session *session; /* [serving, or renewing] NULL: no memory for one */
@@ -95,6 +101,11 @@ void device_pause(struct device *d);
 /* A session that nobody has used yet, unless the one of @generation was replaced meanwhile. */
 void device_renew(struct device *d, uint64_t generation);
 uint64_t device_generation(struct device *d);
+
+/* Note in the front end's memory what was agreed. A queue's thread, between enter and leave. */
+void device_note(struct device *d);
+/* Go on as the note there says, if it says something. Rings stopped. */
+void device_adopt(struct device *d);
 
 /* Around all use of d->session by a queue's thread. */
 void device_enter(struct queue *q);

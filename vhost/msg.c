@@ -21,6 +21,7 @@ struct msg_def {
 #define U64 SIZE(sizeof(uint64_t))
 #define STATE SIZE(2 * sizeof(uint32_t))
 #define SLOT SIZE(sizeof(uint64_t) + sizeof(struct msg_region))
+#define INFLIGHT .size_min = MSG_INFLIGHT_MIN, .size_max = MSG_INFLIGHT_MAX
 #define CONFIG .size_min = MSG_CONFIG_HEAD, .size_max = MSG_CONFIG_HEAD + MSG_CONFIG_MAX
 
 static const struct msg_def defs[MSG_REQUESTS] = {
@@ -45,6 +46,8 @@ static const struct msg_def defs[MSG_REQUESTS] = {
 	[MSG_SET_VRING_ENABLE] = { .name = "SET_VRING_ENABLE", STATE },
 	[MSG_GET_CONFIG] = { .name = "GET_CONFIG", CONFIG, .reply = true },
 	[MSG_SET_CONFIG] = { .name = "SET_CONFIG", CONFIG },
+	[MSG_GET_INFLIGHT_FD] = { .name = "GET_INFLIGHT_FD", INFLIGHT, .reply = true },
+	[MSG_SET_INFLIGHT_FD] = { .name = "SET_INFLIGHT_FD", INFLIGHT, .fds = FDS_ONE },
 	[MSG_RESET_DEVICE] = { .name = "RESET_DEVICE", SIZE(0) },
 	[MSG_GET_MAX_MEM_SLOTS] = { .name = "GET_MAX_MEM_SLOTS", SIZE(0), .reply = true },
 	[MSG_ADD_MEM_REG] = { .name = "ADD_MEM_REG", SLOT, .fds = FDS_ONE },
@@ -122,6 +125,11 @@ int msg_check(const struct msg_header *head, const union msg_payload *payload, u
 	case MSG_GET_CONFIG:
 	case MSG_SET_CONFIG:
 		if (payload->config.size != head->size - MSG_CONFIG_HEAD)
+			return -EPROTO;
+		break;
+	case MSG_GET_INFLIGHT_FD:
+	case MSG_SET_INFLIGHT_FD:
+		if (head->size != MSG_INFLIGHT_MIN && head->size != MSG_INFLIGHT_MAX)
 			return -EPROTO;
 		break;
 	default: break;

@@ -36,6 +36,8 @@ enum msg_request {
 	MSG_SET_VRING_ENABLE = 18,
 	MSG_GET_CONFIG = 24,
 	MSG_SET_CONFIG = 25,
+	MSG_GET_INFLIGHT_FD = 31,
+	MSG_SET_INFLIGHT_FD = 32,
 	MSG_RESET_DEVICE = 34,
 	MSG_GET_MAX_MEM_SLOTS = 36,
 	MSG_ADD_MEM_REG = 37,
@@ -58,6 +60,7 @@ enum {
 	MSG_F_MQ = 0,
 	MSG_F_REPLY_ACK = 3,
 	MSG_F_CONFIG = 9,
+	MSG_F_INFLIGHT_SHMFD = 12,
 	MSG_F_RESET_DEVICE = 13,
 	MSG_F_CONFIGURE_MEM_SLOTS = 15,
 	MSG_F_STATUS = 16,
@@ -100,17 +103,25 @@ union msg_payload {
 		struct msg_region region;
 	} slot;
 	struct {
+		uint64_t size, offset;
+		uint16_t queues, ring_size;
+	} inflight;
+	struct {
 		uint32_t offset, size, flags;
 		uint8_t data[MSG_CONFIG_MAX];
 	} config;
 };
 
 #define MSG_CONFIG_HEAD offsetof(union msg_payload, config.data)
+/* Front ends send the structure with its padding, or as the protocol lists its fields. */
+#define MSG_INFLIGHT_MIN 20u
+#define MSG_INFLIGHT_MAX 24u
 
 static_assert(sizeof(struct msg_header) == 12, "vhost-user header");
 static_assert(sizeof(struct msg_region) == 32, "vhost-user memory region");
 static_assert(offsetof(union msg_payload, table.region) == 8, "vhost-user memory table");
 static_assert(offsetof(union msg_payload, addr.log) == 32, "vhost-user vring address");
+static_assert(sizeof(((union msg_payload *)NULL)->inflight) == MSG_INFLIGHT_MAX, "inflight");
 static_assert(MSG_CONFIG_HEAD == 12, "vhost-user device configuration");
 
 /* "SET_MEM_TABLE"; NULL for what is not served. */

@@ -344,6 +344,8 @@ static void dispatch(struct queue *q, struct vhost_request *r)
 		r->req.session = d->session;
 		r->req.ops = &queue_ops;
 		proto_dispatch(&r->req);
+		if (unlikely(r->head.opcode == FUSE_INIT))
+			device_note(d);
 	} else {
 		queue_reply(&r->req, -EIO, NULL, 0);
 	}
@@ -460,7 +462,12 @@ static void abort_locks(struct queue *q)
 static void drain(struct queue *q)
 {
 	uint64_t end = stats_now_ns() + DRAIN_NS;
+	uint16_t chain_head;
 
+	/* What another life left has to come back as well: nobody else would serve it. */
+	while (vring_owes(&q->ring) && !atomic_load(&q->broken) &&
+	       vring_take(&q->ring, &chain_head) == 1)
+		serve_chain(q, chain_head);
 	while (q->in_flight && stats_now_ns() < end) {
 		abort_locks(q);
 		finish_done(q);
@@ -490,6 +497,8 @@ static void *queue_thread(void *arg)
 
 static void free_buffers(struct queue *q)
 {
+	free(q->ring.again);
+	q->ring.again = NULL;
 	free(q->chain);
 	free(q->in);
 	free(q->out);
@@ -558,12 +567,35 @@ bool queue_can_run(const struct queue *q)
 	return q->kick_fd >= 0 && q->enabled && q->has_addr && q->ring.num;
 }
 
+/* Once in a ring's life: what the record holds is served before anything new. */
+static int open_record(struct queue *q)
+{
+	int err;
+
+	if (q->recorded || q->in_flight)
+		return 0;
+	err = inflight_ring_open(&q->dev->inflight, q->index, q->ring.num, &q->ring.inflight);
+	if (!err && q->ring.inflight.head && !q->ring.again) {
+		q->ring.again = calloc(VRING_NUM_MAX, sizeof(*q->ring.again));
+		err = q->ring.again ? 0 : -ENOMEM;
+	}
+	if (!err)
+		err = vring_recover(&q->ring);
+	q->recorded = !err;
+	if (q->ring.again_count)
+		log_info("guest %u: queue %u: %u requests are served again", q->dev->opts.number,
+			 q->index, q->ring.again_count);
+	return err;
+}
+
 static int start_thread(struct queue *q, enum queue_order order)
 {
 	int err = vring_map(&q->ring, &q->dev->memory);
 
 	if (!err)
 		err = get_buffers(q);
+	if (!err)
+		err = open_record(q);
 	if (!err) {
 		atomic_store(&q->order, order);
 		err = thread_start(&q->thread, "kfs-guest", queue_thread, q);
@@ -598,7 +630,7 @@ void queue_pause(struct queue *q)
 int queue_drain(struct queue *q)
 {
 	/* Also of a ring that was disabled meanwhile, as front ends do before they stop it. */
-	if (!q->running && q->in_flight && start_thread(q, QUEUE_DRAIN))
+	if (!q->running && (q->in_flight || vring_owes(&q->ring)) && start_thread(q, QUEUE_DRAIN))
 		return -ETIMEDOUT; /* its ring is gone: nothing can be put back */
 	if (q->running)
 		end_thread(q, QUEUE_DRAIN);

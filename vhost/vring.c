@@ -84,10 +84,36 @@ void vring_unmap(struct vring_dev *v)
 	v->desc = v->avail = v->used = NULL;
 }
 
+int vring_recover(struct vring_dev *v)
+{
+	int count;
+
+	if (!v->inflight.head)
+		return 0;
+	count = inflight_ring_recover(&v->inflight, v->used_next, v->again);
+	if (count < 0)
+		return count;
+	v->again_count = (uint32_t)count;
+	v->again_next = 0;
+	/* Whoever was killed could not say how far it had come; the record does. */
+	if (count)
+		v->avail_next = v->avail_seen = (uint16_t)(v->used_next + count);
+	return 0;
+}
+
+bool vring_owes(const struct vring_dev *v)
+{
+	return v->again_next < v->again_count;
+}
+
 int vring_take(struct vring_dev *v, uint16_t *ret_head)
 {
 	uint16_t head;
 
+	if (unlikely(vring_owes(v))) {
+		*ret_head = v->again[v->again_next++];
+		return 1;
+	}
 	if (v->avail_seen == v->avail_next) {
 		v->avail_seen = load16(v->avail + offsetof(struct vring_avail, idx));
 		if ((uint16_t)(v->avail_seen - v->avail_next) > v->num) {
@@ -100,6 +126,7 @@ int vring_take(struct vring_dev *v, uint16_t *ret_head)
 	head = load16(v->avail + AVAIL_RING + (v->avail_next & (v->num - 1)) * sizeof(uint16_t));
 	if (head >= v->num)
 		return -EPROTO;
+	inflight_take(&v->inflight, head);
 	v->avail_next++;
 	*ret_head = head;
 	return 1;
@@ -235,9 +262,11 @@ void vring_put(struct vring_dev *v, uint16_t head, uint32_t len)
 	size_t at = USED_RING + (v->used_next & (v->num - 1)) * sizeof(elem);
 
 	memcpy(v->used + at, &elem, sizeof(elem));
+	inflight_put(&v->inflight, head);
 	v->used_next++;
 	/* Released: whoever sees the index sees the element and what the request wrote. */
 	store16(v->used + offsetof(struct vring_used, idx), v->used_next);
+	inflight_put_done(&v->inflight, head, v->used_next);
 }
 
 bool vring_needs_call(struct vring_dev *v)
@@ -270,5 +299,6 @@ bool vring_listen(struct vring_dev *v)
 	else
 		store16(v->used + offsetof(struct vring_used, flags), 0);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return load16(v->avail + offsetof(struct vring_avail, idx)) != v->avail_next;
+	return vring_owes(v) ||
+	       load16(v->avail + offsetof(struct vring_avail, idx)) != v->avail_next;
 }

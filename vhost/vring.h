@@ -25,6 +25,7 @@
 #include <sys/uio.h>
 
 #include "daemon/base/util.h"
+#include "vhost/inflight.h"
 
 struct memory;
 
@@ -44,6 +45,10 @@ struct vring_dev {
 	uint16_t used_next;
 	uint16_t used_signalled; /* used_next at the last call */
 	bool signalled_valid;
+	/* What was taken and not put, for whoever takes over; and what the last one left: */
+	struct inflight_ring inflight;
+	uint16_t *again; /* VRING_NUM_MAX heads, the caller's; NULL: no record is kept */
+	uint32_t again_count, again_next;
 };
 
 /* The guest's words first, then what may be written. */
@@ -60,7 +65,14 @@ struct vring_chain {
  * -EFAULT: not in the memory.
  */
 MUST_USE int vring_map(struct vring_dev *v, const struct memory *m);
+/*
+ * Once after the ring was mapped for the first time of this life, with its record open: what was
+ * taken and not put is taken again before anything new. -EPROTO: the record makes no sense.
+ */
+MUST_USE int vring_recover(struct vring_dev *v);
 void vring_unmap(struct vring_dev *v);
+/* There is more of what was taken in a life before. */
+bool vring_owes(const struct vring_dev *v);
 /* Take the next chain's head. 1, 0 when there is none, or -EPROTO. */
 MUST_USE int vring_take(struct vring_dev *v, uint16_t *ret_head);
 /*

@@ -39,17 +39,33 @@ uint8_t *front_at(struct front *f, uint64_t gpa)
 
 /* ---- messages ---- */
 
-void front_connect(struct front *f, const char *path)
+static void connect_to(struct front *f, const char *path)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 
-	memset(f, 0, sizeof(*f));
 	if (strlen(path) >= sizeof(addr.sun_path))
 		front_die("%s: too long", path);
 	memcpy(addr.sun_path, path, strlen(path));
 	f->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (f->fd < 0 || connect(f->fd, (struct sockaddr *)&addr, sizeof(addr)))
 		front_die("connect %s: %s", path, strerror(errno));
+}
+
+void front_reconnect(struct front *f, const char *path)
+{
+	(void)close(f->fd);
+	for (uint32_t i = 0; i < FRONT_QUEUES; i++) {
+		(void)close(f->queue[i].kick);
+		(void)close(f->queue[i].call);
+		f->queue[i].kick = f->queue[i].call = -1;
+	}
+	connect_to(f, path);
+}
+
+void front_connect(struct front *f, const char *path)
+{
+	memset(f, 0, sizeof(*f));
+	connect_to(f, path);
 	for (uint32_t i = 0; i < FRONT_QUEUES; i++)
 		f->queue[i].kick = f->queue[i].call = -1;
 	f->memory_fd = memfd_create("guest", MFD_CLOEXEC);
@@ -85,17 +101,25 @@ bool front_send(struct front *f, uint32_t request, const void *payload, uint32_t
 	return sendmsg(f->fd, &msg, MSG_NOSIGNAL) == (ssize_t)(sizeof(head) + size);
 }
 
-static bool receive_all(struct front *f, void *data, size_t len)
+static bool receive_all(struct front *f, void *data, size_t len, int *ret_fd)
 {
 	for (size_t have = 0; have < len;) {
+		char control[CMSG_SPACE(sizeof(int))];
 		struct pollfd p = { .fd = f->fd, .events = POLLIN };
+		struct iovec iov = { (uint8_t *)data + have, len - have };
+		struct msghdr msg = { .msg_iov = &iov,
+				      .msg_iovlen = 1,
+				      .msg_control = control,
+				      .msg_controllen = sizeof(control) };
 		ssize_t got;
 
 		if (poll(&p, 1, FRONT_WAIT_MS) <= 0)
 			front_die("no reply to a message");
-		got = recv(f->fd, (uint8_t *)data + have, len - have, 0);
+		got = recvmsg(f->fd, &msg, MSG_CMSG_CLOEXEC);
 		if (got <= 0)
 			return false;
+		if (CMSG_FIRSTHDR(&msg))
+			memcpy(ret_fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(int));
 		have += (size_t)got;
 	}
 	return true;
@@ -103,14 +127,24 @@ static bool receive_all(struct front *f, void *data, size_t len)
 
 int front_receive(struct front *f, uint32_t request, void *payload, uint32_t room)
 {
+	int fd, got = front_receive_fd(f, request, payload, room, &fd);
+
+	if (fd >= 0)
+		front_die("%s: a descriptor that was not asked for", msg_name(request));
+	return got;
+}
+
+int front_receive_fd(struct front *f, uint32_t request, void *payload, uint32_t room, int *ret_fd)
+{
 	struct msg_header head;
 
-	if (!receive_all(f, &head, sizeof(head)))
+	*ret_fd = -1;
+	if (!receive_all(f, &head, sizeof(head), ret_fd))
 		return -1;
 	if (head.request != request || head.flags != (MSG_VERSION | MSG_REPLY) || head.size > room)
 		front_die("reply %u flags %#x size %u to request %u", head.request, head.flags,
 			  head.size, request);
-	return receive_all(f, payload, head.size) ? (int)head.size : -1;
+	return receive_all(f, payload, head.size, ret_fd) ? (int)head.size : -1;
 }
 
 int front_tell(struct front *f, uint32_t request, const void *payload, uint32_t size,
@@ -215,7 +249,7 @@ uint16_t front_stop_queue(struct front *f, uint32_t index)
 	return (uint16_t)state[1];
 }
 
-void front_setup(struct front *f, bool slots)
+void front_negotiate(struct front *f, bool slots)
 {
 	uint64_t features = must_get(f, MSG_GET_FEATURES), protocol;
 
@@ -230,6 +264,11 @@ void front_setup(struct front *f, bool slots)
 	if (must_get(f, MSG_GET_QUEUE_NUM) < FRONT_QUEUES)
 		front_die("too few queues");
 	share_memory(f, slots);
+}
+
+void front_setup(struct front *f, bool slots)
+{
+	front_negotiate(f, slots);
 	for (uint32_t i = 0; i < FRONT_QUEUES; i++)
 		front_start_queue(f, i, 0);
 }

@@ -53,7 +53,11 @@ struct front {
 __attribute__((noreturn, format(printf, 1, 2))) void front_die(const char *fmt, ...);
 
 void front_connect(struct front *f, const char *path);
-/* Features, memory (by slots, or as a table), rings, enabled. */
+/* After the connection has ended: another one, with the same memory and rings. */
+void front_reconnect(struct front *f, const char *path);
+/* Features, memory (by slots, or as a table). */
+void front_negotiate(struct front *f, bool slots);
+/* The same, and rings, enabled. */
 void front_setup(struct front *f, bool slots);
 void front_start_queue(struct front *f, uint32_t index, uint16_t base);
 /* GET_VRING_BASE's answer. */
@@ -63,7 +67,8 @@ void front_close(struct front *f);
 /* A message as it is, with descriptors. False: the connection has ended. */
 bool front_send(struct front *f, uint32_t request, const void *payload, uint32_t size,
 		const int *fds, unsigned count);
-/* A reply's payload; its size, or -1 when the connection has ended. */
+/* A reply's payload; its size, or -1 when the connection has ended. With a descriptor, or -1. */
+int front_receive_fd(struct front *f, uint32_t request, void *payload, uint32_t room, int *ret_fd);
 int front_receive(struct front *f, uint32_t request, void *payload, uint32_t room);
 /* With an acknowledgement: 0, 1 when it was refused, -1 when the connection has ended. */
 int front_tell(struct front *f, uint32_t request, const void *payload, uint32_t size,

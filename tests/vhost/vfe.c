@@ -18,6 +18,7 @@
  *                    lies, by number from FIRST (0) on: see hostile.h
  *   refuses FILE     a guest's memory may not be FILE
  *   witness DIR FILE what this guest and the host's mount at DIR have written stays, until FILE is there
+ *   takeover SEED KILLS COMMAND   the daemon is killed with requests in flight; the next one answers them
  *
  * Exit 0, or 1 with a line that says what was wrong.
  */
@@ -34,6 +35,7 @@
 #include "tests/vhost/front.h"
 #include "tests/vhost/hostile.h"
 #include "tests/vhost/share.h"
+#include "tests/vhost/takeover.h"
 
 #define ROOT 1
 #define BIG (5u << 20)
@@ -538,10 +540,14 @@ int main(int argc, char **argv)
 		refuses(socket, argv[3]);
 	else if (!strcmp(command, "witness") && argc == 5)
 		witness(socket, argv[3], argv[4]);
+	else if (!strcmp(command, "takeover") && argc == 6)
+		takeover(socket, argv[5], strtoull(argv[3], NULL, 0),
+			 (unsigned)strtoul(argv[4], NULL, 0));
 	else if (!share_command(socket, command, argc, argv))
 		front_die("usage: vfe SOCKET script|readonly|share DIR|locks DIR|vanish|restart|"
 			  "slots|mapped DIR|jail ...|caching|storm N [DIR]|"
-			  "hostile SEED CASES [FIRST [FAMILY]]|refuses FILE|witness DIR FILE");
+			  "hostile SEED CASES [FIRST [FAMILY]]|refuses FILE|witness DIR FILE|"
+			  "takeover SEED KILLS COMMAND");
 	printf("%s: ok\n", command);
 	free(data);
 	free(back);

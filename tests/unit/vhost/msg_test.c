@@ -35,13 +35,15 @@ static uint32_t size_of(uint32_t request)
 static bool has_one_size(uint32_t request)
 {
 	return request != MSG_SET_MEM_TABLE && request != MSG_GET_CONFIG &&
-	       request != MSG_SET_CONFIG;
+	       request != MSG_SET_CONFIG && request != MSG_GET_INFLIGHT_FD &&
+	       request != MSG_SET_INFLIGHT_FD;
 }
 
 static unsigned fds_of(uint32_t request)
 {
 	return request == MSG_SET_VRING_KICK || request == MSG_SET_VRING_CALL ||
-	       request == MSG_SET_VRING_ERR || request == MSG_ADD_MEM_REG;
+	       request == MSG_SET_VRING_ERR || request == MSG_ADD_MEM_REG ||
+	       request == MSG_SET_INFLIGHT_FD;
 }
 
 TEST(test_msg_check__takes_the_right_size_only)
@@ -64,7 +66,7 @@ TEST(test_msg_check__takes_the_right_size_only)
 			CHECK_ERR(msg_check(&head, &payload, fds_of(request)), want);
 		}
 	}
-	CHECK_EQ(known, 24);
+	CHECK_EQ(known, 26);
 }
 
 TEST(test_msg_check__counts_descriptors)
@@ -130,6 +132,21 @@ TEST(test_msg_check__configuration_is_as_long_as_it_says)
 			payload.config.size = said;
 			CHECK_ERR(msg_check(&head, &payload, 0), right ? 0 : -EPROTO);
 		}
+}
+
+TEST(test_msg_check__inflight_has_its_padding_or_has_none)
+{
+	union msg_payload payload = { .u64 = 0 };
+
+	for (uint32_t size = 0; size < 64; size++) {
+		struct msg_header set = head_of(MSG_SET_INFLIGHT_FD, size);
+		struct msg_header get = head_of(MSG_GET_INFLIGHT_FD, size);
+		int want = size == 20 || size == 24 ? 0 : -EPROTO;
+
+		CHECK_ERR(msg_check(&set, &payload, 1), want);
+		CHECK_ERR(msg_check(&set, &payload, 0), -EPROTO);
+		CHECK_ERR(msg_check(&get, &payload, 0), want);
+	}
 }
 
 TEST(test_msg_check__header_must_be_one)
