@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/vhost_types.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_fs.h>
 #include <linux/virtio_ring.h>
@@ -29,10 +30,11 @@
 #define BIT(n) (UINT64_C(1) << (n))
 #define FEATURES                                                                                   \
 	(BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_INDIRECT_DESC) |                              \
-	 BIT(VIRTIO_RING_F_EVENT_IDX) | BIT(MSG_DEVICE_F_PROTOCOL))
+	 BIT(VIRTIO_RING_F_EVENT_IDX) | BIT(VHOST_F_LOG_ALL) | BIT(MSG_DEVICE_F_PROTOCOL))
 #define PROTOCOL_FEATURES                                                                          \
 	(BIT(MSG_F_MQ) | BIT(MSG_F_REPLY_ACK) | BIT(MSG_F_CONFIG) | BIT(MSG_F_RESET_DEVICE) |      \
-	 BIT(MSG_F_CONFIGURE_MEM_SLOTS) | BIT(MSG_F_STATUS) | BIT(MSG_F_INFLIGHT_SHMFD))
+	 BIT(MSG_F_CONFIGURE_MEM_SLOTS) | BIT(MSG_F_STATUS) | BIT(MSG_F_INFLIGHT_SHMFD) |          \
+	 BIT(MSG_F_LOG_SHMFD) | BIT(MSG_F_GPA_ADDRESSES))
 
 struct conn {
 	struct conn_opts opts;
@@ -189,11 +191,21 @@ static bool any_runs(const struct conn *c)
 
 static int set_features(struct conn *c, uint64_t features)
 {
+	bool logs = features & BIT(VHOST_F_LOG_ALL);
+
 	if (features & ~FEATURES)
 		return -EOPNOTSUPP;
-	if (any_runs(c))
-		return features == c->features ? 0 : -EBUSY;
+	/* A guest that begins to move goes on meanwhile. */
+	if (any_runs(c)) {
+		if ((features ^ c->features) & ~BIT(VHOST_F_LOG_ALL))
+			return -EBUSY;
+		c->features = features;
+		device_pause(c->dev);
+		c->dev->logs_all = logs;
+		return device_resume(c->dev);
+	}
 	c->features = features;
+	c->dev->logs_all = logs;
 	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++) {
 		struct queue *q = &c->dev->queues[i];
 
@@ -210,6 +222,9 @@ static int set_protocol_features(struct conn *c, uint64_t features)
 {
 	if (features & ~PROTOCOL_FEATURES)
 		return -EOPNOTSUPP;
+	/* The addresses of memory that is known would mean something else. */
+	if ((features ^ c->protocol) & BIT(MSG_F_GPA_ADDRESSES) && c->dev->memory.count)
+		return -EBUSY;
 	c->protocol = features;
 	return 0;
 }
@@ -219,6 +234,8 @@ static int feature_of(uint32_t request)
 {
 	switch (request) {
 	case MSG_GET_QUEUE_NUM: return MSG_F_MQ;
+	case MSG_SET_LOG_BASE:
+	case MSG_SET_LOG_FD: return MSG_F_LOG_SHMFD;
 	case MSG_GET_CONFIG:
 	case MSG_SET_CONFIG: return MSG_F_CONFIG;
 	case MSG_GET_INFLIGHT_FD:
@@ -235,6 +252,12 @@ static int feature_of(uint32_t request)
 
 /* ---- memory ---- */
 
+/* In which addresses rings are named. */
+static uint64_t user_address(const struct conn *c, const struct msg_region *r)
+{
+	return c->protocol & BIT(MSG_F_GPA_ADDRESSES) ? r->gpa : r->uva;
+}
+
 static int set_mem_table(struct conn *c, struct message *m)
 {
 	int err = 0;
@@ -245,7 +268,7 @@ static int set_mem_table(struct conn *c, struct message *m)
 		const struct msg_region *r = &m->payload.table.region[i];
 		struct memory_share share = { .gpa = r->gpa,
 					      .size = r->size,
-					      .uva = r->uva,
+					      .uva = user_address(c, r),
 					      .offset = r->offset,
 					      .fd = m->fds[i] };
 
@@ -260,7 +283,7 @@ static int change_slot(struct conn *c, struct message *m)
 {
 	const struct msg_region *r = &m->payload.slot.region;
 	struct memory_share share = {
-		.gpa = r->gpa, .size = r->size, .uva = r->uva, .offset = r->offset
+		.gpa = r->gpa, .size = r->size, .uva = user_address(c, r), .offset = r->offset
 	};
 	int err, resume_err;
 
@@ -269,10 +292,43 @@ static int change_slot(struct conn *c, struct message *m)
 		share.fd = m->fds[0];
 		err = memory_add(&c->dev->memory, &share);
 	} else {
-		err = memory_remove(&c->dev->memory, r->gpa, r->size, r->uva);
+		err = memory_remove(&c->dev->memory, share.gpa, share.size, share.uva);
 	}
 	resume_err = device_resume(c->dev);
 	return err ? err : resume_err;
+}
+
+/*
+ * Front ends do not look at the answer: a log that cannot be used ends the connection, or a guest
+ * that moves would arrive with pages that are old.
+ */
+static int set_log_base(struct conn *c, const struct message *m)
+{
+	uint64_t size = m->payload.log.size;
+	int err = -EINVAL, resume_err;
+
+	device_pause(c->dev);
+	if (size >= dirty_log_size(memory_end(&c->dev->memory)))
+		err = dirty_log_map(&c->dev->log, m->fds[0], size, m->payload.log.offset);
+	resume_err = device_resume(c->dev);
+	if (!err)
+		err = resume_err;
+	if (!err)
+		return send_u64(c, m, 0);
+	log_warn("guest %u: a log of %" PRIu64 " bytes for written memory: %s",
+		 c->opts.device.number, size, strerror(-err));
+	return -EPROTO;
+}
+
+static int set_log_fd(struct conn *c, struct message *m)
+{
+	struct dirty_log *l = &c->dev->log;
+
+	device_pause(c->dev);
+	if (l->call_fd >= 0)
+		(void)close(l->call_fd); /* an event: nothing to lose */
+	l->call_fd = take_fd(m, 0);
+	return device_resume(c->dev);
 }
 
 /* ---- rings ---- */
@@ -283,6 +339,27 @@ static struct queue *queue_at(struct conn *c, uint64_t index)
 	return index < DEVICE_QUEUES_MAX ? &c->dev->queues[index] : NULL;
 }
 
+/* Of a ring that is at work, whether it is logged may change: a guest begins to move. */
+static int set_ring_addr(struct conn *c, struct queue *q, const struct message *m)
+{
+	struct vring_dev *v = &q->ring;
+	bool same = q->has_addr && v->desc_uva == m->payload.addr.desc &&
+		    v->avail_uva == m->payload.addr.avail && v->used_uva == m->payload.addr.used;
+
+	if (m->payload.addr.flags & ~BIT(VHOST_VRING_F_LOG))
+		return -EOPNOTSUPP;
+	if (q->kick_fd >= 0 && !same)
+		return -EBUSY;
+	queue_pause(q);
+	v->desc_uva = m->payload.addr.desc;
+	v->avail_uva = m->payload.addr.avail;
+	v->used_uva = m->payload.addr.used;
+	v->log = m->payload.addr.flags & BIT(VHOST_VRING_F_LOG) ? &c->dev->log : NULL;
+	v->log_gpa = m->payload.addr.log;
+	q->has_addr = true;
+	return queue_resume(q);
+}
+
 /* Numbers of a ring that is at work would be believed by half of the code only. */
 static int set_ring(struct conn *c, const struct message *m)
 {
@@ -291,6 +368,8 @@ static int set_ring(struct conn *c, const struct message *m)
 
 	if (!q)
 		return -EINVAL;
+	if (m->head.request == MSG_SET_VRING_ADDR)
+		return set_ring_addr(c, q, m);
 	if (q->kick_fd >= 0)
 		return -EBUSY;
 	switch (m->head.request) {
@@ -299,18 +378,10 @@ static int set_ring(struct conn *c, const struct message *m)
 			return -EINVAL;
 		q->ring.num = num;
 		return 0;
-	case MSG_SET_VRING_BASE:
+	default: /* MSG_SET_VRING_BASE */
 		if (num > UINT16_MAX)
 			return -EINVAL;
 		q->ring.avail_next = (uint16_t)num;
-		return 0;
-	default: /* MSG_SET_VRING_ADDR: a log of dirty pages was not offered */
-		if (m->payload.addr.flags)
-			return -EOPNOTSUPP;
-		q->ring.desc_uva = m->payload.addr.desc;
-		q->ring.avail_uva = m->payload.addr.avail;
-		q->ring.used_uva = m->payload.addr.used;
-		q->has_addr = true;
 		return 0;
 	}
 }
@@ -487,6 +558,7 @@ static int answer(struct conn *c, const struct message *m)
 	case MSG_GET_VRING_BASE: return get_base(c, m);
 	case MSG_GET_CONFIG: return get_config(c, m);
 	case MSG_GET_INFLIGHT_FD: return get_inflight(c, m);
+	case MSG_SET_LOG_BASE: return set_log_base(c, m);
 	default: return -EPROTO;
 	}
 }
@@ -519,6 +591,7 @@ static int perform(struct conn *c, struct message *m)
 	case MSG_SET_VRING_ENABLE: return enable_ring(c, m);
 	case MSG_SET_CONFIG: return -EROFS;
 	case MSG_SET_INFLIGHT_FD: return set_inflight(c, m);
+	case MSG_SET_LOG_FD: return set_log_fd(c, m);
 	case MSG_RESET_DEVICE: return reset_device(c);
 	case MSG_SET_STATUS: return set_status(c, m->payload.u64);
 	default: return -EOPNOTSUPP;

@@ -26,6 +26,7 @@ int device_new(const struct device_opts *opts, struct device **ret_device)
 	if (!d)
 		return -ENOMEM;
 	d->opts = *opts;
+	d->log.call_fd = -1;
 	mutex_init(&d->lock, LOCK_LEAF);
 	cond_init(&d->quiet);
 	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++)
@@ -53,6 +54,9 @@ void device_free(struct device *d)
 		queue_fini(&d->queues[i]);
 	memory_clear(&d->memory);
 	inflight_unmap(&d->inflight);
+	dirty_log_unmap(&d->log);
+	if (d->log.call_fd >= 0)
+		(void)close(d->log.call_fd); /* an event: nothing to lose */
 	free(d);
 }
 

@@ -29,6 +29,7 @@
 #include "daemon/base/list.h"
 #include "daemon/base/lock.h"
 #include "daemon/base/util.h"
+#include "vhost/dirty.h"
 #include "vhost/inflight.h"
 #include "vhost/memory.h"
 #include "vhost/vring.h"
@@ -81,6 +82,8 @@ struct device {
 	struct device_opts opts;
 	struct memory memory;	  /* [queues paused] */
 	struct inflight inflight; /* [rings stopped] */
+	struct dirty_log log;	  /* [queues paused] */
+	bool logs_all;		  /* [queues paused] what requests write is logged, too */
 	struct queue queues[DEVICE_QUEUES_MAX];
 	/* The session and its replacement: */
 	struct proto_session *session; /* [serving, or renewing] NULL: no memory for one */

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include "daemon/base/check.h"
 #include "vhost/guard.h"
 
 static bool overlaps(uint64_t a, uint64_t b, uint64_t a_len, uint64_t b_len)
@@ -150,6 +151,25 @@ uint8_t *memory_at(const struct memory *m, uint64_t gpa, uint64_t len, uint64_t 
 		}
 	}
 	return NULL;
+}
+
+uint64_t memory_gpa_of(const struct memory *m, const void *hva)
+{
+	const uint8_t *at = hva;
+
+	for (uint32_t i = 0; i < m->count; i++) {
+		const struct memory_region *r = &m->region[i];
+
+		if (at >= r->hva && (uint64_t)(at - r->hva) < r->size)
+			return r->gpa + (uint64_t)(at - r->hva);
+	}
+	CHECK(false);
+	return 0;
+}
+
+uint64_t memory_end(const struct memory *m)
+{
+	return m->count ? m->region[m->count - 1].gpa + m->region[m->count - 1].size : 0;
 }
 
 uint8_t *memory_at_user(const struct memory *m, uint64_t uva, uint64_t len)

@@ -64,6 +64,10 @@ bool memory_lost(const struct memory *m);
  * the piece another region may follow.
  */
 uint8_t *memory_at(const struct memory *m, uint64_t gpa, uint64_t len, uint64_t *ret_len);
+/* The guest's address of what is at @hva, which memory_at() gave. */
+uint64_t memory_gpa_of(const struct memory *m, const void *hva);
+/* The first address behind all of it. */
+uint64_t memory_end(const struct memory *m);
 /* Where @len bytes from @uva are, all in one region; else NULL. */
 uint8_t *memory_at_user(const struct memory *m, uint64_t uva, uint64_t len);
 

@@ -33,6 +33,8 @@ static const struct msg_def defs[MSG_REQUESTS] = {
 				.size_min = 8,
 				.size_max = 8 + MSG_TABLE_REGIONS * sizeof(struct msg_region),
 				.fds = FDS_TABLE },
+	[MSG_SET_LOG_BASE] = { .name = "SET_LOG_BASE", SIZE(16), .fds = FDS_ONE, .reply = true },
+	[MSG_SET_LOG_FD] = { .name = "SET_LOG_FD", SIZE(0), .fds = FDS_ONE },
 	[MSG_SET_VRING_NUM] = { .name = "SET_VRING_NUM", STATE },
 	[MSG_SET_VRING_ADDR] = { .name = "SET_VRING_ADDR", SIZE(40) },
 	[MSG_SET_VRING_BASE] = { .name = "SET_VRING_BASE", STATE },

@@ -23,6 +23,8 @@ enum msg_request {
 	MSG_SET_OWNER = 3,
 	MSG_RESET_OWNER = 4,
 	MSG_SET_MEM_TABLE = 5,
+	MSG_SET_LOG_BASE = 6,
+	MSG_SET_LOG_FD = 7,
 	MSG_SET_VRING_NUM = 8,
 	MSG_SET_VRING_ADDR = 9,
 	MSG_SET_VRING_BASE = 10,
@@ -58,12 +60,14 @@ enum {
 /* Protocol features, by bit number. */
 enum {
 	MSG_F_MQ = 0,
+	MSG_F_LOG_SHMFD = 1,
 	MSG_F_REPLY_ACK = 3,
 	MSG_F_CONFIG = 9,
 	MSG_F_INFLIGHT_SHMFD = 12,
 	MSG_F_RESET_DEVICE = 13,
 	MSG_F_CONFIGURE_MEM_SLOTS = 15,
 	MSG_F_STATUS = 16,
+	MSG_F_GPA_ADDRESSES = 21,
 };
 
 /* A feature of the device: the front end knows the protocol features. */
@@ -102,6 +106,9 @@ union msg_payload {
 		uint64_t padding;
 		struct msg_region region;
 	} slot;
+	struct {
+		uint64_t size, offset;
+	} log;
 	struct {
 		uint64_t size, offset;
 		uint16_t queues, ring_size;

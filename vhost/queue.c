@@ -74,6 +74,24 @@ static void copy_out(const struct iovec *iov, size_t off, const void *data, size
 	}
 }
 
+/*
+ * The reply of @r was written. One that fails, and a READ, may have left bytes anywhere in the
+ * chain's room: all of it is marked.
+ */
+static void log_reply(struct vhost_request *r, const struct vring_chain *c, int error)
+{
+	struct device *d = r->queue->dev;
+	uint64_t left = error || r->head.opcode == FUSE_READ ? c->out_len : r->written;
+
+	for (uint32_t i = 0; i < c->out_count && left; i++) {
+		const struct iovec *v = &c->iov[c->in_count + i];
+		uint64_t len = MIN(left, (uint64_t)v->iov_len);
+
+		dirty_log_mark(&d->log, memory_gpa_of(&d->memory, v->iov_base), len);
+		left -= len;
+	}
+}
+
 /* What is written into the guest's memory before it is told that it may look. */
 static void write_head(struct vhost_request *r, const struct vring_chain *c, int error,
 		       uint64_t payload)
@@ -87,6 +105,8 @@ static void write_head(struct vhost_request *r, const struct vring_chain *c, int
 		return;
 	copy_out(c->iov + c->in_count, 0, &head, sizeof(head));
 	r->written = head.len;
+	if (unlikely(r->queue->dev->logs_all))
+		log_reply(r, c, error);
 }
 
 static void hand_back(struct vhost_request *r)
@@ -188,6 +208,8 @@ static void tell(int fd)
 static void put(struct queue *q, uint16_t chain_head, uint32_t written)
 {
 	vring_put(&q->ring, chain_head, written);
+	if (unlikely(q->dev->log.base))
+		dirty_log_tell(&q->dev->log);
 	if (vring_needs_call(&q->ring))
 		tell(q->call_fd);
 }

@@ -30,6 +30,21 @@ static void store16(uint8_t *at, uint16_t value)
 	__atomic_store_n((uint16_t *)(void *)at, htole16(value), __ATOMIC_RELEASE);
 }
 
+/* @len bytes at @off of the used ring were written. */
+static void log_used(const struct vring_dev *v, uint64_t off, uint64_t len)
+{
+	uint64_t gpa;
+
+	if (unlikely(v->log) && !add_overflows(v->log_gpa, off, &gpa))
+		dirty_log_mark(v->log, gpa, len);
+}
+
+static void store_used16(const struct vring_dev *v, uint64_t off, uint16_t value)
+{
+	store16(v->used + off, value);
+	log_used(v, off, sizeof(value));
+}
+
 /* Of a ring with @num entries, both its event fields included. */
 static uint64_t avail_size(uint32_t num)
 {
@@ -46,9 +61,9 @@ static uint8_t *used_event(const struct vring_dev *v)
 	return v->avail + AVAIL_RING + v->num * sizeof(uint16_t);
 }
 
-static uint8_t *avail_event(const struct vring_dev *v)
+static uint64_t avail_event_off(const struct vring_dev *v)
 {
-	return v->used + USED_RING + v->num * sizeof(struct vring_used_elem);
+	return USED_RING + v->num * sizeof(struct vring_used_elem);
 }
 
 static bool aligned(const uint8_t *at, size_t to)
@@ -262,10 +277,11 @@ void vring_put(struct vring_dev *v, uint16_t head, uint32_t len)
 	size_t at = USED_RING + (v->used_next & (v->num - 1)) * sizeof(elem);
 
 	memcpy(v->used + at, &elem, sizeof(elem));
+	log_used(v, at, sizeof(elem));
 	inflight_put(&v->inflight, head);
 	v->used_next++;
 	/* Released: whoever sees the index sees the element and what the request wrote. */
-	store16(v->used + offsetof(struct vring_used, idx), v->used_next);
+	store_used16(v, offsetof(struct vring_used, idx), v->used_next);
 	inflight_put_done(&v->inflight, head, v->used_next);
 }
 
@@ -289,15 +305,15 @@ void vring_ignore_kicks(struct vring_dev *v)
 {
 	/* With event indices the old one stays: it is passed, so no kick comes for it again. */
 	if (!v->event_idx)
-		store16(v->used + offsetof(struct vring_used, flags), VRING_USED_F_NO_NOTIFY);
+		store_used16(v, offsetof(struct vring_used, flags), VRING_USED_F_NO_NOTIFY);
 }
 
 bool vring_listen(struct vring_dev *v)
 {
 	if (v->event_idx)
-		store16(avail_event(v), v->avail_next);
+		store_used16(v, avail_event_off(v), v->avail_next);
 	else
-		store16(v->used + offsetof(struct vring_used, flags), 0);
+		store_used16(v, offsetof(struct vring_used, flags), 0);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return vring_owes(v) ||
 	       load16(v->avail + offsetof(struct vring_avail, idx)) != v->avail_next;

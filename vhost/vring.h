@@ -25,6 +25,7 @@
 #include <sys/uio.h>
 
 #include "daemon/base/util.h"
+#include "vhost/dirty.h"
 #include "vhost/inflight.h"
 
 struct memory;
@@ -38,6 +39,8 @@ struct vring_dev {
 	uint32_t num;
 	uint64_t desc_uva, avail_uva, used_uva; /* as the front end names them */
 	bool event_idx, indirect;		/* negotiated */
+	struct dirty_log *log; /* of what is written into the used ring; NULL: not logged */
+	uint64_t log_gpa;      /* as which guest address it begins there */
 	/* While mapped: */
 	uint8_t *desc, *avail, *used;
 	uint16_t avail_next; /* the next entry to take */

@@ -2,6 +2,7 @@
 #include "tests/vhost/front.h"
 
 #include <errno.h>
+#include <linux/vhost_types.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -179,13 +180,22 @@ static uint64_t must_get(struct front *f, uint32_t request)
 
 /* ---- setting up ---- */
 
+/* As the front end names it. */
+static uint64_t address_of(const struct front *f, uint64_t gpa)
+{
+	if (f->by_gpa)
+		return gpa;
+	return gpa >= FRONT_HIGH_GPA ? UVA_HIGH + (gpa - FRONT_HIGH_GPA) : UVA_LOW + gpa;
+}
+
 static void share_memory(struct front *f, bool slots)
 {
 	union msg_payload p;
-	struct msg_region low = { .gpa = 0, .size = FRONT_LOW, .uva = UVA_LOW };
-	struct msg_region high = {
-		.gpa = FRONT_HIGH_GPA, .size = FRONT_HIGH, .uva = UVA_HIGH, .offset = FRONT_LOW
-	};
+	struct msg_region low = { .gpa = 0, .size = FRONT_LOW, .uva = address_of(f, 0) };
+	struct msg_region high = { .gpa = FRONT_HIGH_GPA,
+				   .size = FRONT_HIGH,
+				   .uva = address_of(f, FRONT_HIGH_GPA),
+				   .offset = FRONT_LOW };
 	int fds[2] = { f->memory_fd, f->memory_fd };
 
 	memset(&p, 0, sizeof(p));
@@ -203,10 +213,34 @@ static void share_memory(struct front *f, bool slots)
 		front_die("SET_MEM_TABLE failed");
 }
 
+static void set_ring_addr(struct front *f, uint32_t index)
+{
+	uint64_t gpa = f->queue[index].ring_gpa;
+	union msg_payload p;
+
+	memset(&p, 0, sizeof(p));
+	p.addr.index = index;
+	p.addr.flags = f->logs;
+	p.addr.desc = address_of(f, gpa);
+	p.addr.avail = address_of(f, gpa + 0x4000);
+	p.addr.used = address_of(f, gpa + 0x8000);
+	p.addr.log = gpa + 0x8000;
+	must_tell(f, MSG_SET_VRING_ADDR, &p, 40, -1);
+}
+
+void front_log(struct front *f, bool logs)
+{
+	uint64_t features = f->features | (logs ? BIT(VHOST_F_LOG_ALL) : 0);
+
+	f->logs = logs;
+	must_tell(f, MSG_SET_FEATURES, &features, sizeof(features), -1);
+	for (uint32_t i = 0; i < FRONT_QUEUES; i++)
+		set_ring_addr(f, i);
+}
+
 void front_start_queue(struct front *f, uint32_t index, uint16_t base)
 {
 	struct front_queue *q = &f->queue[index];
-	union msg_payload p;
 	uint64_t number = index;
 	uint32_t state[2] = { index, FRONT_NUM };
 
@@ -223,12 +257,7 @@ void front_start_queue(struct front *f, uint32_t index, uint16_t base)
 	must_tell(f, MSG_SET_VRING_NUM, state, sizeof(state), -1);
 	state[1] = base;
 	must_tell(f, MSG_SET_VRING_BASE, state, sizeof(state), -1);
-	memset(&p, 0, sizeof(p));
-	p.addr.index = index;
-	p.addr.desc = UVA_LOW + q->ring_gpa;
-	p.addr.avail = UVA_LOW + q->ring_gpa + 0x4000;
-	p.addr.used = UVA_LOW + q->ring_gpa + 0x8000;
-	must_tell(f, MSG_SET_VRING_ADDR, &p, 40, -1);
+	set_ring_addr(f, index);
 	must_tell(f, MSG_SET_VRING_CALL, &number, sizeof(number), q->call);
 	must_tell(f, MSG_SET_VRING_KICK, &number, sizeof(number), q->kick);
 	state[1] = 1;
@@ -255,7 +284,11 @@ void front_negotiate(struct front *f, bool slots)
 
 	if (!(features & BIT(MSG_DEVICE_F_PROTOCOL)) || !(features & BIT(32)))
 		front_die("features %#llx", (unsigned long long)features);
+	features &= ~BIT(VHOST_F_LOG_ALL); /* until the guest moves */
+	f->features = features;
 	protocol = must_get(f, MSG_GET_PROTOCOL_FEATURES);
+	if (!f->by_gpa)
+		protocol &= ~BIT(MSG_F_GPA_ADDRESSES);
 	if (!front_send(f, MSG_SET_PROTOCOL_FEATURES, &protocol, sizeof(protocol), NULL, 0))
 		front_die("SET_PROTOCOL_FEATURES");
 	f->protocol = protocol;

@@ -41,8 +41,10 @@ struct front_queue {
 
 struct front {
 	int fd, memory_fd;
+	bool by_gpa; /* before front_negotiate(): rings are named by guest addresses */
+	bool logs;   /* the rings that are started, and what requests write */
 	uint8_t *memory;
-	uint64_t protocol;
+	uint64_t features, protocol; /* as agreed */
 	struct front_queue queue[FRONT_QUEUES];
 	uint64_t unique;
 	uint32_t uid, gid;
@@ -60,6 +62,8 @@ void front_negotiate(struct front *f, bool slots);
 /* The same, and rings, enabled. */
 void front_setup(struct front *f, bool slots);
 void front_start_queue(struct front *f, uint32_t index, uint16_t base);
+/* Say whether what the back end writes is logged, of rings that run. */
+void front_log(struct front *f, bool logs);
 /* GET_VRING_BASE's answer. */
 uint16_t front_stop_queue(struct front *f, uint32_t index);
 void front_close(struct front *f);

@@ -19,6 +19,7 @@
  *   refuses FILE     a guest's memory may not be FILE
  *   witness DIR FILE what this guest and the host's mount at DIR have written stays, until FILE is there
  *   takeover SEED KILLS COMMAND   the daemon is killed with requests in flight; the next one answers them
+ *   log SEED gpa|uva   what the back end writes into the guest's memory is in the log; rings named either way
  *
  * Exit 0, or 1 with a line that says what was wrong.
  */
@@ -34,6 +35,7 @@
 
 #include "tests/vhost/front.h"
 #include "tests/vhost/hostile.h"
+#include "tests/vhost/moving.h"
 #include "tests/vhost/share.h"
 #include "tests/vhost/takeover.h"
 
@@ -543,11 +545,13 @@ int main(int argc, char **argv)
 	else if (!strcmp(command, "takeover") && argc == 6)
 		takeover(socket, argv[5], strtoull(argv[3], NULL, 0),
 			 (unsigned)strtoul(argv[4], NULL, 0));
+	else if (!strcmp(command, "log") && argc == 5)
+		moving_log(socket, strtoull(argv[3], NULL, 0), !strcmp(argv[4], "gpa"));
 	else if (!share_command(socket, command, argc, argv))
 		front_die("usage: vfe SOCKET script|readonly|share DIR|locks DIR|vanish|restart|"
 			  "slots|mapped DIR|jail ...|caching|storm N [DIR]|"
 			  "hostile SEED CASES [FIRST [FAMILY]]|refuses FILE|witness DIR FILE|"
-			  "takeover SEED KILLS COMMAND");
+			  "takeover SEED KILLS COMMAND|log SEED gpa|uva");
 	printf("%s: ok\n", command);
 	free(data);
 	free(back);

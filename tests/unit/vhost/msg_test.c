@@ -25,6 +25,7 @@ static uint32_t size_of(uint32_t request)
 	case MSG_SET_VRING_ERR:
 	case MSG_SET_VRING_ENABLE:
 	case MSG_SET_STATUS: return 8;
+	case MSG_SET_LOG_BASE: return 16;
 	case MSG_SET_VRING_ADDR:
 	case MSG_ADD_MEM_REG:
 	case MSG_REM_MEM_REG: return 40;
@@ -43,7 +44,8 @@ static unsigned fds_of(uint32_t request)
 {
 	return request == MSG_SET_VRING_KICK || request == MSG_SET_VRING_CALL ||
 	       request == MSG_SET_VRING_ERR || request == MSG_ADD_MEM_REG ||
-	       request == MSG_SET_INFLIGHT_FD;
+	       request == MSG_SET_INFLIGHT_FD || request == MSG_SET_LOG_BASE ||
+	       request == MSG_SET_LOG_FD;
 }
 
 TEST(test_msg_check__takes_the_right_size_only)
@@ -66,7 +68,7 @@ TEST(test_msg_check__takes_the_right_size_only)
 			CHECK_ERR(msg_check(&head, &payload, fds_of(request)), want);
 		}
 	}
-	CHECK_EQ(known, 26);
+	CHECK_EQ(known, 28);
 }
 
 TEST(test_msg_check__counts_descriptors)
