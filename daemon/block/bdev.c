@@ -200,3 +200,15 @@ int bdev_zero(struct bdev *b, uint64_t off, uint64_t len)
 	atomic_fetch_add(&b->dirty_seq, 1);
 	return err;
 }
+
+int bdev_allocate(struct bdev *b, uint64_t off, uint64_t len)
+{
+	int err;
+
+	if (b->readonly)
+		return -EROFS;
+	err = check_range(b, off, len);
+	if (err || len == 0 || !b->ops->allocate)
+		return err;
+	return b->ops->allocate(b, off, len);
+}

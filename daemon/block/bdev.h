@@ -34,6 +34,8 @@ struct bdev_ops {
 	int (*discard)(struct bdev *b, uint64_t off, uint64_t len);
 	/* Make the range read as zeros, without writing them where the medium can. */
 	int (*zero)(struct bdev *b, uint64_t off, uint64_t len);
+	/* Have room for the range, whatever it holds. NULL: there always is. */
+	int (*allocate)(struct bdev *b, uint64_t off, uint64_t len);
 	void (*close)(struct bdev *b);
 };
 
@@ -92,5 +94,10 @@ MUST_USE int bdev_flush(struct bdev *b);
 MUST_USE int bdev_write_durable(struct bdev *b, const void *buf, size_t len, uint64_t off);
 MUST_USE int bdev_discard(struct bdev *b, uint64_t off, uint64_t len);
 MUST_USE int bdev_zero(struct bdev *b, uint64_t off, uint64_t len);
+/*
+ * Writing to the range does not fail for want of room from now on; its bytes stay what they
+ * are. -ENOSPC. Nothing is done on a medium that cannot tell.
+ */
+MUST_USE int bdev_allocate(struct bdev *b, uint64_t off, uint64_t len);
 
 #endif

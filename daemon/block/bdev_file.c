@@ -197,6 +197,16 @@ static int file_zero(struct bdev *b, uint64_t off, uint64_t len)
 	return err;
 }
 
+static int file_allocate(struct bdev *b, uint64_t off, uint64_t len)
+{
+	int err;
+
+	if (to_file(b)->is_block)
+		return 0;
+	err = file_fallocate(b, 0, off, len);
+	return err == -EOPNOTSUPP ? 0 : err;
+}
+
 static void file_close(struct bdev *b)
 {
 	(void)close(b->fd); /* whoever needed durability has flushed and seen the result */
@@ -210,6 +220,7 @@ static const struct bdev_ops file_ops = {
 	.write_durable = file_write_durable,
 	.discard = file_discard,
 	.zero = file_zero,
+	.allocate = file_allocate,
 	.close = file_close,
 };
 

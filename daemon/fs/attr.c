@@ -85,7 +85,7 @@ static int set_size(struct fs *fs, const struct fs_ctx *ctx, struct inode *i, ui
 	error = size < i->size ? extents_take_back(fs, ctx, i, true) : 0;
 	if (error)
 		return error;
-	error = inode_truncate(i, size);
+	error = dax_truncate(fs, i, size);
 	/* After a failure as well: part of it may have happened. */
 	publish_inode(fs, ctx, INVAL_ATTR, i); /* the times are still to come */
 	publish_bytes(fs, ctx, i, from, 0);

@@ -116,14 +116,16 @@ static int hole_write(struct copy *c, const struct piece *p)
 	if (error)
 		return error;
 	if (c->off_out < c->out->size)
-		error = inode_punch(c->out, c->off_out, MIN(p->len, c->out->size - c->off_out));
+		error = dax_punch(c->fs, c->out, c->off_out,
+				  MIN(p->len, c->out->size - c->off_out));
 	if (!error && end > c->out->size)
-		error = inode_truncate(c->out, end);
+		error = dax_truncate(c->fs, c->out, end);
 	return error;
 }
 
 static ssize_t data_put(struct copy *c, const struct piece *p)
 {
+	uint64_t old_size = c->out->size;
 	struct iovec iov = { .iov_base = c->buf, .iov_len = p->len };
 	struct now now = inode_now(c->out);
 	struct data_write w = { .iov = &iov,
@@ -132,10 +134,17 @@ static ssize_t data_put(struct copy *c, const struct piece *p)
 				.len = p->len,
 				.now_s = now.s,
 				.now_ns = now.ns };
+	ssize_t n;
+	int error;
 
 	if (balloc_may_use_reserved(c->fs->store, c->ctx->uid, c->ctx->gid, c->ctx->uid == 0))
 		w.alloc_flags = ALLOC_RESERVED_OK;
-	return data_write(c->out, &w);
+	error = dax_may_grow(c->fs, c->out, w.off + w.len);
+	if (error)
+		return error;
+	n = data_write(c->out, &w);
+	error = dax_settle(c->fs, c->out, old_size);
+	return error ? error : n;
 }
 
 /* Takes the destination's lock. *ret_len: bytes that arrived. */

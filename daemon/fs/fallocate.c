@@ -43,6 +43,9 @@ static int range_check(const struct range *r, const struct inode *i)
 		return -EPERM;
 	if ((i->flags & EXT4_APPEND_FL) && (r->mode & ~(uint32_t)FALLOC_FL_KEEP_SIZE))
 		return -EPERM;
+	/* Blocks that a guest has mapped stay where they are. */
+	if (dax_is_mapped(i) && (r->mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)))
+		return -EBUSY;
 	if (add_overflows(r->off, r->len, &end) || end > inode_size_max(i))
 		return -EFBIG;
 	return 0;
@@ -61,9 +64,9 @@ static int range_apply(struct fs *fs, const struct fs_ctx *ctx, const struct ran
 	if (error)
 		return error;
 	switch (r->mode & ~(uint32_t)FALLOC_FL_KEEP_SIZE) {
-	case 0: return inode_preallocate(i, r->off, r->len, keep, alloc);
-	case FALLOC_FL_PUNCH_HOLE: return inode_punch(i, r->off, r->len);
-	case FALLOC_FL_ZERO_RANGE: return inode_zero_range(i, r->off, r->len, keep);
+	case 0: return dax_preallocate(fs, i, r->off, r->len, keep, alloc);
+	case FALLOC_FL_PUNCH_HOLE: return dax_punch(fs, i, r->off, r->len);
+	case FALLOC_FL_ZERO_RANGE: return dax_zero_range(fs, i, r->off, r->len, keep);
 	case FALLOC_FL_COLLAPSE_RANGE: return inode_collapse_range(i, r->off, r->len);
 	default: return inode_insert_range(i, r->off, r->len);
 	}

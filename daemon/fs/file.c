@@ -225,8 +225,8 @@ static uint32_t write_alloc_flags(struct fs *fs, const struct fs_ctx *ctx, const
 static int write_locked(struct fs *fs, const struct fs_ctx *ctx, struct writing *w, struct inode *i)
 {
 	struct now now = inode_now(i);
-	uint64_t from;
-	int error;
+	uint64_t from, old_size;
+	int error, settle_error;
 
 	error = write_check(i);
 	if (!error)
@@ -235,8 +235,12 @@ static int write_locked(struct fs *fs, const struct fs_ctx *ctx, struct writing 
 		error = write_kill_privs(fs, ctx, w, i);
 	if (error)
 		return error;
+	error = dax_may_grow(fs, i, w->off + w->left);
+	if (error)
+		return error;
 	inode_bump(i);
 	from = w->off;
+	old_size = i->size;
 	while (w->left && !error) {
 		struct data_write dw = { .iov = w->iov,
 					 .iovcnt = w->iovcnt,
@@ -256,8 +260,9 @@ static int write_locked(struct fs *fs, const struct fs_ctx *ctx, struct writing 
 			error = n ? (int)n : -EIO;
 		}
 	}
+	settle_error = dax_settle(fs, i, old_size);
 	publish_data(fs, ctx, i, from, MAX(w->off - from, UINT64_C(1)));
-	return error;
+	return error ? error : settle_error;
 }
 
 /*

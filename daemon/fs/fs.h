@@ -50,6 +50,7 @@ struct fs_attr {
 	uint32_t mode, nlink, uid, gid, rdev, blksize;
 	uint32_t flags;	 /* EXT4_*_FL, for statx attributes */
 	uint32_t absent; /* FS_ABSENT_*; a bit that is missing says nothing */
+	bool dax;	 /* worth a guest's window: see fs_dax_enable() */
 	uint64_t version;
 };
 
@@ -338,7 +339,47 @@ void fs_get_identity(const struct fs *fs, struct fs_identity *ret_identity);
 /* The root of @s, as the image has it. */
 uint64_t fs_session_root(const struct fs_session *s);
 
+/*
+ * A guest's window: the guest reaches bytes of a file in the image itself, without asking (dax.c). What is mapped stays
+ * where it is until it is unmapped, whatever anybody does to the file, and file and mapping show the same bytes.
+ *
+ * NULL: possible from now on. Else why not, and the remedy. Before sessions.
+ */
+const char *fs_dax_enable(struct fs *fs);
+/* The image, for mmap(2); it stays the store's. */
+int fs_dax_fd(struct fs *fs);
+
+#define FS_DAX_RANGE (2u << 20) /* what a guest maps at a time, and aligned to */
+
+struct fs_dax_run {
+	uint64_t off;	    /* bytes from the range's beginning */
+	uint64_t image_off; /* where in the image's descriptor */
+	uint64_t len;
+};
+struct fs_dax_pin;
+struct fs_dax_map {
+	uint64_t off, len; /* @off aligned to FS_DAX_RANGE, @len at most that and whole pages */
+	bool write;	   /* the guest is going to write: times */
+	/* Results: */
+	struct fs_dax_pin *pin; /* to be given back when nothing of it is mapped any more */
+	struct fs_dax_run *run; /* ascending, without gaps; freed by the caller */
+	uint32_t count;
+};
+/*
+ * -EINVAL: not such a range, or no regular file. -EOPNOTSUPP: a file whose bytes do not lie in blocks of its own.
+ * -ENOSPC: a hole cannot be filled. -EROFS.
+ */
+MUST_USE int fs_dax_map(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid,
+			struct fs_dax_map *map);
+/* Frees what was only kept for it. For any thread, without locks. */
+void fs_dax_unmap(struct fs_dax_pin *pin);
+/* Two mappings with the same one show the same bytes of the same file. */
+bool fs_dax_same(const struct fs_dax_pin *a, const struct fs_dax_pin *b);
+/* A guest may be changing @nodeid: its pages are not to be cached. */
+bool fs_dax_is_mapped(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid);
+
 struct fs_stats {
+	uint64_t dax_files, dax_ranges; /* mapped by guests */
 	uint64_t nodes, unlinked_open, locks, lock_waiters;
 };
 void fs_get_stats(struct fs *fs, struct fs_stats *ret_stats);

@@ -128,6 +128,18 @@ struct turn_queue {
 	uint32_t in_vain;    /* [lock] how often in sequence nobody came who was let go first */
 };
 
+/* dax.c: files that guests have mapped */
+
+#define DAX_BUCKETS 256
+
+struct dax_file;
+struct dax_table {
+	struct mutex lock;		/* LOCK_LEAF */
+	struct list files[DAX_BUCKETS]; /* [lock] struct dax_file */
+	_Atomic uint64_t count,
+		ranges; /* [atomic] for statistics, and to know that there are none */
+};
+
 struct turns {
 	struct turn_queue queues[TURN_QUEUES];
 };
@@ -186,6 +198,7 @@ struct fs {
 	struct turns writes; /* large ones from the kernel's page cache */
 	struct mappers mappers;
 	_Atomic(struct fs_drainer *) drainer; /* [atomic] */
+	struct dax_table dax;
 };
 
 struct now {
@@ -360,6 +373,30 @@ MUST_USE int extents_take_back(struct fs *fs, const struct fs_ctx *ctx, struct i
 			       bool kernel_holds_file);
 /* Before @i is deleted, which others than the drainer's kernel may be the reason for. The same of locks and errors. */
 MUST_USE int extents_let_go(struct fs *fs, struct inode *i);
+
+/*
+ * dax.c: @i may be mapped by guests, and then its blocks stay. Caller holds the lock exclusively, no handle. Each does
+ * nothing special for a file that is not mapped.
+ */
+static inline bool dax_is_mapped(const struct inode *i)
+{
+	return unlikely(atomic_load(&i->state) & INODE_DAX);
+}
+/* -ENOSPC: the file may not grow to @size, because there is a mapping without room for it. */
+MUST_USE int dax_may_grow(struct fs *fs, const struct inode *i, uint64_t size);
+/* After a change: what lies between @old_size and the end now is as the mappings show it. */
+MUST_USE int dax_settle(struct fs *fs, struct inode *i, uint64_t old_size);
+/* inode_truncate(), and what the others of map.h do. */
+MUST_USE int dax_truncate(struct fs *fs, struct inode *i, uint64_t size);
+MUST_USE int dax_punch(struct fs *fs, struct inode *i, uint64_t off, uint64_t len);
+MUST_USE int dax_zero_range(struct fs *fs, struct inode *i, uint64_t off, uint64_t len, bool keep);
+MUST_USE int dax_preallocate(struct fs *fs, struct inode *i, uint64_t off, uint64_t len, bool keep,
+			     uint32_t alloc_flags);
+/* Large, and in few pieces. Caller holds the lock. */
+bool dax_is_worth_it(const struct inode *i);
+/* What guests write does not pass us: somebody asks for durability. */
+void dax_note_writes(struct fs *fs);
+void dax_init(struct fs *fs);
 
 /* -EPERM for an immutable inode, or an append-only one. Caller holds the lock. */
 MUST_USE int inode_check_fixed(const struct inode *i);

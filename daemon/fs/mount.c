@@ -132,6 +132,7 @@ int fs_open_store(struct store *store, struct inval_bus *bus, const struct fs_op
 	gate_init(&fs->gate);
 	turns_init(&fs->writes);
 	mappers_init(&fs->mappers);
+	dax_init(fs);
 	mutex_init(&fs->rename_lock, LOCK_RENAME);
 	mutex_init(&fs->session_lock, LOCK_SESSION);
 	for (uint32_t i = 0; i < FS_SESSIONS_MAX; i++)
@@ -227,6 +228,8 @@ void fs_thaw(struct fs *fs)
 
 void fs_get_stats(struct fs *fs, struct fs_stats *ret_stats)
 {
+	ret_stats->dax_files = atomic_load(&fs->dax.count);
+	ret_stats->dax_ranges = atomic_load(&fs->dax.ranges);
 	ret_stats->nodes = nodes_total(fs);
 	ret_stats->unlinked_open = atomic_load(&fs->unlinked);
 	ret_stats->locks = atomic_load(&fs->locks.locks);

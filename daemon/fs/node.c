@@ -387,6 +387,7 @@ void attr_fill(const struct inode *i, struct fs_attr *ret_attr)
 		.blksize = i->store->block_size,
 		.flags = i->flags,
 		.absent = absent_xattrs(i),
+		.dax = unlikely(atomic_load(&i->store->dax)) && dax_is_worth_it(i),
 		.version = atomic_load(&i->version),
 	};
 }

@@ -107,7 +107,7 @@ static bool is_big(const struct inode *i)
 static bool try_reap(struct fs *fs, struct inode *i, bool inline_only)
 {
 	rwlock_write(&i->lock);
-	if (i->links || !(atomic_load(&i->state) & INODE_UNLINKED) ||
+	if (i->links || !(atomic_load(&i->state) & INODE_UNLINKED) || dax_is_mapped(i) ||
 	    nodes_known(fs, inode_nodeid(i))) {
 		node_put_write(i);
 		return true;

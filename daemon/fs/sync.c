@@ -23,9 +23,11 @@ static int flush_data(struct fs *fs, uint64_t wanted)
 int fs_sync_tid(struct fs *fs, uint32_t tid)
 {
 	struct journal *j = fs->store->journal;
-	uint64_t wanted = atomic_load(&fs->store->bdev->dirty_seq);
+	uint64_t wanted;
 	int error = journal_error(j);
 
+	dax_note_writes(fs);
+	wanted = atomic_load(&fs->store->bdev->dirty_seq);
 	if (error)
 		return error == -EROFS ? -EROFS : -EIO;
 	/*

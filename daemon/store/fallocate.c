@@ -44,8 +44,7 @@ static int range_init(const struct inode *i, uint64_t off, uint64_t len, struct 
 	return 0;
 }
 
-/* Inline contents do not fit any more, or must have blocks. */
-static int convert_inline(struct inode *i)
+int map_convert_inline(struct inode *i)
 {
 	struct handle h;
 	int r;
@@ -80,8 +79,7 @@ static int finish(struct inode *i, const struct range *rg)
 	return map_stop(&h, r);
 }
 
-/* Give the hole @run, or a part of it, unwritten blocks; @run says which. */
-static int allocate_step(struct inode *i, const struct range *rg, struct map_run *run)
+int map_allocate_step(struct inode *i, uint32_t alloc_flags, struct map_run *run)
 {
 	struct handle h;
 	int r;
@@ -89,13 +87,13 @@ static int allocate_step(struct inode *i, const struct range *rg, struct map_run
 	r = journal_start(i->store->journal, CREDITS_ALLOC + CREDITS_MAP + CREDITS_INODE, &h);
 	if (r < 0)
 		return r;
-	r = map_allocate(&h, i, run->lblk, run->count, true, rg->alloc_flags, run);
+	r = map_allocate(&h, i, run->lblk, run->count, true, alloc_flags, run);
 	if (r == 0)
 		r = inode_write_data(&h, i);
 	return map_stop(&h, r);
 }
 
-static int unwrite_step(struct inode *i, const struct map_run *run)
+int map_unwrite_step(struct inode *i, const struct map_run *run)
 {
 	struct handle h;
 	int r;
@@ -130,7 +128,7 @@ int inode_preallocate(struct inode *i, uint64_t off, uint64_t len, bool keep_siz
 	if (inline_has(i) && !keep_size && rg.end <= inline_size_max(i))
 		return inode_truncate(i, MAX(rg.end, i->size));
 	if (inline_has(i))
-		r = convert_inline(i);
+		r = map_convert_inline(i);
 	if (r < 0)
 		return r;
 	if (!map_uses_extents(i))
@@ -142,7 +140,7 @@ int inode_preallocate(struct inode *i, uint64_t off, uint64_t len, bool keep_siz
 
 		r = map_lookup(i, lblk, rg.last - lblk, &run);
 		if (r == 0 && (run.flags & MAP_HOLE))
-			r = allocate_step(i, &rg, &run);
+			r = map_allocate_step(i, rg.alloc_flags, &run);
 		if (r < 0)
 			return r;
 		lblk += run.count;
@@ -169,9 +167,9 @@ static int zero_step(struct inode *i, const struct range *rg, uint32_t *lblk)
 	if (r < 0)
 		return r;
 	if (run.flags & MAP_HOLE)
-		r = allocate_step(i, rg, &run);
+		r = map_allocate_step(i, rg->alloc_flags, &run);
 	else if (!run.flags && *lblk >= whole_first && *lblk < whole_end)
-		r = unwrite_step(i, &run);
+		r = map_unwrite_step(i, &run);
 	*lblk += run.count;
 	return r;
 }
@@ -203,7 +201,7 @@ int inode_zero_range(struct inode *i, uint64_t off, uint64_t len, bool keep_size
 	if (inline_has(i) && rg.end <= inline_size_max(i))
 		return zero_inline(i, &rg);
 	if (inline_has(i))
-		r = convert_inline(i);
+		r = map_convert_inline(i);
 	if (r < 0)
 		return r;
 	if (!map_uses_extents(i))
@@ -226,7 +224,7 @@ static int shift_init(struct inode *i, uint64_t off, uint64_t len, struct range 
 	if (off % bs != 0 || len % bs != 0 || off >= i->size)
 		return -EINVAL;
 	if (inline_has(i))
-		r = convert_inline(i);
+		r = map_convert_inline(i);
 	if (r == 0 && !map_uses_extents(i))
 		r = -EOPNOTSUPP;
 	return r;

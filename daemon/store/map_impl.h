@@ -69,6 +69,14 @@ static inline int map_stop(struct handle *h, int r)
 MUST_USE int map_set_size(struct handle *h, struct inode *i, uint64_t size);
 #define CREDITS_SIZE (CREDITS_INODE + CREDITS_SB)
 
+/*
+ * fallocate.c: one step each, in a handle of its own. Inline contents get a block; the hole @run, or a part of it, gets
+ * unwritten blocks, and @run says which; the written @run becomes unwritten.
+ */
+MUST_USE int map_convert_inline(struct inode *i);
+MUST_USE int map_allocate_step(struct inode *i, uint32_t alloc_flags, struct map_run *run);
+MUST_USE int map_unwrite_step(struct inode *i, const struct map_run *run);
+
 /* Zero [off, off+len), which lies inside one block, in the image if the block holds written data. */
 MUST_USE int map_zero_in_block(struct inode *i, uint64_t off, uint64_t len);
 /* Zero in place what [off, end) holds of blocks that it does not cover whole. */

@@ -129,7 +129,8 @@ struct store {
 	uint8_t hash_version_default; /* DX_HASH_*, before the unsigned adjustment */
 	bool hash_unsigned;
 	bool has_csum, has_gdt_csum; /* metadata_csum; uninit_bg without it */
-	bool is_hurd; /* made by the Hurd: where i_version lies it keeps a block number */
+	bool is_hurd;	  /* made by the Hurd: where i_version lies it keeps a block number */
+	_Atomic bool dax; /* [atomic] guests may map files: fs tells which are worth it */
 	uint8_t uuid[16];
 	char label[17];
 	uint64_t reserved_blocks; /* s_r_blocks_count */
