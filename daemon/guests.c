@@ -68,6 +68,7 @@ static const char *first_word(const struct options *o)
 	       o->vhost_dir		   ? "vhost_dir" :
 	       o->socket_group		   ? "socket_group" :
 	       o->vhost_once == ON	   ? "vhost_once" :
+	       o->dax_window		   ? "dax_window" :
 	       o->guests_max		   ? "guests_max" :
 	       o->guest_cache != UNSET	   ? "guest_cache" :
 	       o->guest_writeback != UNSET ? "guest_writeback" :
@@ -221,6 +222,7 @@ static struct vhost_opts vhost_opts(struct guests *g, const struct proto_opts *p
 		.tag = o->tag ? o->tag : "kfs",
 		.queues = o->vhost_queues ? (uint32_t)o->vhost_queues : 1,
 		.guests_max = o->guests_max ? (uint32_t)o->guests_max : VHOST_GUESTS_MAX,
+		.window_size = o->dax_window,
 		.proto = proto,
 		.host = g->env.host,
 		.on_end = on_end,
@@ -234,6 +236,7 @@ static int serve_fixed(struct guests *g, char *err, size_t err_len)
 	const struct options *o = g->env.o;
 	struct vhost_opts opts;
 	struct guest guest;
+	const char *why;
 	int ret = 0;
 
 	guest_init(&guest, &g->env,
@@ -251,6 +254,11 @@ static int serve_fixed(struct guests *g, char *err, size_t err_len)
 	opts.fd = inherited(o->vhost);
 	if (opts.fd == -2) {
 		(void)snprintf(err, err_len, "vhost=%s: not a descriptor: say fd:N", o->vhost);
+		return -EINVAL;
+	}
+	why = o->dax_window ? fs_dax_enable(g->env.fs) : NULL;
+	if (why) {
+		(void)snprintf(err, err_len, "dax_window: %s", why);
 		return -EINVAL;
 	}
 	opts.socket = opts.fd < 0 ? o->vhost : NULL;

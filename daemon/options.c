@@ -85,6 +85,7 @@ struct word {
 #define REQUEST_TIMEOUT_DEFAULT_S 60
 /* virtio-fs has no room for more. */
 #define TAG_MAX 36
+#define DAX_WINDOW_MIN (8u << 20)
 
 static const struct word words[] = {
 	FLAG("ro", readonly, ON, "read-only; a journal is still replayed"),
@@ -187,6 +188,8 @@ static const struct word words[] = {
 	FLAG("guest_nowriteback", guest_writeback, OFF, "they do not (default)"),
 	TEXT("socket_group", socket_group, "members of this group may connect, too"),
 	FLAG("vhost_once", vhost_once, ON, "end when the guest has gone; needs --no-mount"),
+	SIZE("dax_window", dax_window, 0, 512 << 20,
+	     "bytes of files that a guest may map at a time: a power of two, at most 512M (0: none)"),
 	REFUSED("snapshot", "snapshots are not in this build: leave it out"),
 	IGNORED("data=ordered"),
 	REFUSED("data", "data is written in order, before its names: say data=ordered"),
@@ -528,6 +531,21 @@ static int make_absolute(struct parser *p, char **path)
 	return 0;
 }
 
+/* Machines map windows at powers of two; a guest's kernel divides them into pieces of 2 MiB. */
+static int check_window(struct parser *p)
+{
+	const struct options *o = p->o;
+
+	if (o->dax_window < DAX_WINDOW_MIN || o->dax_window & (o->dax_window - 1))
+		return refuse(p, EXIT_USAGE,
+			      "dax_window: a power of two from 8M to 512M, or 0 for none");
+	if (!options_guests_write(o))
+		return refuse(p, EXIT_USAGE,
+			      "dax_window: front ends do not keep a guest from writing to what is "
+			      "mapped: leave it out, or say guests=rw");
+	return 0;
+}
+
 /* DESIGN.md decision 5: beside a host mount that caches all it can, nobody else may write. */
 static int check_guests(struct parser *p)
 {
@@ -537,6 +555,8 @@ static int check_guests(struct parser *p)
 
 	if (!guests_words_fit(o, why, sizeof(why)))
 		return refuse(p, EXIT_USAGE, "%s", why);
+	if (o->dax_window && check_window(p))
+		return -1;
 	if (o->no_mount && !o->vhost)
 		return refuse(p, EXIT_USAGE, "--no-mount: needs -o vhost=SOCKET: nobody is served");
 	if (!o->vhost)

@@ -57,6 +57,7 @@ struct options {
 	int guest_cache;				      /* enum proto_cache, or UNSET */
 	int guest_writeback;
 	int vhost_once;					      /* ON: end with the guest */
+	uint64_t dax_window;				      /* bytes; 0: none */
 	char *vhost, *tag;		    /* socket or "fd:N"; NULL: no guests, default */
 	char *vhost_dir;		    /* in the image; NULL: all of it */
 	bool log_syslog;		    /* log=syslog, though in the foreground */

@@ -26,6 +26,7 @@
 #include "daemon/base/log.h"
 #include "vhost/msg.h"
 #include "vhost/thread.h"
+#include "vhost/window.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
 #define FEATURES                                                                                   \
@@ -35,6 +36,9 @@
 	(BIT(MSG_F_MQ) | BIT(MSG_F_REPLY_ACK) | BIT(MSG_F_CONFIG) | BIT(MSG_F_RESET_DEVICE) |      \
 	 BIT(MSG_F_CONFIGURE_MEM_SLOTS) | BIT(MSG_F_STATUS) | BIT(MSG_F_INFLIGHT_SHMFD) |          \
 	 BIT(MSG_F_LOG_SHMFD) | BIT(MSG_F_GPA_ADDRESSES))
+
+/* Those that a window needs; offered only where there is one. */
+#define WINDOW_FEATURES (BIT(MSG_F_BACKEND_REQ) | BIT(MSG_F_BACKEND_SEND_FD) | BIT(MSG_F_SHMEM))
 
 struct conn {
 	struct conn_opts opts;
@@ -218,9 +222,14 @@ static int set_features(struct conn *c, uint64_t features)
 	return 0;
 }
 
+static uint64_t protocol_features(const struct conn *c)
+{
+	return PROTOCOL_FEATURES | (c->dev->window ? WINDOW_FEATURES : 0);
+}
+
 static int set_protocol_features(struct conn *c, uint64_t features)
 {
-	if (features & ~PROTOCOL_FEATURES)
+	if (features & ~protocol_features(c))
 		return -EOPNOTSUPP;
 	/* The addresses of memory that is known would mean something else. */
 	if ((features ^ c->protocol) & BIT(MSG_F_GPA_ADDRESSES) && c->dev->memory.count)
@@ -236,6 +245,7 @@ static int feature_of(uint32_t request)
 	case MSG_GET_QUEUE_NUM: return MSG_F_MQ;
 	case MSG_SET_LOG_BASE:
 	case MSG_SET_LOG_FD: return MSG_F_LOG_SHMFD;
+	case MSG_SET_BACKEND_REQ_FD: return MSG_F_BACKEND_REQ;
 	case MSG_GET_CONFIG:
 	case MSG_SET_CONFIG: return MSG_F_CONFIG;
 	case MSG_GET_INFLIGHT_FD:
@@ -246,6 +256,7 @@ static int feature_of(uint32_t request)
 	case MSG_REM_MEM_REG: return MSG_F_CONFIGURE_MEM_SLOTS;
 	case MSG_GET_STATUS:
 	case MSG_SET_STATUS: return MSG_F_STATUS;
+	case MSG_GET_SHMEM_CONFIG: return MSG_F_SHMEM;
 	default: return -1;
 	}
 }
@@ -290,9 +301,14 @@ static int change_slot(struct conn *c, struct message *m)
 	device_pause(c->dev);
 	if (m->head.request == MSG_ADD_MEM_REG) {
 		share.fd = m->fds[0];
+		share.image = c->dev->window && window_is_image(c->dev->window, share.fd);
 		err = memory_add(&c->dev->memory, &share);
+		if (!err && share.image)
+			window_announced(c->dev->window, &share);
 	} else {
 		err = memory_remove(&c->dev->memory, share.gpa, share.size, share.uva);
+		if (!err && c->dev->window)
+			window_taken_back(c->dev->window, r);
 	}
 	resume_err = device_resume(c->dev);
 	return err ? err : resume_err;
@@ -544,6 +560,18 @@ static int get_config(struct conn *c, const struct message *m)
 	return send_reply(c, m, &out, (uint32_t)MSG_CONFIG_HEAD + size);
 }
 
+/* A front end that asks tells its machine: it is the proof that there is a window. */
+static int get_shmem_config(struct conn *c, const struct message *m)
+{
+	struct msg_shmem_config out = { .count = 1 };
+	uint64_t needed = WINDOW_FEATURES | BIT(MSG_F_REPLY_ACK);
+
+	out.size[0] = c->opts.device.window_size;
+	if ((c->protocol & needed) == needed)
+		window_configured(c->dev->window, c->protocol & BIT(MSG_F_CONFIGURE_MEM_SLOTS));
+	return send_reply(c, m, &out, sizeof(out));
+}
+
 /* ---- messages ---- */
 
 /* Those with a reply of their own: 0, or why the connection ends. */
@@ -551,7 +579,7 @@ static int answer(struct conn *c, const struct message *m)
 {
 	switch (m->head.request) {
 	case MSG_GET_FEATURES: return send_u64(c, m, FEATURES);
-	case MSG_GET_PROTOCOL_FEATURES: return send_u64(c, m, PROTOCOL_FEATURES);
+	case MSG_GET_PROTOCOL_FEATURES: return send_u64(c, m, protocol_features(c));
 	case MSG_GET_QUEUE_NUM: return send_u64(c, m, DEVICE_QUEUES_MAX);
 	case MSG_GET_MAX_MEM_SLOTS: return send_u64(c, m, MEMORY_REGIONS_MAX);
 	case MSG_GET_STATUS: return send_u64(c, m, c->status);
@@ -559,6 +587,7 @@ static int answer(struct conn *c, const struct message *m)
 	case MSG_GET_CONFIG: return get_config(c, m);
 	case MSG_GET_INFLIGHT_FD: return get_inflight(c, m);
 	case MSG_SET_LOG_BASE: return set_log_base(c, m);
+	case MSG_GET_SHMEM_CONFIG: return get_shmem_config(c, m);
 	default: return -EPROTO;
 	}
 }
@@ -592,6 +621,7 @@ static int perform(struct conn *c, struct message *m)
 	case MSG_SET_CONFIG: return -EROFS;
 	case MSG_SET_INFLIGHT_FD: return set_inflight(c, m);
 	case MSG_SET_LOG_FD: return set_log_fd(c, m);
+	case MSG_SET_BACKEND_REQ_FD: window_set_fd(c->dev->window, take_fd(m, 0)); return 0;
 	case MSG_RESET_DEVICE: return reset_device(c);
 	case MSG_SET_STATUS: return set_status(c, m->payload.u64);
 	default: return -EOPNOTSUPP;

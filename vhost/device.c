@@ -11,11 +11,22 @@
 #include "daemon/proto/proto.h"
 #include "daemon/proto/state.h"
 #include "vhost/queue.h"
+#include "vhost/window.h"
 
 static int new_session(struct device *d)
 {
 	return proto_session_new(d->opts.fs, d->opts.bus, d->opts.proto, d, &queue_ops,
 				 &d->session);
+}
+
+static int new_window(struct device *d)
+{
+	struct window_opts opts = { .size = d->opts.window_size, .guest = d->opts.number };
+
+	if (!opts.size)
+		return 0;
+	opts.image_fd = proto_image_fd(d->opts.fs);
+	return window_new(&opts, &d->window);
 }
 
 int device_new(const struct device_opts *opts, struct device **ret_device)
@@ -34,6 +45,8 @@ int device_new(const struct device_opts *opts, struct device **ret_device)
 	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX && !err; i++)
 		err = queue_init(&d->queues[i], d, i);
 	if (!err)
+		err = new_window(d);
+	if (!err)
 		err = new_session(d);
 	if (err) {
 		device_free(d);
@@ -48,6 +61,7 @@ void device_free(struct device *d)
 	if (!d)
 		return;
 	device_pause(d);
+	window_stop(d->window);
 	proto_session_free(d->session); /* locks that wait end with it */
 	d->session = NULL;
 	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++)
@@ -57,6 +71,7 @@ void device_free(struct device *d)
 	dirty_log_unmap(&d->log);
 	if (d->log.call_fd >= 0)
 		(void)close(d->log.call_fd); /* an event: nothing to lose */
+	window_free(d->window);
 	free(d);
 }
 
@@ -192,6 +207,10 @@ void device_renew(struct device *d, uint64_t generation)
 			cond_wait(&d->quiet, &d->lock);
 	mutex_unlock(&d->lock);
 	clear_note(d);
+	if (d->window) {
+		window_give_up(d->window);
+		window_clear(d->window);
+	}
 	proto_session_free(d->session);
 	d->session = NULL;
 	err = new_session(d);

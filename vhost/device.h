@@ -37,6 +37,7 @@
 struct device;
 struct proto_session;
 struct vhost_request;
+struct window;
 
 /* One for FORGETs, and as many for requests as a machine may have processors that matter. */
 #define DEVICE_QUEUES_MAX 65u
@@ -76,11 +77,13 @@ struct device_opts {
 	const struct proto_opts *proto;
 	struct proto_session *host; /* whose kernel must be told of changes; NULL: none */
 	uint32_t number;	    /* of the guest, for messages */
+	uint64_t window_size;	    /* bytes; 0: no window */
 };
 
 struct device {
 	struct device_opts opts;
 	struct memory memory;	  /* [queues paused] */
+	struct window *window;	  /* [written once] NULL: none */
 	struct inflight inflight; /* [rings stopped] */
 	struct dirty_log log;	  /* [queues paused] */
 	bool logs_all;		  /* [queues paused] what requests write is logged, too */

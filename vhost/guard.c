@@ -13,7 +13,7 @@
 #include <sys/mman.h>
 
 /* Every slot of 16 guests. */
-#define GUARDS_MAX 4096
+#define GUARDS_MAX 8192
 
 struct guard {
 	_Atomic bool taken;

@@ -51,17 +51,24 @@ static int check_file(const struct memory_share *s)
 		return -EOPNOTSUPP;
 	if (S_ISREG(st.st_mode) && (uint64_t)st.st_size < s->offset + s->size)
 		return -EINVAL;
+	if (s->image && S_ISBLK(st.st_mode))
+		return 0;
 	return S_ISREG(st.st_mode) || S_ISCHR(st.st_mode) ? 0 : -EINVAL;
 }
 
-/* From the file's beginning: the offset need not be one that mmap(2) takes, as with huge pages. */
+/*
+ * From the file's beginning: the offset need not be one that mmap(2) takes, as with huge pages.
+ * The image may be larger than there are addresses, and is mapped where it is needed.
+ */
 static int map_share(const struct memory_share *s, struct memory_region *ret_region)
 {
 	struct memory_region r = { .gpa = s->gpa, .size = s->size, .uva = s->uva };
+	uint64_t from = s->image ? s->offset : 0;
 	int err;
 
-	r.map_len = (size_t)(s->offset + s->size);
-	r.map = mmap(NULL, r.map_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, s->fd, 0);
+	r.map_len = (size_t)(s->offset + s->size - from);
+	r.map = mmap(NULL, r.map_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, s->fd,
+		     (off_t)from);
 	if (r.map == MAP_FAILED)
 		return -errno;
 	err = guard_add(r.map, r.map_len, &r.guard);
@@ -69,7 +76,7 @@ static int map_share(const struct memory_share *s, struct memory_region *ret_reg
 		(void)munmap(r.map, r.map_len); /* our own mapping */
 		return err;
 	}
-	r.hva = (uint8_t *)r.map + s->offset;
+	r.hva = (uint8_t *)r.map + (s->offset - from);
 	*ret_region = r;
 	return 0;
 }

@@ -19,8 +19,8 @@
 
 #include "daemon/base/util.h"
 
-/* What GET_MAX_MEM_SLOTS answers: more than a machine has memory slots for hotplug. */
-#define MEMORY_REGIONS_MAX 256
+/* What GET_MAX_MEM_SLOTS answers: a machine's memory slots, and what is mapped into a window. */
+#define MEMORY_REGIONS_MAX 512
 /* Address space of one guest: a sparse file is as large as one likes. 16 guests fit into 47 bits. */
 #define MEMORY_BYTES_MAX (UINT64_C(6) << 40)
 
@@ -44,6 +44,7 @@ struct memory {
 struct memory_share {
 	uint64_t gpa, size, uva, offset;
 	int fd;
+	bool image; /* of the image, a piece of a window: pages of an ordinary size, or a device's */
 };
 
 /*

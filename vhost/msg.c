@@ -46,6 +46,7 @@ static const struct msg_def defs[MSG_REQUESTS] = {
 	[MSG_SET_PROTOCOL_FEATURES] = { .name = "SET_PROTOCOL_FEATURES", U64 },
 	[MSG_GET_QUEUE_NUM] = { .name = "GET_QUEUE_NUM", SIZE(0), .reply = true },
 	[MSG_SET_VRING_ENABLE] = { .name = "SET_VRING_ENABLE", STATE },
+	[MSG_SET_BACKEND_REQ_FD] = { .name = "SET_BACKEND_REQ_FD", SIZE(0), .fds = FDS_ONE },
 	[MSG_GET_CONFIG] = { .name = "GET_CONFIG", CONFIG, .reply = true },
 	[MSG_SET_CONFIG] = { .name = "SET_CONFIG", CONFIG },
 	[MSG_GET_INFLIGHT_FD] = { .name = "GET_INFLIGHT_FD", INFLIGHT, .reply = true },
@@ -57,6 +58,7 @@ static const struct msg_def defs[MSG_REQUESTS] = {
 	[MSG_REM_MEM_REG] = { .name = "REM_MEM_REG", SLOT, .fds = FDS_ONE_AT_MOST },
 	[MSG_SET_STATUS] = { .name = "SET_STATUS", U64 },
 	[MSG_GET_STATUS] = { .name = "GET_STATUS", SIZE(0), .reply = true },
+	[MSG_GET_SHMEM_CONFIG] = { .name = "GET_SHMEM_CONFIG", SIZE(0), .reply = true },
 };
 
 static const struct msg_def *def_of(uint32_t request)

@@ -36,6 +36,7 @@ enum msg_request {
 	MSG_SET_PROTOCOL_FEATURES = 16,
 	MSG_GET_QUEUE_NUM = 17,
 	MSG_SET_VRING_ENABLE = 18,
+	MSG_SET_BACKEND_REQ_FD = 21,
 	MSG_GET_CONFIG = 24,
 	MSG_SET_CONFIG = 25,
 	MSG_GET_INFLIGHT_FD = 31,
@@ -46,7 +47,14 @@ enum msg_request {
 	MSG_REM_MEM_REG = 38,
 	MSG_SET_STATUS = 39,
 	MSG_GET_STATUS = 40,
-	MSG_REQUESTS = 41
+	MSG_GET_SHMEM_CONFIG = 44,
+	MSG_REQUESTS = 45
+};
+
+/* The other way, on the socket that SET_BACKEND_REQ_FD brought. */
+enum msg_backend_request {
+	MSG_BACKEND_SHMEM_MAP = 9, /* with one descriptor */
+	MSG_BACKEND_SHMEM_UNMAP = 10,
 };
 
 /* Bits of struct msg_header.flags. */
@@ -62,12 +70,15 @@ enum {
 	MSG_F_MQ = 0,
 	MSG_F_LOG_SHMFD = 1,
 	MSG_F_REPLY_ACK = 3,
+	MSG_F_BACKEND_REQ = 5,
 	MSG_F_CONFIG = 9,
+	MSG_F_BACKEND_SEND_FD = 10,
 	MSG_F_INFLIGHT_SHMFD = 12,
 	MSG_F_RESET_DEVICE = 13,
 	MSG_F_CONFIGURE_MEM_SLOTS = 15,
 	MSG_F_STATUS = 16,
 	MSG_F_GPA_ADDRESSES = 21,
+	MSG_F_SHMEM = 22,
 };
 
 /* A feature of the device: the front end knows the protocol features. */
@@ -88,6 +99,20 @@ struct msg_header {
 struct msg_region {
 	uint64_t gpa, size, uva, offset;
 };
+
+/* Of one shared memory region in the guest's address space; virtio-fs' window is region 0. */
+#define MSG_SHMEM_REGIONS 256
+struct msg_shmem_config {
+	uint32_t count, padding;
+	uint64_t size[MSG_SHMEM_REGIONS];
+};
+
+struct msg_shmem {
+	uint8_t region, padding[7];
+	uint64_t fd_offset, shm_offset, len;
+	uint64_t flags; /* MSG_SHMEM_RW */
+};
+#define MSG_SHMEM_RW 1u
 
 union msg_payload {
 	uint64_t u64;
@@ -129,6 +154,9 @@ static_assert(sizeof(struct msg_region) == 32, "vhost-user memory region");
 static_assert(offsetof(union msg_payload, table.region) == 8, "vhost-user memory table");
 static_assert(offsetof(union msg_payload, addr.log) == 32, "vhost-user vring address");
 static_assert(sizeof(((union msg_payload *)NULL)->inflight) == MSG_INFLIGHT_MAX, "inflight");
+static_assert(sizeof(struct msg_shmem_config) == 2056, "vhost-user shared memory configuration");
+static_assert(sizeof(struct msg_shmem) == 40, "vhost-user SHMEM_MAP");
+static_assert(offsetof(struct msg_shmem, fd_offset) == 8, "vhost-user SHMEM_MAP");
 static_assert(MSG_CONFIG_HEAD == 12, "vhost-user device configuration");
 
 /* "SET_MEM_TABLE"; NULL for what is not served. */

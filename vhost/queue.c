@@ -28,6 +28,7 @@
 #include "daemon/proto/proto.h"
 #include "vhost/device.h"
 #include "vhost/thread.h"
+#include "vhost/window.h"
 
 /* A ring is stopped within this time, or the connection ends. */
 #define DRAIN_NS UINT64_C(10000000000)
@@ -186,12 +187,38 @@ static void queue_done(struct proto_req *req)
 	r->deferred = false;
 }
 
+/* ---- the window ---- */
+
+static bool queue_window(void *transport)
+{
+	const struct device *d = transport;
+
+	return d->window && window_is_proven(d->window);
+}
+
+static void queue_map(struct proto_req *req, struct proto_mapping *m)
+{
+	struct vhost_request *r = container_of(req, struct vhost_request, req);
+
+	window_map(r->queue->dev->window, req, m);
+}
+
+static void queue_unmap(struct proto_req *req, struct proto_unmap *list, uint32_t count)
+{
+	struct vhost_request *r = container_of(req, struct vhost_request, req);
+
+	window_unmap(r->queue->dev->window, req, list, count);
+}
+
 const struct transport_ops queue_ops = {
 	.name = "vhost",
 	.channel = PROTO_CHANNEL_MAIN,
 	.reply = queue_reply,
 	.reply_filled = queue_reply_filled,
 	.done = queue_done,
+	.window = queue_window,
+	.map = queue_map,
+	.unmap = queue_unmap,
 };
 
 /* ---- the ring ---- */
@@ -466,10 +493,16 @@ static void wait_for_work(struct queue *q, int timeout_ms, bool kicks)
 		ring_broken(q);
 }
 
-/* Only a lock can be aborted: whatever else is under way comes back by itself. */
+/*
+ * Only a lock can be aborted: whatever else is under way comes back by itself. But for what waits for
+ * the front end, which waits for us.
+ */
 static void abort_locks(struct queue *q)
 {
 	struct list *pos;
+
+	if (q->dev->window)
+		window_give_up(q->dev->window);
 
 	device_enter(q);
 	list_for_each(pos, &q->flying) {

@@ -94,15 +94,27 @@ static int open_session(struct proto_session *s)
 	return fs_session_open(s->fs, &opts, &s->fs_session);
 }
 
+/*
+ * A kernel offers to be told an alignment if its device has a window. Whether its files are
+ * mapped always or where we say so is its mount's decision.
+ */
+static uint64_t window_flags(const struct proto_session *s, uint64_t offer)
+{
+	if (!s->ops->window || !(offer & FUSE_MAP_ALIGNMENT) || !s->ops->window(s->transport))
+		return 0;
+	return FUSE_MAP_ALIGNMENT | FUSE_HAS_INODE_DAX;
+}
+
 static void agree(struct proto_session *s, uint32_t minor, uint64_t offer)
 {
-	uint64_t flags = wanted_flags(&s->opts) & offer;
+	uint64_t flags = (wanted_flags(&s->opts) | window_flags(s, offer)) & offer;
 
 	s->init_flags = flags;
 	s->major = WIRE_MAJOR;
 	s->minor = MIN(minor, WIRE_MINOR_MAX);
 	s->writeback = flags & FUSE_WRITEBACK_CACHE;
 	s->setxattr_ext = flags & FUSE_SETXATTR_EXT;
+	s->window = flags & FUSE_MAP_ALIGNMENT;
 	s->entry_timeout = timeout_or_default(s->opts.entry_timeout);
 	s->attr_timeout = timeout_or_default(s->opts.attr_timeout);
 	s->negative_timeout = timeout_or_default(s->opts.negative_timeout);
@@ -131,6 +143,8 @@ static void fill_reply(const struct proto_session *s, const struct fuse_init_in 
 	out->max_write = s->max_write;
 	out->time_gran = 1;
 	out->max_pages = (uint16_t)DIV_ROUND_UP(s->max_write, page);
+	if (s->window)
+		out->map_alignment = (uint16_t)__builtin_ctz(page);
 }
 
 static int negotiate(struct op *op, struct fuse_init_out *out)

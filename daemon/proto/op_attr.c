@@ -26,6 +26,7 @@ void wire_attr(const struct fs_attr *attr, struct fuse_attr *ret_attr)
 		.gid = attr->gid,
 		.rdev = attr->rdev,
 		.blksize = attr->blksize,
+		.flags = attr->dax ? FUSE_ATTR_DAX : 0,
 	};
 }
 

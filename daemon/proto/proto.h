@@ -31,7 +31,9 @@ struct fs_session;
 struct inval_bus;
 struct op;
 struct proto_session;
+struct proto_mapping;
 struct proto_req;
+struct proto_unmap;
 
 /* A session's requests may come by several ways; each has counters of its own. */
 enum proto_channel { PROTO_CHANNEL_MAIN, PROTO_CHANNEL_URING, PROTO_CHANNELS };
@@ -55,6 +57,14 @@ struct transport_ops {
 	int (*answer_early)(struct proto_req *req, int error);
 	/* DESTROY came. True: it is not to be answered. NULL: it is. */
 	bool (*destroyed)(void *transport);
+	/*
+	 * A window that the transport maps the image into, for whom fs_dax_enable() was asked. window() tells whether
+	 * there is one; asked at INIT. The others take a request, which may be answered on any thread, later, and what
+	 * comes with it: map() the mapping, unmap() the list (malloc). NULL: there never is one.
+	 */
+	bool (*window)(void *transport);
+	void (*map)(struct proto_req *req, struct proto_mapping *m);
+	void (*unmap)(struct proto_req *req, struct proto_unmap *list, uint32_t count);
 	/* Unsolicited message to the kernel (header included). NULL where there is no such channel. */
 	int (*notify)(void *transport, const struct iovec *iov, int iovcnt);
 };
@@ -133,6 +143,30 @@ void proto_dispatch(struct proto_req *req);
 bool proto_ready(const struct proto_session *s);
 /* Largest request and reply this session can see, for buffers. */
 uint32_t proto_max_request(const struct proto_session *s);
+
+/* Bytes of the image that belong at @moffset + off in the window; all are multiples of the page size. */
+struct proto_mapping {
+	uint64_t moffset, len;
+	bool write;
+	void *pin; /* the image keeps them there until proto_unpin() */
+	uint32_t count;
+	struct {
+		uint64_t off, image_off, len;
+	} run[]; /* ascending, without gaps; together at most @len */
+};
+struct proto_unmap {
+	uint64_t moffset, len;
+};
+/* Frees @m; its pin is somebody's, or NULL. */
+void proto_mapping_free(struct proto_mapping *m);
+/* Nothing of it can be reached through the window any more. No lock held. */
+void proto_unpin(void *pin);
+/* The same bytes of the same file. */
+bool proto_pins_same(const void *a, const void *b);
+/* Ends a request that map() or unmap() took. */
+void proto_window_done(struct proto_req *req, int error);
+/* The image's descriptor, the store's. */
+int proto_image_fd(struct fs *fs);
 
 #define PROTO_OPCODES 64
 struct proto_stats {

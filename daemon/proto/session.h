@@ -68,6 +68,7 @@ struct proto_session {
 	_Atomic uint32_t major, minor;
 	_Atomic uint64_t init_flags;
 	bool writeback, setxattr_ext;
+	bool window; /* files may be mapped */
 	struct wire_timeout entry_timeout, attr_timeout, negative_timeout;
 
 	struct lost_writes lost;					     /* has its own lock */
@@ -137,6 +138,8 @@ struct op {
 		struct fuse_fallocate_in fallocate;
 		struct fuse_lseek_in lseek;
 		struct fuse_copy_file_range_in copy;
+		struct fuse_setupmapping_in setupmapping;
+		struct fuse_removemapping_in removemapping;
 	} arg;
 	char text[OP_TEXT_MAX];
 };
@@ -335,5 +338,8 @@ void op_setlk(struct op *op);
 void op_interrupt(struct op *op);
 
 void op_ioctl(struct op *op);
+
+void op_setupmapping(struct op *op);
+void op_removemapping(struct op *op);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "daemon/fs/fs.h"
@@ -33,6 +34,7 @@ struct fake_fs {
 	size_t data_len;
 	bool removed, data_only;
 	/* What it answers. */
+	uint64_t mapped; /* by guests */
 	int error;
 	struct fs_entry entry;
 	struct fs_attr attr;
@@ -499,6 +501,50 @@ void fs_release_locks(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, 
 	(void)fs;
 	(void)owner;
 	note("release_locks", ctx, nodeid);
+}
+
+int fs_dax_map(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, struct fs_dax_map *map)
+{
+	(void)fs;
+	note("dax_map", ctx, nodeid);
+	if (fake.error)
+		return fake.error;
+	fake.off = map->off;
+	fake.len = map->len;
+	fake.removed = map->write;
+	map->pin = (struct fs_dax_pin *)(void *)&fake;
+	map->run = calloc(2, sizeof(*map->run));
+	map->count = 2;
+	if (!map->run)
+		return -ENOMEM;
+	map->run[0] = (struct fs_dax_run){ .image_off = 8 << 20, .len = 4096 };
+	map->run[1] =
+		(struct fs_dax_run){ .off = 4096, .image_off = 4 << 20, .len = map->len - 4096 };
+	return 0;
+}
+
+void fs_dax_unmap(struct fs_dax_pin *pin)
+{
+	if (pin)
+		note("dax_unmap", NULL, 0);
+}
+
+bool fs_dax_same(const struct fs_dax_pin *a, const struct fs_dax_pin *b)
+{
+	return a == b;
+}
+
+bool fs_dax_is_mapped(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid)
+{
+	(void)fs;
+	(void)ctx;
+	return nodeid == fake.mapped;
+}
+
+int fs_dax_fd(struct fs *fs)
+{
+	(void)fs;
+	return -1;
 }
 
 #endif
