@@ -7,6 +7,7 @@
 #   fetch.sh tree 6.12       the whole of those sources, for debug.sh
 #   fetch.sh kernel 6.12     the kernel image and modules for the virtual machine, headers to build a module for it
 #   fetch.sh kernel 7.2      the same; of a kernel that this machine's release does not have, and its compiler with it
+#   fetch.sh virtiofsd       virtiofsd with the libraries that it needs, to run by the loader among them
 #
 # The cache is KFS_CACHE, else /var/cache/kfs for root and ~/.cache/kfs for others. Nothing on the machine is changed:
 # apt runs over a configuration of its own, made from the machine's own sources (same mirrors, same keys), with the
@@ -263,6 +264,20 @@ fetch_kernel() {
 	echo "$dir"
 }
 
+fetch_virtiofsd() {
+	local dir=$CACHE/virtiofsd new=$CACHE/virtiofsd.new package
+	if missing "$dir"; then
+		find_package virtiofsd
+		for package in virtiofsd libc6 libgcc-s1 libcap-ng0 libseccomp2; do
+			unpack "$new" "$package=$(newest "$package")"
+		done
+		rm -rf "$new"/usr/share/{doc,locale,man}
+		touch "$new/.complete"
+		install_dir "$new" "$dir"
+	fi
+	echo "$dir"
+}
+
 # A kernel that debug.sh builds.
 debug_kernel() {
 	local dir=$CACHE/kernel-$1
@@ -281,6 +296,7 @@ kernel)
 	*) fetch_kernel "${2:?usage: fetch.sh kernel SERIES}" ;;
 	esac
 	;;
+virtiofsd) fetch_virtiofsd ;;
 cache) echo "$CACHE" ;;
-*) die "usage: fetch.sh tools | dkms | source SERIES | tree SERIES | kernel SERIES | cache" ;;
+*) die "usage: fetch.sh tools | dkms | source SERIES | tree SERIES | kernel SERIES | virtiofsd | cache" ;;
 esac
