@@ -290,6 +290,7 @@ $(TOOLS): $(BUILD)/bin/tests/%: $(BUILD)/obj/tests/tools/%.o $(LIBTEST) $(LIBKFS
 	$(link)
 $(BENCHES): $(BUILD)/bin/tests/%: $(BUILD)/obj/tests/%.o $(LIBTEST) $(LIBKFS)
 	$(link)
+$(BUILD)/bin/tests/bench/vhostbench: $(BUILD)/obj/tests/vhost/front.o
 $(CRASH_PROGRAM): $(call obj,$(CRASH_SRC)) $(LIBTEST) $(LIBKFS)
 	$(link)
 $(IMAGES): $(call obj,$(IMAGES_SRC)) $(LIBKFS)

@@ -188,7 +188,7 @@ static uint64_t address_of(const struct front *f, uint64_t gpa)
 	return gpa >= FRONT_HIGH_GPA ? UVA_HIGH + (gpa - FRONT_HIGH_GPA) : UVA_LOW + gpa;
 }
 
-static void share_memory(struct front *f, bool slots)
+void front_share_memory(struct front *f, bool slots)
 {
 	union msg_payload p;
 	struct msg_region low = { .gpa = 0, .size = FRONT_LOW, .uva = address_of(f, 0) };
@@ -296,7 +296,7 @@ void front_negotiate(struct front *f, bool slots)
 	must_tell(f, MSG_SET_FEATURES, &features, sizeof(features), -1);
 	if (must_get(f, MSG_GET_QUEUE_NUM) < FRONT_QUEUES)
 		front_die("too few queues");
-	share_memory(f, slots);
+	front_share_memory(f, slots);
 }
 
 void front_setup(struct front *f, bool slots)

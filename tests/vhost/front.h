@@ -61,6 +61,8 @@ void front_reconnect(struct front *f, const char *path);
 void front_negotiate(struct front *f, bool slots);
 /* The same, and rings, enabled. */
 void front_setup(struct front *f, bool slots);
+/* The parts of it. */
+void front_share_memory(struct front *f, bool slots);
 void front_start_queue(struct front *f, uint32_t index, uint16_t base);
 /* Say whether what the back end writes is logged, of rings that run. */
 void front_log(struct front *f, bool logs);
