@@ -52,11 +52,16 @@ start_peer() {
 	eventually 10 test -S "$name.s" || fail "$name does not listen: $(cat "$log")"
 }
 
-start() {
-	if [ "$1" != kfs ]; then start_peer "$1" && return; fi
+# In the foreground, as they are: sessions of their own would be scheduled as groups of their own.
+start_kfs() {
 	mkimage kfs.img 2G
-	kfs --no-mount "$SCRATCH/kfs.img" -o "vhost=$SCRATCH/kfs.s,log=$SCRATCH/kfs.log${POLL:+,vhost_poll=$POLL}"
-	PIDS+=("$(kfs_pids "$SCRATCH/kfs.img")")
+	kfs -f --no-mount "$SCRATCH/kfs.img" -o "vhost=$SCRATCH/kfs.s,log=$SCRATCH/kfs.log${POLL:+,vhost_poll=$POLL}" &
+	PIDS+=($!)
+	eventually 10 test -S kfs.s || fail "kfs does not listen: $(cat kfs.log)"
+}
+
+start() {
+	if [ "$1" = kfs ]; then start_kfs; else start_peer "$1"; fi
 }
 
 run_layout() { # NAME CPU-OF-BACK-ENDS
