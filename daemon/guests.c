@@ -62,17 +62,18 @@ static int inherited(const char *text)
 /* The first word that is only about guests; NULL: none. */
 static const char *first_word(const struct options *o)
 {
-	return o->tag			   ? "tag" :
-	       o->guests_readonly != UNSET ? "guests" :
-	       o->vhost_queues		   ? "vhost_queues" :
-	       o->vhost_dir		   ? "vhost_dir" :
-	       o->socket_group		   ? "socket_group" :
-	       o->vhost_once == ON	   ? "vhost_once" :
-	       o->dax_window		   ? "dax_window" :
-	       o->guests_max		   ? "guests_max" :
-	       o->guest_cache != UNSET	   ? "guest_cache" :
-	       o->guest_writeback != UNSET ? "guest_writeback" :
-					     NULL;
+	return o->tag					 ? "tag" :
+	       o->guests_readonly != UNSET		 ? "guests" :
+	       o->vhost_queues				 ? "vhost_queues" :
+	       o->vhost_dir				 ? "vhost_dir" :
+	       o->socket_group				 ? "socket_group" :
+	       o->vhost_once == ON			 ? "vhost_once" :
+	       o->dax_window				 ? "dax_window" :
+	       o->vhost_poll_us != VHOST_POLL_DEFAULT_US ? "vhost_poll" :
+	       o->guests_max				 ? "guests_max" :
+	       o->guest_cache != UNSET			 ? "guest_cache" :
+	       o->guest_writeback != UNSET		 ? "guest_writeback" :
+							   NULL;
 }
 
 /* Beside one guest nobody changes anything: neither the host nor another guest. */
@@ -223,6 +224,7 @@ static struct vhost_opts vhost_opts(struct guests *g, const struct proto_opts *p
 		.queues = o->vhost_queues ? (uint32_t)o->vhost_queues : 1,
 		.guests_max = o->guests_max ? (uint32_t)o->guests_max : VHOST_GUESTS_MAX,
 		.window_size = o->dax_window,
+		.poll_us = (uint32_t)o->vhost_poll_us,
 		.proto = proto,
 		.host = g->env.host,
 		.on_end = on_end,

@@ -190,6 +190,8 @@ static const struct word words[] = {
 	FLAG("vhost_once", vhost_once, ON, "end when the guest has gone; needs --no-mount"),
 	SIZE("dax_window", dax_window, 0, 512 << 20,
 	     "bytes of files that a guest may map at a time: a power of two, at most 512M (0: none)"),
+	NUMBER("vhost_poll", vhost_poll_us, 0, 1000,
+	       "microseconds to look for a guest's next request before sleeping, at most (50)"),
 	REFUSED("snapshot", "snapshots are not in this build: leave it out"),
 	IGNORED("data=ordered"),
 	REFUSED("data", "data is written in order, before its names: say data=ordered"),
@@ -630,6 +632,7 @@ static void set_defaults(struct options *o)
 	o->guests_readonly = o->guest_cache = o->guest_writeback = UNSET;
 	o->entry_timeout = o->attr_timeout = o->negative_timeout = -1;
 	o->request_timeout_s = REQUEST_TIMEOUT_DEFAULT_S;
+	o->vhost_poll_us = VHOST_POLL_DEFAULT_US;
 	o->log_level = LOG_LEVEL_INFO;
 	o->owner_is_root = geteuid() == 0;
 }

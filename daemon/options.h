@@ -33,6 +33,8 @@ enum {
 /* What a word of three states was set to. */
 enum { UNSET = -1, OFF = 0, ON = 1 };
 
+#define VHOST_POLL_DEFAULT_US 50
+
 struct options {
 	char *image, *mountpoint; /* absolute, resolved; as given where that failed */
 	bool help, version;
@@ -56,8 +58,9 @@ struct options {
 	uint64_t guests_max;				      /* 0: default */
 	int guest_cache;				      /* enum proto_cache, or UNSET */
 	int guest_writeback;
-	int vhost_once;					      /* ON: end with the guest */
-	uint64_t dax_window;				      /* bytes; 0: none */
+	int vhost_once;			    /* ON: end with the guest */
+	uint64_t dax_window;		    /* bytes; 0: none */
+	uint64_t vhost_poll_us;		    /* VHOST_POLL_DEFAULT_US: not given */
 	char *vhost, *tag;		    /* socket or "fd:N"; NULL: no guests, default */
 	char *vhost_dir;		    /* in the image; NULL: all of it */
 	bool log_syslog;		    /* log=syslog, though in the foreground */

@@ -41,7 +41,7 @@ int device_new(const struct device_opts *opts, struct device **ret_device)
 	mutex_init(&d->lock, LOCK_LEAF);
 	cond_init(&d->quiet);
 	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++)
-		d->queues[i].wake_fd = -1;
+		d->queues[i].wake_fd = d->queues[i].epoll_fd = -1;
 	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX && !err; i++)
 		err = queue_init(&d->queues[i], d, i);
 	if (!err)

@@ -32,6 +32,7 @@
 #include "vhost/dirty.h"
 #include "vhost/inflight.h"
 #include "vhost/memory.h"
+#include "vhost/pace.h"
 #include "vhost/vring.h"
 
 struct device;
@@ -59,6 +60,9 @@ struct queue {
 	_Atomic bool serving;		/* [atomic] a request is in proto, or about to be */
 	_Atomic bool has_done;		/* [atomic] done is not empty */
 	int wake_fd;			/* eventfd: order or done have changed */
+	int epoll_fd;			/* [conn] while running: kicks and wakes, by their edges */
+	bool kick_fills;		/* [conn] it is a pipe or socket: to be emptied */
+	struct pace pace;		/* [its thread] */
 	pthread_t thread;		/* [conn] */
 	struct mutex lock;		/* LOCK_LEAF */
 	struct list done;		/* [lock] requests that ended on other threads */
@@ -78,6 +82,7 @@ struct device_opts {
 	struct proto_session *host; /* whose kernel must be told of changes; NULL: none */
 	uint32_t number;	    /* of the guest, for messages */
 	uint64_t window_size;	    /* bytes; 0: no window */
+	uint64_t poll_ns;	    /* look for requests so long before sleeping, at most */
 };
 
 struct device {

@@ -17,10 +17,14 @@
 #include <errno.h>
 #include <linux/fuse.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 
 #include "daemon/base/check.h"
 #include "daemon/base/log.h"
@@ -244,6 +248,7 @@ static void put(struct queue *q, uint16_t chain_head, uint32_t written)
 static void ring_broken(struct queue *q)
 {
 	atomic_store(&q->broken, true);
+	(void)epoll_ctl(q->epoll_fd, EPOLL_CTL_DEL, q->kick_fd, NULL); /* or it is off already */
 	log_warn("guest %u: queue %u makes no sense and is not served any more: reset the device",
 		 q->dev->opts.number, q->index);
 	tell(q->err_fd);
@@ -451,8 +456,8 @@ static void serve_chain(struct queue *q, uint16_t chain_head)
 
 /* ---- the thread ---- */
 
-/* True: there may be more to take. An honest guest offers no more than the ring holds. */
-static bool serve_some(struct queue *q)
+/* Until there is nothing to take. An honest guest offers no more than the ring holds. */
+static void serve_some(struct queue *q)
 {
 	uint16_t chain_head;
 	int ret;
@@ -468,29 +473,89 @@ static bool serve_some(struct queue *q)
 		if (ret <= 0 || atomic_load(&q->broken))
 			break;
 	}
-	return !atomic_load(&q->broken) && q->in_flight < q->ring.num && vring_listen(&q->ring);
 }
 
-static void wait_for_work(struct queue *q, int timeout_ms, bool kicks)
+/* The ring may be taken from; else only what is under way can bring something to do. */
+static bool may_take(const struct queue *q)
 {
-	struct pollfd fds[2] = { { .fd = q->wake_fd, .events = POLLIN },
-				 { .fd = kicks ? q->kick_fd : -1, .events = POLLIN } };
-	bool dead = false;
+	return !atomic_load(&q->broken) && q->in_flight < q->ring.num;
+}
+
+static bool has_work(struct queue *q)
+{
+	return atomic_load(&q->has_done) || atomic_load(&q->order) != QUEUE_RUN ||
+	       (may_take(q) && vring_pending(&q->ring));
+}
+
+/* Kicks are not asked for meanwhile. True: there is something to do, since *now at the latest. */
+static bool look_for_work(struct queue *q, uint64_t *now)
+{
+	uint64_t began = *now, window = pace_look(&q->pace, began), last;
+
+	while (*now - began < window) {
+		/* The guest may be waiting for this very processor. */
+		(void)sched_yield();
+		last = *now;
+		*now = stats_now_ns();
+		if (*now - last > PACE_CROWDED_NS) {
+			pace_crowded(&q->pace, *now);
+			return has_work(q);
+		}
+		if (has_work(q)) {
+			pace_found(&q->pace);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* An event only counts, but what is not read fills a pipe or socket; one whose other end is gone kicks no more. */
+static void kicked(struct queue *q, uint32_t events)
+{
+	uint8_t bytes[512];
+	struct iovec iov = { bytes, sizeof(bytes) };
+	ssize_t got = 1;
+
+	if (q->kick_fills && events & EPOLLIN)
+		got = preadv2(q->kick_fd, &iov, 1, -1, RWF_NOWAIT);
+	/* Somebody else may have taken it. */
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	/* A descriptor that is ready without being readable is none that kicks. */
+	if (got <= 0 || !(events & EPOLLIN))
+		ring_broken(q);
+}
+
+static void sleep_for_work(struct queue *q)
+{
+	struct epoll_event events[2];
+	int count = epoll_wait(q->epoll_fd, events, 2, -1); /* or interrupted: time to look */
+
+	for (int i = 0; i < count; i++)
+		if (events[i].data.fd == q->kick_fd)
+			kicked(q, events[i].events);
+}
+
+static void wait_for_work(struct queue *q)
+{
+	uint64_t began = stats_now_ns(), now = began;
+
+	if (!look_for_work(q, &now)) {
+		if (!(may_take(q) && vring_listen(&q->ring)) && !has_work(q))
+			sleep_for_work(q);
+		now = stats_now_ns();
+	}
+	pace_came(&q->pace, now - began);
+}
+
+/* Where no thread serves: for what ended elsewhere alone. */
+static void wait_for_done(struct queue *q, int timeout_ms)
+{
+	struct pollfd wake = { .fd = q->wake_fd, .events = POLLIN };
 	uint64_t count;
 
-	if (poll(fds, 2, timeout_ms) <= 0)
-		return; /* interrupted, or time to look */
-	for (int i = 0; i < 2; i++) {
-		ssize_t got = fds[i].revents & POLLIN ? read(fds[i].fd, &count, sizeof(count)) : 1;
-
-		/* Somebody else may have taken it; whatever else goes wrong does so again. */
-		if (got < 0 && (errno == EAGAIN || errno == EINTR))
-			continue;
-		dead = dead || (got <= 0 && i == 1);
-	}
-	/* A descriptor that is ready without being readable would have us spin. */
-	if (dead || (fds[1].revents && !(fds[1].revents & POLLIN)))
-		ring_broken(q);
+	if (poll(&wake, 1, timeout_ms) > 0 && read(q->wake_fd, &count, sizeof(count)) < 0)
+		log_debug("event: %s", strerror(errno));
 }
 
 /*
@@ -527,7 +592,7 @@ static void drain(struct queue *q)
 		abort_locks(q);
 		finish_done(q);
 		if (q->in_flight)
-			wait_for_work(q, DRAIN_LOOK_MS, false);
+			wait_for_done(q, DRAIN_LOOK_MS);
 	}
 }
 
@@ -537,11 +602,11 @@ static void *queue_thread(void *arg)
 	int order;
 
 	while ((order = atomic_load(&q->order)) == QUEUE_RUN) {
-		bool more = !atomic_load(&q->broken) && serve_some(q);
-
+		if (!atomic_load(&q->broken))
+			serve_some(q);
 		finish_done(q);
-		if (!more && atomic_load(&q->order) == QUEUE_RUN && !atomic_load(&q->has_done))
-			wait_for_work(q, -1, !atomic_load(&q->broken));
+		if (!has_work(q))
+			wait_for_work(q);
 	}
 	if (order == QUEUE_DRAIN)
 		drain(q);
@@ -590,6 +655,7 @@ int queue_init(struct queue *q, struct device *d, uint32_t index)
 	mutex_init(&q->lock, LOCK_LEAF);
 	list_init(&q->done);
 	list_init(&q->flying);
+	pace_init(&q->pace, d->opts.poll_ns);
 	q->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return q->wake_fd < 0 ? -errno : 0;
 }
@@ -604,7 +670,7 @@ void queue_fini(struct queue *q)
 		if (r)
 			forget_request(q, r);
 		else
-			wait_for_work(q, -1, false);
+			wait_for_done(q, -1);
 	}
 	free(q->spare);
 	free_buffers(q);
@@ -620,6 +686,36 @@ void queue_fini(struct queue *q)
 bool queue_can_run(const struct queue *q)
 {
 	return q->kick_fd >= 0 && q->enabled && q->has_addr && q->ring.num;
+}
+
+static int listen_to(struct queue *q, int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.fd = fd };
+
+	return epoll_ctl(q->epoll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+/* By edges: an event's count is not read, which saves a system call for each request. */
+static int get_events(struct queue *q)
+{
+	struct stat st;
+	int err;
+
+	q->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (q->epoll_fd < 0)
+		return -errno;
+	q->kick_fills = !fstat(q->kick_fd, &st) &&
+			st.st_mode & S_IFMT; /* anonymous inodes have no type */
+	err = listen_to(q, q->wake_fd);
+	/* A ring that is only drained may have none. */
+	return err || q->kick_fd < 0 ? err : listen_to(q, q->kick_fd);
+}
+
+static void put_events(struct queue *q)
+{
+	if (q->epoll_fd >= 0)
+		(void)close(q->epoll_fd); /* nothing is written to it */
+	q->epoll_fd = -1;
 }
 
 /* Once in a ring's life: what the record holds is served before anything new. */
@@ -651,11 +747,15 @@ static int start_thread(struct queue *q, enum queue_order order)
 		err = get_buffers(q);
 	if (!err)
 		err = open_record(q);
+	if (!err)
+		err = get_events(q);
 	if (!err) {
 		atomic_store(&q->order, order);
 		err = thread_start(&q->thread, "kfs-guest", queue_thread, q);
 	}
 	q->running = !err;
+	if (err)
+		put_events(q);
 	return err;
 }
 
@@ -673,6 +773,7 @@ static void end_thread(struct queue *q, enum queue_order order)
 		log_debug("eventfd: %s", strerror(errno)); /* full: it is awake */
 	thread_join(q->thread);
 	q->running = false;
+	put_events(q);
 	vring_unmap(&q->ring);
 }
 

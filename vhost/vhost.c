@@ -239,13 +239,15 @@ int vhost_start(struct fs *fs, struct inval_bus *bus, const struct vhost_opts *o
 		v->proto.session = &v->session;
 		v->guests_max = opts->guests_max;
 		(void)snprintf(v->tag, sizeof(v->tag), "%s", opts->tag);
-		v->conn = (struct conn_opts){ .device = { .fs = fs,
-							  .bus = bus,
-							  .proto = &v->proto,
-							  .host = opts->host,
-							  .window_size = opts->window_size },
-					      .tag = v->tag,
-					      .queues = opts->queues };
+		v->conn =
+			(struct conn_opts){ .device = { .fs = fs,
+							.bus = bus,
+							.proto = &v->proto,
+							.host = opts->host,
+							.window_size = opts->window_size,
+							.poll_ns = opts->poll_us * UINT64_C(1000) },
+					    .tag = v->tag,
+					    .queues = opts->queues };
 		error = start(v, opts);
 	}
 	if (!error) {

@@ -46,6 +46,7 @@ struct vhost_opts {
 	uint32_t queues;		/* request queues that guests are told to use, 1.. */
 	uint32_t guests_max;		/* at a time, 1 to VHOST_GUESTS_MAX */
 	uint64_t window_size;		/* bytes that a guest may map at a time; 0: no window */
+	uint32_t poll_us;		/* look for requests so long before sleeping, at most */
 	const struct proto_opts *proto; /* with guest set; copied, with what it points to */
 	struct proto_session *host;	/* the host mount's, outlives the back end; NULL: none */
 };

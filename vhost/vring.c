@@ -147,6 +147,12 @@ int vring_take(struct vring_dev *v, uint16_t *ret_head)
 	return 1;
 }
 
+bool vring_pending(const struct vring_dev *v)
+{
+	return vring_owes(v) ||
+	       load16(v->avail + offsetof(struct vring_avail, idx)) != v->avail_next;
+}
+
 /* ---- chains ---- */
 
 struct desc {
@@ -315,6 +321,5 @@ bool vring_listen(struct vring_dev *v)
 	else
 		store_used16(v, offsetof(struct vring_used, flags), 0);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return vring_owes(v) ||
-	       load16(v->avail + offsetof(struct vring_avail, idx)) != v->avail_next;
+	return vring_pending(v);
 }

@@ -78,6 +78,8 @@ void vring_unmap(struct vring_dev *v);
 bool vring_owes(const struct vring_dev *v);
 /* Take the next chain's head. 1, 0 when there is none, or -EPROTO. */
 MUST_USE int vring_take(struct vring_dev *v, uint16_t *ret_head);
+/* There is something to take. */
+bool vring_pending(const struct vring_dev *v);
 /*
  * What chain @head describes. -EPROTO: loops, tables in tables, numbers out of range, readable
  * memory after writable; -EFAULT: memory that is not the guest's. *ret_chain holds what

@@ -50,6 +50,14 @@ stop disk.img
 expect_eq "$(debugfs -R 'ls -p /' disk.img 2>/dev/null | awk -F/ 'NF { print $6 }' | sort | tr '\n' ' ')" ". .. dir lost+found " "names"
 grep -q 'malformed' kfs.log && fail "an honest front end was called malformed"
 
+# As long as allowed, and never: the same answers, and an idle guest costs nothing.
+for us in 1000 0; do
+	serve disk.img -o "vhost_poll=$us"
+	"$VFE" s idle
+	"$VFE" s restart
+	stop disk.img
+done
+
 serve disk.img -o guests=ro
 "$VFE" s readonly
 kfs --no-mount "$PWD/disk.img" -o "vhost=$PWD/s2" 2>refused && fail "two daemons serve one image"

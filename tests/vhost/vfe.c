@@ -8,6 +8,7 @@
  *   locks DIR        a guest's locks keep the host out, and a ring can be stopped while a lock waits
  *   vanish           leaves in the middle: locks held, a deleted file open, requests under way
  *   restart          rings stopped and started, INIT again without a goodbye, DESTROY
+ *   idle             requests in quick succession, then none: the daemon sleeps
  *   slots            the same first steps with memory added slot by slot, some of it removed again
  *   mapped DIR       changes by this guest of files that the host has mapped and stored into
  *   jail ROOT_INO [INO GENERATION]...
@@ -30,7 +31,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/vhost/front.h"
@@ -512,6 +515,39 @@ static void slots(const char *socket)
 	front_close(&f);
 }
 
+/* The daemon's time on processors; it is at the socket's other end. */
+static double daemon_seconds(const struct front *f)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+	struct timespec t;
+	clockid_t clock;
+
+	if (getsockopt(f->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) ||
+	    clock_getcpuclockid(peer.pid, &clock) || clock_gettime(clock, &t))
+		front_die("the daemon's clock: %s", strerror(errno));
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void idle(const char *socket)
+{
+	struct fuse_attr attr;
+	struct front f;
+	double before;
+
+	begin(&f, socket);
+	for (unsigned round = 0; round < 4; round++) {
+		for (unsigned i = 0; i < 2000; i++)
+			want(fuse_getattr(&f, ROOT, &attr), 0, "getattr");
+		before = daemon_seconds(&f);
+		(void)usleep(500000);
+		/* Sleeping costs nothing; a thread that looks on costs all of it. */
+		if (daemon_seconds(&f) - before > 0.1)
+			front_die("an idle guest costs %.3f of 0.5 s", daemon_seconds(&f) - before);
+	}
+	front_close(&f);
+}
+
 int main(int argc, char **argv)
 {
 	const char *socket = argc > 1 ? argv[1] : "", *command = argc > 2 ? argv[2] : "";
@@ -532,6 +568,8 @@ int main(int argc, char **argv)
 		vanish(socket);
 	else if (!strcmp(command, "restart"))
 		restart(socket);
+	else if (!strcmp(command, "idle"))
+		idle(socket);
 	else if (!strcmp(command, "slots"))
 		slots(socket);
 	else if (!strcmp(command, "hostile") && argc >= 5)
@@ -549,7 +587,7 @@ int main(int argc, char **argv)
 		moving_log(socket, strtoull(argv[3], NULL, 0), !strcmp(argv[4], "gpa"));
 	else if (!share_command(socket, command, argc, argv))
 		front_die("usage: vfe SOCKET script|readonly|share DIR|locks DIR|vanish|restart|"
-			  "slots|mapped DIR|jail ...|caching|storm N [DIR]|"
+			  "idle|slots|mapped DIR|jail ...|caching|storm N [DIR]|"
 			  "hostile SEED CASES [FIRST [FAMILY]]|refuses FILE|witness DIR FILE|"
 			  "takeover SEED KILLS COMMAND|log SEED gpa|uva");
 	printf("%s: ok\n", command);

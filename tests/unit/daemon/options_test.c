@@ -117,6 +117,8 @@ TEST(test_options_parse__refuses_what_it_does_not_know)
 	check_refused("vhost=/a,guests_max=17", "guests_max=17", "not a number from 1 to 16");
 	check_refused("vhost=/a,guests_max=1,guest_writeback", "guest_writeback",
 		      "say --no-mount and guests_max=1");
+	check_refused("vhost_poll=0", "vhost_poll", "needs vhost=");
+	check_refused("vhost=/a,vhost_poll=1001", "vhost_poll=1001", "not a number from 0 to 1000");
 	check_refused("snapshot=a", "snapshot=a", "not in this build");
 	check_refused("data=journal", "data=journal", "say data=ordered");
 	check_refused("remount", "remount", "unmount it");

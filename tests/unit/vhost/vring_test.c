@@ -187,9 +187,11 @@ TEST(test_vring_needs_call__flags)
 	CHECK(!vring_needs_call(&ring));
 	vring_ignore_kicks(&ring);
 	CHECK_EQ(used()[0], VRING_USED_F_NO_NOTIFY);
+	CHECK(!vring_pending(&ring));
 	CHECK(!vring_listen(&ring));
 	CHECK_EQ(used()[0], 0);
 	offer(0);
+	CHECK(vring_pending(&ring));
 	CHECK(vring_listen(&ring));
 }
 
