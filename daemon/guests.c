@@ -369,11 +369,9 @@ static int share_root(const struct guests *g, const struct ctl_share *share, str
 static int share_cache(const struct ctl_share *share, enum proto_cache *ret_cache,
 		       struct ctl_shared *ret)
 {
-	if (!cache_of_name(share->cache ? share->cache : "auto", ret_cache))
-		return refuse(ret, -EINVAL, "cache=%s: say never, auto, metadata or always",
-			      share->cache);
-	ret->cache = cache_names[*ret_cache];
-	return 0;
+	if (cache_of_name(share->cache ? share->cache : "auto", ret_cache))
+		return 0;
+	return refuse(ret, -EINVAL, "cache=%s: say never, auto, metadata or always", share->cache);
 }
 
 /* DESIGN.md decision 5. */

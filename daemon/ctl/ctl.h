@@ -41,7 +41,6 @@ struct ctl_share {
 
 #define CTL_SHARE_WHY_MAX 512
 struct ctl_shared {
-	const char *cache;	     /* as served */
 	char why[CTL_SHARE_WHY_MAX]; /* on failure: "what: why: remedy" */
 };
 

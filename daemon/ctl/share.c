@@ -8,7 +8,7 @@
 int ctl_share_add(struct ctl_call *call)
 {
 	const struct ctl_env *env = &call->server->env;
-	struct ctl_shared shared = { .cache = NULL };
+	struct ctl_shared shared = { .why = "" };
 	struct ctl_share share = {
 		.path = ctl_arg_text(call, "path"),
 		.tag = ctl_arg_text(call, "tag"),
@@ -26,6 +26,5 @@ int ctl_share_add(struct ctl_call *call)
 	ret = env->share_add(env->share_arg, &share, &shared);
 	if (ret)
 		return ctl_fail(call, ret, "share", shared.why, "");
-	ctl_put(call->result, "cache", json_string(shared.cache));
 	return 0;
 }

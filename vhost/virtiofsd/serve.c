@@ -135,9 +135,6 @@ static int hand_over(const struct virtiofsd_options *o, const struct rundir_info
 		(void)close(life[0]); /* nobody is at the other end */
 		return complain(f.what, f.why, f.remedy);
 	}
-	if (o->cache && strcmp(get_text(result, "cache"), o->cache) != 0)
-		log_info("cache=%s: served as %s: another may write", o->cache,
-			 get_text(result, "cache"));
 	json_decref(result);
 	*ret_life = life[0];
 	return EXIT_DONE;
@@ -199,6 +196,8 @@ static char *kfs_words(const struct virtiofsd_options *o)
 		put_word(words, "socket_group", o->socket_group);
 	if (o->tag)
 		put_word(words, "tag", o->tag);
+	if (o->cache)
+		put_word(words, "guest_cache", o->cache);
 	if (o->syslog)
 		put_word(words, "log", "syslog");
 	fprintf(words, "%s%s", o->readonly ? ",guests=ro,ro" : "",
@@ -233,8 +232,6 @@ static int become_kfs(const struct virtiofsd_options *o, const char *image)
 			 "-o",	NULL,	      o->daemonize ? NULL : "-f",
 			 NULL };
 
-	if (o->cache && strcmp(o->cache, "auto") != 0 && strcmp(o->cache, "always") != 0)
-		return complain("cache", "this mode is not in this build", "say cache=auto");
 	if (!o->socket_path && check_fd(o))
 		return EXIT_FAILED;
 	if (!o->socket_path && fcntl(o->fd, F_SETFD, 0))

@@ -45,7 +45,7 @@ static unsigned fds_of(uint32_t request)
 	return request == MSG_SET_VRING_KICK || request == MSG_SET_VRING_CALL ||
 	       request == MSG_SET_VRING_ERR || request == MSG_ADD_MEM_REG ||
 	       request == MSG_SET_INFLIGHT_FD || request == MSG_SET_LOG_BASE ||
-	       request == MSG_SET_LOG_FD;
+	       request == MSG_SET_LOG_FD || request == MSG_SET_BACKEND_REQ_FD;
 }
 
 TEST(test_msg_check__takes_the_right_size_only)
@@ -68,7 +68,7 @@ TEST(test_msg_check__takes_the_right_size_only)
 			CHECK_ERR(msg_check(&head, &payload, fds_of(request)), want);
 		}
 	}
-	CHECK_EQ(known, 28);
+	CHECK_EQ(known, 30);
 }
 
 TEST(test_msg_check__counts_descriptors)
