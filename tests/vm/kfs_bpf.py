@@ -89,6 +89,45 @@ def test_changes_need_no_request():
     m.umount()
 
 
+def test_forget():
+    """An answer of the programs hands out nothing: the daemon gets back what its replies gave, and no more."""
+    print("-- lookups and forgets balance")
+    m = Mount("forget", f"bpf=on,{ZERO}")
+
+    def known():
+        return m.stats()["caches"]["nodes"]["count"]
+
+    def given_back():
+        os.sync()
+        drop_dentries()
+        return known() == 0
+
+    names = plant(m)
+    check("files that were made are known", known() >= len(names))
+    wait_for("all are given back", given_back)
+    with Counted(m, "stat of what was given back"):
+        for name in names:
+            os.stat(name)
+    check("answers hand out nothing", known() == 0)
+    fds = [os.open(name, os.O_RDONLY) for name in names[:5]]
+    check("what is only opened neither", known() == 0)
+    for name in names[:3]:
+        os.unlink(name)
+    os.rename(names[7], names[3])
+    check(f"victims are looked up first: {known()}", known() >= 4)
+    check("and live on", [os.fstat(fd).st_nlink for fd in fds] == [0, 0, 0, 0, 1])
+    check("with their contents", [len(os.read(fd, 100)) for fd in fds] == list(range(5)))
+    for fd in fds:
+        os.close(fd)
+    for turn in range(3):
+        for name in names[10:]:
+            os.listdir(m.path("d1"))
+            os.stat(name)
+        check("a listing hands out what it names", known() > 0)
+        wait_for("all are given back", given_back)
+    m.umount()
+
+
 # ---- differential: the same operations here and there, every observable result the same ---------------------------------
 
 
@@ -463,6 +502,7 @@ def test_all(seed):
     test_no_request(ZERO, "0")
     test_no_request(LONG, "long")
     test_changes_need_no_request()
+    test_forget()
     fates()
     every = len(OPS) ** 2
     pairs = int(os.environ.get("KFS_VM_PAIRS", every))
@@ -477,6 +517,7 @@ def test_core(seed):
     """The part of it that "make test" has time for."""
     test_no_request(ZERO, "0")
     test_changes_need_no_request()
+    test_forget()
     fates()
     test_differential(ZERO, "0", seed, 30, 24)
     test_differential(LONG, "long", seed + 1, 30, 12)
@@ -497,7 +538,7 @@ def fates():
 def main():
     seed = int(os.environ.get("KFS_VM_SEED") or 1)
     for word in sys.argv[1:] or ["all"]:
-        {"all": test_all, "core": test_core}[word](seed)
+        {"all": test_all, "core": test_core, "forget": lambda _: test_forget()}[word](seed)
 
 
 main()
