@@ -5,7 +5,7 @@
 #
 # Environment: BUILD (folder of the build), T (only tests whose name holds this), J (integration scripts at a time,
 # default 1; what boots a virtual machine runs alone), KFS_OPTS and KFS_MKFS_OPTS (forced odd settings, see lib/lib.sh),
-# VM_SERIES (the kernel of the guest of vm).
+# VM_SERIES (the kernel of the guest of vm), STRETCH (so many times the time limits).
 #
 # A test exits 0 (passed), 77 (skipped, a line "skip: REASON" says why) or anything else (failed: its last lines are shown,
 # the whole log stays in BUILD/tmp/<name>.log). The rows go to BUILD/results/test.json. The last line is
@@ -22,8 +22,8 @@ TIMEOUT_DEFAULT=120
 # Unit programs take under a second; sanitizers and a busy machine stretch that.
 TIMEOUT_UNIT=300
 if grep -qs -e --coverage "$BUILD/flags.stamp"; then TIMEOUT_UNIT=600; fi # not optimised
-# Sanitizers slow the tools of the scripts, too.
-STRETCH=1
+# Sanitizers slow the tools of the scripts, too; so does a virtual machine, which says so.
+STRETCH=${STRETCH:-1}
 if grep -qs fsanitize=thread "$BUILD/flags.stamp"; then STRETCH=4; elif grep -qs fsanitize= "$BUILD/flags.stamp"; then STRETCH=2; fi
 FILTER=${T:-}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}

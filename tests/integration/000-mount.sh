@@ -8,7 +8,7 @@ mkimage a.img 128M
 
 # ---- mount, write, unmount ----
 mount_kfs a.img a
-grep " $SCRATCH/a fuse.kfs " /proc/mounts | grep -q "^$SCRATCH/a.img " || fail "not in /proc/mounts as image and fuse.kfs"
+grep -E " $SCRATCH/a fuse(bpf)?\.kfs " /proc/mounts | grep -q "^$SCRATCH/a.img " || fail "not in /proc/mounts as image and fuse.kfs"
 cp -a "$TOP/daemon" a/daemon
 head -c 5M /dev/urandom >a/random
 ln -s daemon a/link

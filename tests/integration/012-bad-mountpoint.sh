@@ -19,7 +19,7 @@ refused() { # PATTERN kfs's words…
 refused "$SCRATCH/none: No such file or directory: create the folder" b.img none
 refused "$SCRATCH/b.img: not a folder" b.img b.img
 mount_kfs a.img a
-refused "$SCRATCH/a: $SCRATCH/a.img .fuse.kfs. is mounted there: unmount it" b.img a
+refused "$SCRATCH/a: $SCRATCH/a.img .fuse(bpf)?.kfs. is mounted there: unmount it" b.img a
 refused "/proc: .* is mounted there" b.img /proc
 
 # ---- over another mount, when told so ----
