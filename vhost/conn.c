@@ -673,6 +673,7 @@ static void *conn_thread(void *arg)
 	uint64_t one = 1;
 	int err;
 
+	log_limit_thread(&thread_lines);
 	log_info("guest %u: connected", c->opts.device.number);
 	do {
 		err = receive_message(c, &m);

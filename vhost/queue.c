@@ -601,6 +601,7 @@ static void *queue_thread(void *arg)
 	struct queue *q = arg;
 	int order;
 
+	log_limit_thread(&thread_lines);
 	while ((order = atomic_load(&q->order)) == QUEUE_RUN) {
 		if (!atomic_load(&q->broken))
 			serve_some(q);

@@ -5,8 +5,12 @@
 #include <signal.h>
 #include <time.h>
 
+#include "daemon/base/log.h"
+
 /* Most end at once when they are told; a signal is for those that are stuck in a descriptor. */
 #define PATIENCE_NS 50000000L
+
+struct log_limit thread_lines = { .about = "guests" };
 
 static int interrupt_signal(void)
 {

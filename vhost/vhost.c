@@ -164,6 +164,7 @@ static void *listener(void *arg)
 	struct vhost *v = arg;
 	char word;
 
+	log_limit_thread(&thread_lines);
 	if (v->front_fd >= 0)
 		admit(v, v->front_fd);
 	v->front_fd = -1;

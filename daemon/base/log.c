@@ -128,6 +128,36 @@ static size_t format_prefix(char *line, size_t size, enum log_sink sink)
 	return n < 0 ? len : MIN(len + (size_t)n, size - 1);
 }
 
+static _Thread_local struct log_limit *limit_here;
+
+void log_limit_thread(struct log_limit *limit)
+{
+	limit_here = limit;
+}
+
+/* The lines about lines are written by errors' right, as the limit does not hold for those. */
+static bool within(struct log_limit *limit)
+{
+	struct timespec now = { 0 };
+	uint64_t window, was;
+	uint32_t lines;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now); /* that clock cannot fail */
+	window = (uint64_t)now.tv_sec / LOG_LIMIT_S;
+	was = atomic_load(&limit->window);
+	if (was != window && atomic_compare_exchange_strong(&limit->window, &was, window)) {
+		lines = atomic_exchange(&limit->lines, 0);
+		if (lines > LOG_LIMIT_LINES)
+			log_emit(LOG_LEVEL_ERROR, "%u lines about %s were left out",
+				 lines - LOG_LIMIT_LINES, limit->about);
+	}
+	lines = atomic_fetch_add(&limit->lines, 1);
+	if (lines == LOG_LIMIT_LINES)
+		log_emit(LOG_LEVEL_ERROR, "too many lines about %s: more are left out for %u s",
+			 limit->about, LOG_LIMIT_S);
+	return lines < LOG_LIMIT_LINES;
+}
+
 void log_emit(enum log_level level, const char *fmt, ...)
 {
 	static const char cut[] = "...";
@@ -137,6 +167,9 @@ void log_emit(enum log_level level, const char *fmt, ...)
 	va_list args;
 	int n;
 
+	if (limit_here && (level == LOG_LEVEL_WARN || level == LOG_LEVEL_INFO) &&
+	    !within(limit_here))
+		return;
 	mutex_lock(&log_lock);
 	len = format_prefix(line, text_max, log_sink);
 	va_start(args, fmt);

@@ -7,8 +7,10 @@
 #ifndef KFS_BASE_LOG_H
 #define KFS_BASE_LOG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "daemon/base/util.h"
 
@@ -30,6 +32,23 @@ MUST_USE int log_set_sink(enum log_sink sink, const char *path);
 MUST_USE int log_level_parse(const char *word, enum log_level *ret_level);
 void log_set_level(enum log_level level);
 bool log_enabled(enum log_level level);
+
+/*
+ * Lines that somebody hostile causes must not fill the disk: of a thread that serves such, at most
+ * LOG_LIMIT_LINES warnings and notes are written every LOG_LIMIT_S, together with the other
+ * threads of the same @limit; then one line says so, and later one how many were left out.
+ * Errors are always written.
+ */
+#define LOG_LIMIT_LINES 200u
+#define LOG_LIMIT_S 60u
+struct log_limit {
+	const char *about; /* "guests" */
+	_Atomic uint64_t window;
+	_Atomic uint32_t lines;
+};
+/* For the calling thread, from here on. @limit must outlive it. */
+void log_limit_thread(struct log_limit *limit);
+
 void log_emit(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 #define log_at_(level, ...)                                                                        \

@@ -157,9 +157,11 @@ static int negotiate(struct op *op, struct fuse_init_out *out)
 	s->major = in.major;
 	s->minor = in.minor;
 	if (in.major < WIRE_MAJOR || (in.major == WIRE_MAJOR && in.minor < WIRE_MINOR_MIN)) {
-		log_error("the kernel speaks FUSE protocol %u.%u, kfs needs %u.%u: "
-			  "use Linux 5.4 or newer",
-			  in.major, in.minor, WIRE_MAJOR, WIRE_MINOR_MIN);
+		/* A guest may ask as often as it likes. */
+		log_at_(s->opts.guest ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR,
+			"the kernel speaks FUSE protocol %u.%u, kfs needs %u.%u: "
+			"use Linux 5.4 or newer",
+			in.major, in.minor, WIRE_MAJOR, WIRE_MINOR_MIN);
 		return -EPROTO;
 	}
 	/* A newer major: say ours, the kernel asks again in it. */
@@ -172,7 +174,8 @@ static int negotiate(struct op *op, struct fuse_init_out *out)
 	agree(s, in.minor, offer);
 	err = open_session(s);
 	if (err) {
-		log_error("cannot open a session: %s", strerror(-err));
+		log_at_(s->opts.guest ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR,
+			"cannot open a session: %s", strerror(-err));
 		return err;
 	}
 	if (s->opts.drains && s->notifier)

@@ -42,6 +42,10 @@ if [ "$status" -ne 0 ]; then
 fi
 cat hostile.log witness.log
 eventually 10 holds_as_before || fail "events, threads, mappings:" $(holds) ", and before" $before
+# 200 lines a minute, and some about them, is what others may have us write.
+minutes=$((SECONDS / 60 + 2))
+lines=$(wc -l <kfs-mnt.log)
+[ "$lines" -le $((minutes * 250)) ] || fail "$lines lines in the log within $minutes minutes"
 kfsctl check mnt
 umount_kfs mnt
 fsck_clean disk.img

@@ -55,6 +55,31 @@ TEST(test_log_emit__cuts_long_lines)
 	CHECK(strstr(text, "kfs: next\n") != NULL);
 }
 
+TEST(test_log_limit_thread__keeps_the_log_short)
+{
+	static struct log_limit limit = { .about = "guests" };
+	const char *path = test_path("log");
+	static char text[1 << 16];
+	unsigned lines = 0;
+
+	log_init("kfs", LOG_LEVEL_INFO);
+	CHECK_OK(log_set_sink(LOG_SINK_FILE, path));
+	log_limit_thread(&limit);
+	for (unsigned i = 0; i < 3 * LOG_LIMIT_LINES; i++)
+		log_warn("line");
+	log_error("an error");
+	log_limit_thread(NULL);
+	log_warn("of others");
+	read_file(path, text, sizeof(text));
+	for (const char *at = text; (at = strstr(at, "kfs: line\n")); at++)
+		lines++;
+	/* A new minute may begin meanwhile. */
+	CHECK(lines == LOG_LIMIT_LINES || lines == 2 * LOG_LIMIT_LINES);
+	CHECK(strstr(text, "too many lines about guests"));
+	CHECK(strstr(text, "kfs: an error\n"));
+	CHECK(strstr(text, "kfs: of others\n"));
+}
+
 TEST(test_log_set_sink__reports_unwritable_file)
 {
 	CHECK_ERR(log_set_sink(LOG_SINK_FILE, "/nonexistent/log"), -ENOENT);
