@@ -204,6 +204,9 @@ int fs_setattr(struct fs *fs, const struct fs_ctx *ctx, const struct fs_setattr 
 
 	if (!req->valid)
 		return fs_getattr(fs, ctx, req->nodeid, ret_attr);
+	if ((req->valid & FS_SET_UID && req->uid == OWNER_NONE) ||
+	    (req->valid & FS_SET_GID && req->gid == OWNER_NONE))
+		return -EINVAL;
 	do {
 		error = fs_begin(fs, ctx);
 		if (error)

@@ -367,6 +367,8 @@ int fs_create(struct fs *fs, const struct fs_ctx *ctx, const struct fs_create *r
 	unsigned int tries = 0;
 	int error = request_check(fs, req);
 
+	if (!error && (ctx->uid == OWNER_NONE || ctx->gid == OWNER_NONE))
+		error = -EINVAL;
 	if (error)
 		return error;
 	do {
@@ -417,6 +419,8 @@ int fs_tmpfile(struct fs *fs, const struct fs_ctx *ctx, uint64_t dir, uint32_t m
 	unsigned int tries = 0;
 	int error;
 
+	if (ctx->uid == OWNER_NONE || ctx->gid == OWNER_NONE)
+		return -EINVAL;
 	do {
 		error = fs_begin(fs, ctx);
 		if (error)

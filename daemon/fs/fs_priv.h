@@ -58,6 +58,12 @@
 #define COPY_CHUNK (1u << 20)
 #define COPY_MAX (64u << 20) /* one copy_file_range: the worker is free again soon */
 
+/*
+ * Nobody's number: the kernel takes it for an owner it does not know, and keeps even the host's root
+ * out of what belongs to it. A guest may send it.
+ */
+#define OWNER_NONE UINT32_MAX
+
 struct node_shard {
 	struct mutex lock;    /* LOCK_NODES */
 	uint64_t *ids;	      /* [lock] 0 = free slot */

@@ -30,6 +30,33 @@ static ssize_t try_getxattr(struct fixture *f, const char *path, const char *nam
 	return n;
 }
 
+TEST(test_setattr__has_no_owner_that_is_nobody)
+{
+	struct fs_entry e;
+	struct fixture f;
+
+	fixture_open(&f, "-b 1024 -I 256 -J size=4 24M");
+	forget(&f, make_file(&f, "/f"));
+	CHECK_ERR(try_setattr(&f, "/f",
+			      (struct fs_setattr){ .valid = FS_SET_UID, .uid = UINT32_MAX }),
+		  -EINVAL);
+	CHECK_ERR(try_setattr(&f, "/f",
+			      (struct fs_setattr){ .valid = FS_SET_GID, .gid = UINT32_MAX }),
+		  -EINVAL);
+	CHECK_OK(try_setattr(&f, "/f",
+			     (struct fs_setattr){ .valid = FS_SET_UID, .uid = UINT32_MAX - 1 }));
+	f.ctx.uid = UINT32_MAX;
+	CHECK_ERR(fs_tmpfile(f.fs, &f.ctx, FS_ROOT_NODEID, 0600, &e), -EINVAL);
+	CHECK_ERR(fs_create(f.fs, &f.ctx,
+			    &(struct fs_create){ .dir = FS_ROOT_NODEID,
+						 .name = { "x", 1 },
+						 .mode = S_IFREG | 0600 },
+			    &e),
+		  -EINVAL);
+	f.ctx.uid = 0;
+	fixture_close(&f);
+}
+
 TEST(test_setattr__times)
 {
 	struct fs_setattr req = { .valid = FS_SET_ATIME | FS_SET_MTIME,
