@@ -32,11 +32,10 @@ truncate -s 1M mnt/memory
 witness=$!
 eventually 20 grep -q ready witness.log || fail "the honest guest: $(cat witness.log)"
 status=0
-"$VFE" s hostile "$SEED" "$CASES" "$FIRST" "${KFS_FAMILY:-}" >hostile.log 2>hostile.err || status=$?
+"$VFE" s hostile "$SEED" "$CASES" "$FIRST" "${KFS_FAMILY:-}" 2>&1 >hostile.log | tee hostile.err >&2 || status=$?
 touch stop
 wait "$witness" || fail "the honest guest: $(cat witness.log)"
 if [ "$status" -ne 0 ]; then
-	cat hostile.err >&2
 	case=$(sed -n 's/.*FAILED: seed [0-9]* case \([0-9]*\).*/\1/p' hostile.err)
 	fail "again: make hostile SEED=$SEED CASES=1 FIRST=${case:-$FIRST} FAMILY='${KFS_FAMILY:-}'"
 fi

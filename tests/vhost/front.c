@@ -160,10 +160,30 @@ int front_tell(struct front *f, uint32_t request, const void *payload, uint32_t 
 	return ack != 0;
 }
 
+void front_settle(struct front *f)
+{
+	for (uint32_t i = 0; i < f->owed; i++) {
+		uint64_t ack = 1;
+
+		if (front_receive(f, f->owed_request[i], &ack, sizeof(ack)) != sizeof(ack) || ack)
+			front_die("%s: refused", msg_name(f->owed_request[i]));
+	}
+	f->owed = 0;
+}
+
 static void must_tell(struct front *f, uint32_t request, const void *payload, uint32_t size, int fd)
 {
-	int ret = front_tell(f, request, payload, size, &fd, fd >= 0);
+	int ret;
 
+	if (f->hurry) {
+		if (f->owed == FRONT_OWED)
+			front_settle(f);
+		if (!front_send(f, request | MSG_NEED_REPLY << 16, payload, size, &fd, fd >= 0))
+			front_die("%s: disconnected", msg_name(request));
+		f->owed_request[f->owed++] = request;
+		return;
+	}
+	ret = front_tell(f, request, payload, size, &fd, fd >= 0);
 	if (ret)
 		front_die("%s: %s", msg_name(request), ret < 0 ? "disconnected" : "refused");
 }
@@ -209,6 +229,7 @@ void front_share_memory(struct front *f, bool slots)
 	p.table.count = 2;
 	p.table.region[0] = low;
 	p.table.region[1] = high;
+	front_settle(f);
 	if (front_tell(f, MSG_SET_MEM_TABLE, &p, 8 + 64, fds, 2))
 		front_die("SET_MEM_TABLE failed");
 }
@@ -294,6 +315,7 @@ void front_negotiate(struct front *f, bool slots)
 	f->protocol = protocol;
 	must_tell(f, MSG_SET_OWNER, NULL, 0, -1);
 	must_tell(f, MSG_SET_FEATURES, &features, sizeof(features), -1);
+	front_settle(f);
 	if (must_get(f, MSG_GET_QUEUE_NUM) < FRONT_QUEUES)
 		front_die("too few queues");
 	front_share_memory(f, slots);
@@ -304,6 +326,7 @@ void front_setup(struct front *f, bool slots)
 	front_negotiate(f, slots);
 	for (uint32_t i = 0; i < FRONT_QUEUES; i++)
 		front_start_queue(f, i, 0);
+	front_settle(f);
 }
 
 void front_close(struct front *f)

@@ -28,6 +28,7 @@
 /* Rings of queue i begin at i * FRONT_RING; a queue's buffers are in both regions. */
 #define FRONT_RING 0x10000u
 #define FRONT_WAIT_MS 20000
+#define FRONT_OWED 32u
 
 struct front_queue {
 	int kick, call;
@@ -48,6 +49,9 @@ struct front {
 	struct front_queue queue[FRONT_QUEUES];
 	uint64_t unique;
 	uint32_t uid, gid;
+	/* Setting up does not wait for each acknowledgement: front_settle() does for all. */
+	bool hurry;
+	uint32_t owed, owed_request[FRONT_OWED];
 };
 
 #define FRONT_DATA_MAX (1u << 20)
@@ -63,6 +67,7 @@ void front_negotiate(struct front *f, bool slots);
 void front_setup(struct front *f, bool slots);
 /* The parts of it. */
 void front_share_memory(struct front *f, bool slots);
+void front_settle(struct front *f);
 void front_start_queue(struct front *f, uint32_t index, uint16_t base);
 /* Say whether what the back end writes is logged, of rings that run. */
 void front_log(struct front *f, bool logs);

@@ -26,6 +26,7 @@
 #define LOCK_MS 20
 /* Rings that were written over. */
 #define VANISH_MS 5
+#define PROGRESS_MS 30000
 /* More guests than there is room for are turned away: an old one may not be gone yet. */
 #define TURNED_AWAY_MAX 5000
 
@@ -34,10 +35,10 @@ static const struct family {
 	void (*run)(struct hostile *h, uint64_t from, uint64_t to);
 	uint32_t weight;
 } families[] = {
-	{ "truncate", hostile_truncate, 40 },  { "bodies", hostile_bodies, 30 },
-	{ "forged", hostile_forged, 10 },      { "forgets", hostile_forgets, 10 },
-	{ "chains", hostile_chains, 6 },       { "races", hostile_races, 4 },
-	{ "flight", hostile_flight, 1 },       { "messages", hostile_messages, 4 },
+	{ "truncate", hostile_truncate, 60 },  { "bodies", hostile_bodies, 60 },
+	{ "forged", hostile_forged, 20 },      { "forgets", hostile_forgets, 10 },
+	{ "chains", hostile_chains, 4 },       { "races", hostile_races, 4 },
+	{ "flight", hostile_flight, 1 },       { "messages", hostile_messages, 3 },
 	{ "torn", hostile_torn, 2 },	       { "storms", hostile_storms, 1 },
 	{ "wrong fds", hostile_wrong_fds, 1 }, { "cut memory", hostile_cut_memory, 2 },
 };
@@ -160,6 +161,7 @@ static void connect_anew(struct hostile *h)
 
 	for (int i = 0; i < TURNED_AWAY_MAX; i++) {
 		front_connect(&h->f, h->socket);
+		h->f.hurry = true;
 		if (front_send(&h->f, MSG_GET_FEATURES, NULL, 0, NULL, 0) &&
 		    front_receive(&h->f, MSG_GET_FEATURES, &features, sizeof(features)) == 8) {
 			for (uint32_t q = 0; q < FRONT_QUEUES; q++) {
@@ -187,29 +189,57 @@ static void give_err_fd(struct hostile *h, uint32_t queue)
 		front_die("SET_VRING_ERR failed");
 }
 
+static uint64_t look_up(struct hostile *h, uint64_t dir, uint32_t i)
+{
+	char name[2] = { (char)('a' + i) };
+	struct fuse_entry_out e;
+
+	if (i % 4 == 3)
+		(void)fuse_mkdir(&h->f, dir, name, &e); /* it may be there */
+	else
+		(void)fuse_create(&h->f, dir, name, 0644, &e);	   /* likewise */
+	return fuse_lookup(&h->f, dir, name, &e) ? dir : e.nodeid; /* no room */
+}
+
+static void ask_for(struct hostile *h, uint64_t dir, uint32_t i)
+{
+	struct shot *s = hostile_shot(h, 1);
+	struct fuse_in_header head = { .len = sizeof(head) + 2,
+				       .opcode = FUSE_LOOKUP,
+				       .unique = h->f.unique += 2,
+				       .nodeid = dir };
+	char name[2] = { (char)('a' + i) };
+
+	s->what = "LOOKUP";
+	s->unique = head.unique;
+	s->room = sizeof(struct fuse_out_header) + sizeof(struct fuse_entry_out);
+	memcpy(hostile_in(h, s), &head, sizeof(head));
+	memcpy(hostile_in(h, s) + sizeof(head), name, sizeof(name));
+	hostile_chain(h, s, head.len);
+}
+
 /* Some are files and some directories; what cases before this one made of them stays. */
 static void learn_nodes(struct hostile *h)
 {
 	struct fuse_entry_out e;
 	uint64_t dir = 1;
-	char name[2] = "h";
 
 	h->node[0] = 1;
-	(void)fuse_mkdir(&h->f, 1, name, &e); /* it may be there */
-	if (!fuse_lookup(&h->f, 1, name, &e) && S_ISDIR(e.attr.mode))
+	if (fuse_lookup(&h->f, 1, "h", &e))
+		(void)fuse_mkdir(&h->f, 1, "h", &e); /* there may be no room */
+	if (!fuse_lookup(&h->f, 1, "h", &e) && S_ISDIR(e.attr.mode))
 		dir = e.nodeid;
+	for (uint32_t i = 1; i < HOSTILE_NODES; i++)
+		ask_for(h, dir, i);
+	hostile_fire(h);
 	for (uint32_t i = 1; i < HOSTILE_NODES; i++) {
-		name[0] = (char)('a' + i);
-		h->node[i] = dir;
-		if (fuse_lookup(&h->f, dir, name, &e)) {
-			if (i % 4 == 3)
-				(void)fuse_mkdir(&h->f, dir, name, &e);
-			else
-				(void)fuse_create(&h->f, dir, name, 0644, &e);
-			if (fuse_lookup(&h->f, dir, name, &e))
-				continue; /* no room */
-		}
-		h->node[i] = e.nodeid;
+		const struct shot *s = &h->shot[1][i - 1];
+		const uint8_t *out = front_at(&h->f, hostile_out_gpa(s));
+		struct fuse_out_header head;
+
+		memcpy(&head, out, sizeof(head));
+		memcpy(&e, out + sizeof(head), sizeof(e));
+		h->node[i] = head.error ? look_up(h, dir, i) : e.nodeid;
 	}
 }
 
@@ -249,6 +279,7 @@ void hostile_restart_ring(struct hostile *h, uint32_t queue)
 	memset(front_at(&h->f, queue * FRONT_RING), 0, FRONT_RING);
 	q->avail_next = q->used_seen = 0;
 	front_start_queue(&h->f, queue, 0);
+	front_settle(&h->f);
 	(void)close(h->err_fd[queue]);
 	give_err_fd(h, queue);
 	h->shots[queue] = 0;
@@ -551,6 +582,7 @@ static void wait_all(struct hostile *h)
 		base = front_stop_queue(&h->f, q);
 		collect(h, q, false);
 		front_start_queue(&h->f, q, base);
+		front_settle(&h->f);
 	}
 	if (!all_back(h, &only_locks))
 		front_die("a lock that waited was lost when its ring stopped");
@@ -564,7 +596,14 @@ void hostile_fire(struct hostile *h)
 		h->shots[q] = 0;
 }
 
-enum blind { BLIND_BACK, BLIND_BROKEN, BLIND_LATE };
+enum blind { BLIND_BACK, BLIND_BROKEN, BLIND_GONE, BLIND_LATE };
+
+static bool has_gone(const struct hostile *h)
+{
+	char c;
+
+	return recv(h->f.fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
 
 static enum blind wait_blind(struct hostile *h, uint32_t queue, uint64_t ms)
 {
@@ -576,6 +615,8 @@ static enum blind wait_blind(struct hostile *h, uint32_t queue, uint64_t ms)
 		collect(h, queue, true);
 		if (is_broken(h, queue))
 			return BLIND_BROKEN;
+		if (has_gone(h))
+			return BLIND_GONE;
 		if (now_ms() >= end)
 			return BLIND_LATE;
 		if ((uint16_t)(q->avail_next - q->used_seen))
@@ -588,6 +629,8 @@ bool hostile_fire_blind(struct hostile *h, uint32_t queue, bool may_vanish)
 {
 	enum blind got = wait_blind(h, queue, may_vanish ? VANISH_MS : ANSWER_MS);
 
+	if (got == BLIND_GONE)
+		front_die("the connection has ended");
 	if (got == BLIND_LATE && !may_vanish)
 		front_die("neither an answer nor a broken ring within %d ms", ANSWER_MS);
 	if (got == BLIND_BACK)
@@ -641,7 +684,7 @@ static void honest(struct hostile *h)
 void hostile(const char *socket, uint64_t seed, uint64_t first, uint64_t cases, const char *only)
 {
 	static struct hostile h;
-	uint64_t start = now_ms(), counts[FAMILIES] = { 0 };
+	uint64_t start = now_ms(), told = start, counts[FAMILIES] = { 0 };
 
 	h.socket = socket;
 	h.seed = seed;
@@ -665,6 +708,11 @@ void hostile(const char *socket, uint64_t seed, uint64_t first, uint64_t cases, 
 		family->run(&h, from, to);
 		hostile_close(&h);
 		counts[family - families] += to - from;
+		if (now_ms() - told >= PROGRESS_MS) {
+			told = now_ms();
+			fprintf(stderr, "hostile: %" PRIu64 " cases in %" PRIu64 " s\n", h.done,
+				(told - start) / 1000);
+		}
 	}
 	h.family = "afterwards";
 	honest(&h);
