@@ -24,6 +24,8 @@
 #include <sys/stat.h>
 
 #include "daemon/base/log.h"
+#include "daemon/proto/proto.h"
+#include "daemon/proto/state.h"
 #include "vhost/msg.h"
 #include "vhost/thread.h"
 #include "vhost/window.h"
@@ -35,7 +37,7 @@
 #define PROTOCOL_FEATURES                                                                          \
 	(BIT(MSG_F_MQ) | BIT(MSG_F_REPLY_ACK) | BIT(MSG_F_CONFIG) | BIT(MSG_F_RESET_DEVICE) |      \
 	 BIT(MSG_F_CONFIGURE_MEM_SLOTS) | BIT(MSG_F_STATUS) | BIT(MSG_F_INFLIGHT_SHMFD) |          \
-	 BIT(MSG_F_LOG_SHMFD) | BIT(MSG_F_GPA_ADDRESSES))
+	 BIT(MSG_F_LOG_SHMFD) | BIT(MSG_F_GPA_ADDRESSES) | BIT(MSG_F_DEVICE_STATE))
 
 /* Those that a window needs; offered only where there is one. */
 #define WINDOW_FEATURES (BIT(MSG_F_BACKEND_REQ) | BIT(MSG_F_BACKEND_SEND_FD) | BIT(MSG_F_SHMEM))
@@ -193,6 +195,14 @@ static bool any_runs(const struct conn *c)
 	return false;
 }
 
+static bool is_suspended(const struct conn *c)
+{
+	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++)
+		if (c->dev->queues[i].kick_fd >= 0)
+			return false;
+	return true;
+}
+
 static int set_features(struct conn *c, uint64_t features)
 {
 	bool logs = features & BIT(VHOST_F_LOG_ALL);
@@ -222,9 +232,12 @@ static int set_features(struct conn *c, uint64_t features)
 	return 0;
 }
 
+/* What a guest has mapped would stay behind: one with a window is not moved. */
 static uint64_t protocol_features(const struct conn *c)
 {
-	return PROTOCOL_FEATURES | (c->dev->window ? WINDOW_FEATURES : 0);
+	if (!c->dev->window)
+		return PROTOCOL_FEATURES;
+	return (PROTOCOL_FEATURES & ~BIT(MSG_F_DEVICE_STATE)) | WINDOW_FEATURES;
 }
 
 static int set_protocol_features(struct conn *c, uint64_t features)
@@ -257,6 +270,8 @@ static int feature_of(uint32_t request)
 	case MSG_GET_STATUS:
 	case MSG_SET_STATUS: return MSG_F_STATUS;
 	case MSG_GET_SHMEM_CONFIG: return MSG_F_SHMEM;
+	case MSG_SET_DEVICE_STATE_FD:
+	case MSG_CHECK_DEVICE_STATE: return MSG_F_DEVICE_STATE;
 	default: return -1;
 	}
 }
@@ -433,6 +448,8 @@ static int set_ring_fd(struct conn *c, struct message *m)
 			return -EOPNOTSUPP;
 		slot = &q->kick_fd;
 		atomic_store(&q->broken, false);
+		if (c->dev->session && is_suspended(c))
+			proto_state_arrive(c->dev->session);
 	}
 	queue_pause(q);
 	if (*slot >= 0)
@@ -505,6 +522,50 @@ static int reset_device(struct conn *c)
 	return err;
 }
 
+/* ---- a guest that moves ---- */
+
+static int move_state(struct conn *c, struct message *m)
+{
+	struct device *d = c->dev;
+	bool load = m->payload.transfer.direction == MSG_STATE_LOAD;
+	int err = -EINVAL;
+
+	if (m->payload.transfer.direction <= MSG_STATE_LOAD &&
+	    m->payload.transfer.phase == MSG_STATE_STOPPED)
+		err = is_suspended(c) ? 0 : -EBUSY;
+	if (!err && (!d->session || (load && atomic_load(&d->used))))
+		err = -EBUSY;
+	if (!err)
+		err = transfer_start(&d->transfer, d->session, load, take_fd(m, 0));
+	if (err)
+		log_warn("guest %u: its state cannot be %s: %s", c->opts.device.number,
+			 load ? "loaded" : "saved",
+			 err == -EBUSY ? "its rings are not stopped, or it runs already" :
+					 strerror(-err));
+	return send_u64(c, m, MSG_STATE_NOFD | (err ? MSG_STATE_ERROR : 0));
+}
+
+static int check_state(struct conn *c, const struct message *m)
+{
+	struct device *d = c->dev;
+	bool loads = transfer_loads(&d->transfer);
+	const int stops[2] = { c->stop_fd, c->fd };
+	int err = transfer_wait(&d->transfer, stops);
+
+	if (err == -ENOTCONN)
+		return err;
+	if (err)
+		log_error("guest %u: its state is not %s: %s", c->opts.device.number,
+			  loads ? "taken" : "saved", proto_state_why(err));
+	if (!err && loads && proto_ready(d->session)) {
+		atomic_store(&d->used, true);
+		log_info("guest %u: arrived, goes on where it was", c->opts.device.number);
+	} else if (!err && !loads) {
+		log_info("guest %u: saved, it may leave", c->opts.device.number);
+	}
+	return send_u64(c, m, err != 0);
+}
+
 /* ---- the record of what is in flight ---- */
 
 static int get_inflight(struct conn *c, const struct message *m)
@@ -533,9 +594,8 @@ static int set_inflight(struct conn *c, const struct message *m)
 				      .ring_size = m->payload.inflight.ring_size };
 	int err;
 
-	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++)
-		if (c->dev->queues[i].kick_fd >= 0)
-			return -EBUSY;
+	if (!is_suspended(c))
+		return -EBUSY;
 	err = inflight_map(&c->dev->inflight, m->fds[0], &area);
 	if (!err)
 		device_adopt(c->dev);
@@ -575,7 +635,7 @@ static int get_shmem_config(struct conn *c, const struct message *m)
 /* ---- messages ---- */
 
 /* Those with a reply of their own: 0, or why the connection ends. */
-static int answer(struct conn *c, const struct message *m)
+static int answer(struct conn *c, struct message *m)
 {
 	switch (m->head.request) {
 	case MSG_GET_FEATURES: return send_u64(c, m, FEATURES);
@@ -588,6 +648,8 @@ static int answer(struct conn *c, const struct message *m)
 	case MSG_GET_INFLIGHT_FD: return get_inflight(c, m);
 	case MSG_SET_LOG_BASE: return set_log_base(c, m);
 	case MSG_GET_SHMEM_CONFIG: return get_shmem_config(c, m);
+	case MSG_SET_DEVICE_STATE_FD: return move_state(c, m);
+	case MSG_CHECK_DEVICE_STATE: return check_state(c, m);
 	default: return -EPROTO;
 	}
 }
@@ -634,6 +696,10 @@ static int handle(struct conn *c, struct message *m)
 
 	if (feature >= 0 && !(c->protocol & BIT(feature)))
 		return -EPROTO;
+	/* Whatever it is: the session is the transfer's until somebody has asked how it went. */
+	if (m->head.request != MSG_CHECK_DEVICE_STATE && transfer_cancel(&c->dev->transfer) &&
+	    transfer_loads(&c->dev->transfer))
+		device_renew(c->dev, device_generation(c->dev));
 	if (msg_has_reply(m->head.request))
 		return answer(c, m);
 	err = perform(c, m);

@@ -61,6 +61,7 @@ void device_free(struct device *d)
 	if (!d)
 		return;
 	device_pause(d);
+	(void)transfer_cancel(&d->transfer); /* the session ends as well */
 	window_stop(d->window);
 	proto_session_free(d->session); /* locks that wait end with it */
 	d->session = NULL;
@@ -156,17 +157,6 @@ void device_note(struct device *d)
 		memcpy(at, note.bytes, sizeof(note.bytes));
 }
 
-static const char *why_not(int error)
-{
-	switch (error) {
-	case -EBADMSG: return "what its front end kept is damaged, or of another image";
-	case -EOPNOTSUPP: return "what its front end kept is of another version of kfs";
-	case -ESTALE: return "another directory was shared";
-	case -EINVAL: return "options have changed";
-	default: return strerror(-error);
-	}
-}
-
 void device_adopt(struct device *d)
 {
 	const uint8_t *at = inflight_note(&d->inflight);
@@ -181,8 +171,9 @@ void device_adopt(struct device *d)
 		return;
 	if (err) {
 		clear_note(d);
-		log_warn("guest %u: cannot go on where it was: %s: mount anew in the guest",
-			 d->opts.number, why_not(err));
+		log_warn("guest %u: the note that its front end kept is not used: %s: mount anew "
+			 "in the guest",
+			 d->opts.number, proto_state_why(err));
 		return;
 	}
 	atomic_store(&d->used, true);

@@ -33,6 +33,7 @@
 #include "vhost/inflight.h"
 #include "vhost/memory.h"
 #include "vhost/pace.h"
+#include "vhost/transfer.h"
 #include "vhost/vring.h"
 
 struct device;
@@ -95,6 +96,7 @@ struct device {
 	struct queue queues[DEVICE_QUEUES_MAX];
 	/* The session and its replacement: */
 	struct proto_session *session; /* [serving, or renewing] NULL: no memory for one */
+	struct transfer transfer;      /* [conn] of its state; rings stopped meanwhile */
 	uint64_t generation;	       /* [lock] */
 	_Atomic bool used;	       /* [atomic] the session has had its INIT */
 	_Atomic bool renewing;	       /* [atomic; set under lock] */

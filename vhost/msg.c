@@ -56,6 +56,11 @@ static const struct msg_def defs[MSG_REQUESTS] = {
 	[MSG_ADD_MEM_REG] = { .name = "ADD_MEM_REG", SLOT, .fds = FDS_ONE },
 	/* Some front ends send the region's descriptor along. */
 	[MSG_REM_MEM_REG] = { .name = "REM_MEM_REG", SLOT, .fds = FDS_ONE_AT_MOST },
+	[MSG_SET_DEVICE_STATE_FD] = { .name = "SET_DEVICE_STATE_FD",
+				      STATE,
+				      .fds = FDS_ONE,
+				      .reply = true },
+	[MSG_CHECK_DEVICE_STATE] = { .name = "CHECK_DEVICE_STATE", SIZE(0), .reply = true },
 	[MSG_SET_STATUS] = { .name = "SET_STATUS", U64 },
 	[MSG_GET_STATUS] = { .name = "GET_STATUS", SIZE(0), .reply = true },
 	[MSG_GET_SHMEM_CONFIG] = { .name = "GET_SHMEM_CONFIG", SIZE(0), .reply = true },

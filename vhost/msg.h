@@ -47,6 +47,8 @@ enum msg_request {
 	MSG_REM_MEM_REG = 38,
 	MSG_SET_STATUS = 39,
 	MSG_GET_STATUS = 40,
+	MSG_SET_DEVICE_STATE_FD = 42,
+	MSG_CHECK_DEVICE_STATE = 43,
 	MSG_GET_SHMEM_CONFIG = 44,
 	MSG_REQUESTS = 45
 };
@@ -77,6 +79,7 @@ enum {
 	MSG_F_RESET_DEVICE = 13,
 	MSG_F_CONFIGURE_MEM_SLOTS = 15,
 	MSG_F_STATUS = 16,
+	MSG_F_DEVICE_STATE = 19,
 	MSG_F_GPA_ADDRESSES = 21,
 	MSG_F_SHMEM = 22,
 };
@@ -91,6 +94,12 @@ enum {
 /* SET_VRING_KICK, _CALL, _ERR: the ring's number, and "there is no descriptor". */
 #define MSG_VRING_INDEX_MASK 0xffu
 #define MSG_VRING_NOFD (1u << 8)
+
+/* SET_DEVICE_STATE_FD: its words, and its answer. */
+enum { MSG_STATE_SAVE = 0, MSG_STATE_LOAD = 1 };
+#define MSG_STATE_STOPPED 0u
+#define MSG_STATE_ERROR 1u
+#define MSG_STATE_NOFD (1u << 8)
 
 struct msg_header {
 	uint32_t request, flags, size;
@@ -134,6 +143,9 @@ union msg_payload {
 	struct {
 		uint64_t size, offset;
 	} log;
+	struct {
+		uint32_t direction, phase;
+	} transfer;
 	struct {
 		uint64_t size, offset;
 		uint16_t queues, ring_size;

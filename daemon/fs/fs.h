@@ -31,6 +31,7 @@
 #include "daemon/base/util.h"
 
 struct fs;
+struct fs_flock;
 struct fs_session;
 struct inval_bus;
 struct store;
@@ -377,6 +378,25 @@ void fs_dax_unmap(struct fs_dax_pin *pin);
 bool fs_dax_same(const struct fs_dax_pin *a, const struct fs_dax_pin *b);
 /* A guest may be changing @nodeid: its pages are not to be cached. */
 bool fs_dax_is_mapped(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid);
+
+/*
+ * A session that moves to another one, here or elsewhere. No request of either may be running.
+ * Called with each nodeid that was handed out, as the image has it; its result, if not 0, ends it.
+ */
+typedef int (*fs_node_fn)(void *arg, uint64_t nodeid, uint32_t count);
+MUST_USE int fs_session_each_node(struct fs_session *s, fs_node_fn fn, void *arg);
+uint64_t fs_session_nodes(const struct fs_session *s);
+/* Handed out @count times. -EINVAL: no inode can have it. -ENFILE, -ENOMEM. */
+MUST_USE int fs_session_add_node(struct fs_session *s, uint64_t nodeid, uint32_t count);
+/* What it has locked; the caller frees the list. */
+MUST_USE int fs_session_list_locks(struct fs_session *s, struct fs_flock **ret_list,
+				   uint32_t *ret_count);
+/* All of it becomes @to's. */
+void fs_session_move_locks(struct fs_session *from, struct fs_session *to);
+/* Under which number it was saved; 0: it was not. */
+void fs_session_set_saved(struct fs_session *s, uint64_t number);
+/* The open session that was saved under @number; NULL: none of this image. */
+struct fs_session *fs_session_saved(struct fs *fs, uint64_t number);
 
 struct fs_stats {
 	uint64_t dax_files, dax_ranges; /* mapped by guests */

@@ -78,7 +78,8 @@ struct fs_session {
 	bool recovered;				    /* [written before use] */
 	uint64_t root_nodeid; /* [written before use] fs-wide nodeid of what the session calls 1 */
 	uint64_t nodes_max;   /* [written before use] 0 = none */
-	_Atomic bool open;    /* [atomic] the struct is kept for the next session after closing */
+	_Atomic uint64_t saved; /* [atomic] */
+	_Atomic bool open;	/* [atomic] the struct is kept for the next session after closing */
 	_Atomic uint64_t nodes; /* [atomic] entries of all shards */
 	_Atomic uint32_t locks; /* [atomic] */
 	struct node_shard shards[NODE_SHARDS];
@@ -233,6 +234,8 @@ uint64_t inode_nodeid(const struct inode *i);
 uint64_t session_nodeid(const struct fs_session *s, const struct inode *i);
 /* The fs-wide nodeid; -ESTALE when a confined session was never handed it. */
 MUST_USE int session_resolve(struct fs_session *s, uint64_t nodeid, uint64_t *ret_nodeid);
+/* Handed out @count times. Its inode cannot go meanwhile, or need not be kept. */
+MUST_USE int nodes_add(struct fs_session *s, uint64_t nodeid, uint32_t count);
 /* state.c: @nodeid was handed out in a life before, if anything has it. No lock held. */
 MUST_USE int node_recover(struct fs_session *s, uint64_t nodeid);
 bool session_is_root(const struct fs_session *s, const struct inode *i);
@@ -429,6 +432,9 @@ MUST_USE int fs_dirsync(struct fs *fs, bool wanted, uint32_t tid, int error);
 /* lock.c */
 void locks_init(struct lock_table *t);
 void locks_drop_session(struct fs *fs, struct fs_session *s);
+/* At most @max of its locks; their number. */
+uint32_t locks_list(struct fs *fs, const struct fs_session *s, struct fs_flock *list, uint32_t max);
+void locks_move(struct fs *fs, const struct fs_session *from, struct fs_session *to);
 
 static inline bool ctx_is_aborted(const struct fs_ctx *ctx)
 {

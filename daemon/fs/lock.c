@@ -687,3 +687,93 @@ void locks_drop_session(struct fs *fs, struct fs_session *s)
 	}
 	answer_all(&answers);
 }
+
+/* ---- a session that moves ------------------------------------------------- */
+
+/* Of one file's locks of one kind, from list[count] on. */
+static uint32_t list_from(const struct lock_file *f, bool flock, const struct fs_session *s,
+			  struct fs_flock *list, uint32_t room)
+{
+	const struct list *locks = flock ? &f->flocks : &f->posix, *pos;
+	uint32_t count = 0;
+
+	for (pos = locks->next; pos != locks && count < room; pos = pos->next) {
+		const struct range_lock *l =
+			container_of((struct list *)(uintptr_t)pos, struct range_lock, link);
+
+		if (l->by.session == s)
+			list[count++] = (struct fs_flock){ .nodeid = f->nodeid,
+							   .owner = l->by.owner,
+							   .start = l->start,
+							   .end = l->end,
+							   .type = l->type,
+							   .pid = l->pid,
+							   .flock = flock };
+	}
+	return count;
+}
+
+uint32_t locks_list(struct fs *fs, const struct fs_session *s, struct fs_flock *list, uint32_t max)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < LOCK_SHARDS; i++) {
+		struct lock_shard *sh = &fs->locks.shards[i];
+		struct list *pos;
+
+		mutex_lock(&sh->lock);
+		for (uint32_t b = 0; b < LOCK_BUCKETS; b++)
+			list_for_each(pos, &sh->files[b]) {
+				struct lock_file *f = list_entry(pos, struct lock_file, link);
+
+				count += list_from(f, false, s, list + count, max - count);
+				count += list_from(f, true, s, list + count, max - count);
+			}
+		mutex_unlock(&sh->lock);
+	}
+	return count;
+}
+
+static void move_in(struct list *locks, const struct fs_session *from, struct fs_session *to)
+{
+	struct list *pos;
+
+	list_for_each(pos, locks) {
+		struct range_lock *l = list_entry(pos, struct range_lock, link);
+
+		if (l->by.session != from)
+			continue;
+		l->by.session = to;
+		atomic_fetch_sub(&((struct fs_session *)(uintptr_t)from)->locks, 1);
+		atomic_fetch_add(&to->locks, 1);
+	}
+}
+
+/* Whoever waits for one of them waits for its new owner: the graph is looked at again, too. */
+void locks_move(struct fs *fs, const struct fs_session *from, struct fs_session *to)
+{
+	struct lock_table *t = &fs->locks;
+	struct list *pos;
+
+	for (uint32_t i = 0; i < LOCK_SHARDS; i++) {
+		struct lock_shard *sh = &t->shards[i];
+
+		mutex_lock(&sh->lock);
+		for (uint32_t b = 0; b < LOCK_BUCKETS; b++)
+			list_for_each(pos, &sh->files[b]) {
+				struct lock_file *f = list_entry(pos, struct lock_file, link);
+
+				move_in(&f->posix, from, to);
+				move_in(&f->flocks, from, to);
+			}
+		mutex_unlock(&sh->lock);
+	}
+	mutex_lock(&t->graph_lock);
+	list_for_each(pos, &t->graph) {
+		struct waiter *w = list_entry(pos, struct waiter, graph_link);
+
+		if (w->blocker.session == from)
+			w->blocker.session = to;
+	}
+	mutex_unlock(&t->graph_lock);
+}

@@ -214,6 +214,19 @@ int nodes_raise(struct fs_session *s, const struct inode *i)
 	return id_raise(s, inode_nodeid(i));
 }
 
+int nodes_add(struct fs_session *s, uint64_t nodeid, uint32_t count)
+{
+	struct node_shard *n = shard_of(s, nodeid);
+	int error;
+
+	mutex_lock(&n->lock);
+	error = shard_raise(s, n, nodeid);
+	if (!error)
+		n->counts[slot_find(n, nodeid)] = count;
+	mutex_unlock(&n->lock);
+	return error;
+}
+
 static void id_lower(struct fs *fs, struct fs_session *s, uint64_t id, uint64_t count)
 {
 	struct node_shard *n = shard_of(s, id);
@@ -377,6 +390,7 @@ int fs_session_open(struct fs *fs, const struct fs_session_opts *opts,
 	s->readonly = opts->readonly;
 	s->nodes_max = opts->nodes_max;
 	s->recovered = opts->recovered;
+	atomic_store(&s->saved, 0);
 	error = session_hold_root(fs, s, opts->root_nodeid);
 	if (!error)
 		atomic_store(&s->open, true);

@@ -75,6 +75,7 @@ void proto_session_free(struct proto_session *s)
 	if (s->fs_session)
 		fs_session_close(s->fs_session);
 	wait_for_granted(s);
+	free(s->arriving);
 	free(s);
 }
 

@@ -71,6 +71,10 @@ struct proto_session {
 	bool window; /* files may be mapped */
 	struct wire_timeout entry_timeout, attr_timeout, negative_timeout;
 
+	/* Loaded, and not serving yet [no request running]: which saved session it is, its locks. */
+	uint64_t arrives_from; /* 0: none */
+	struct fs_flock *arriving;
+	uint32_t arriving_count;
 	struct lost_writes lost;					     /* has its own lock */
 	_Atomic uint64_t unknown[PROTO_CHANNELS], malformed[PROTO_CHANNELS]; /* [atomic] */
 	_Atomic uint64_t notifies, notify_errors;			     /* [atomic] */

@@ -3,6 +3,9 @@
  * A guest's session outside of the daemon (include/kfs/state_format.h). Guests do not know that
  * their daemon was another one: they send no INIT, and go on using their nodeids.
  *
+ * A state goes from the daemon that the guest leaves to the one it comes to, which may be the same:
+ * nodeids with their counts, and locks. There are no file handles.
+ *
  * A note is kept by a front end while the daemon lives. After a crash the nodeids in use, locks
  * and deleted files that were open are not known any more: see fs_session_opts.recovered.
  */
@@ -10,6 +13,7 @@
 #define KFS_PROTO_STATE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "daemon/base/util.h"
@@ -28,5 +32,27 @@ bool proto_note_make(const struct proto_session *s, struct proto_note *ret_note)
  * directory was shared. -EINVAL: options have changed, so that what was agreed cannot be kept.
  */
 MUST_USE int proto_note_adopt(struct proto_session *s, const struct proto_note *note);
+
+/*
+ * The whole of a session that moves. It may go on if the move fails. No request may be running
+ * from the beginning of either call to the end of the move.
+ *
+ * @write and @read move exactly that many bytes or fail; at the end there is nothing to read:
+ * -ENODATA. What comes from outside is checked as the format says, and nothing stays of a state
+ * that is refused: errors as above, -EMSGSIZE: it ends early or goes on behind its end, -ENFILE:
+ * more than this guest may hold. -EBUSY: the session was used, or (locks) another user of the
+ * image has locked what this guest had.
+ */
+typedef int (*proto_write_fn)(void *arg, const void *data, size_t len);
+typedef int (*proto_read_fn)(void *arg, void *data, size_t len);
+MUST_USE int proto_state_save(struct proto_session *s, proto_write_fn write, void *arg);
+MUST_USE int proto_state_load(struct proto_session *s, proto_read_fn read, void *arg);
+/*
+ * A loaded session is about to serve: what its origin, if that is a session of this image here,
+ * still has locked becomes this one's.
+ */
+void proto_state_arrive(struct proto_session *s);
+/* For people: why a note or a state was refused. */
+const char *proto_state_why(int error);
 
 #endif

@@ -16,6 +16,10 @@
 
 #include "include/kfs/endian.h"
 
+/*
+ * A state of a guest that had not mounted is a head with minor 0, and the last seal. Nodes are
+ * those that the session was handed, but for its root; locks are of their owners in the guest.
+ */
 #define STATE_MAGIC 0x5453464bu /* "KFST" */
 #define STATE_VERSION 1
 

@@ -21,6 +21,8 @@
  *   witness DIR FILE what this guest and the host's mount at DIR have written stays, until FILE is there
  *   takeover SEED KILLS COMMAND   the daemon is killed with requests in flight; the next one answers them
  *   log SEED gpa|uva   what the back end writes into the guest's memory is in the log; rings named either way
+ *   state SOCKET2      a guest moves to another connection; SOCKET2 serves another image
+ *   save FILE, load FILE          the same, with another daemon of the image in between
  *
  * Exit 0, or 1 with a line that says what was wrong.
  */
@@ -40,6 +42,7 @@
 #include "tests/vhost/hostile.h"
 #include "tests/vhost/moving.h"
 #include "tests/vhost/share.h"
+#include "tests/vhost/state.h"
 #include "tests/vhost/takeover.h"
 
 #define ROOT 1
@@ -585,11 +588,17 @@ int main(int argc, char **argv)
 			 (unsigned)strtoul(argv[4], NULL, 0));
 	else if (!strcmp(command, "log") && argc == 5)
 		moving_log(socket, strtoull(argv[3], NULL, 0), !strcmp(argv[4], "gpa"));
+	else if (!strcmp(command, "state") && argc == 4)
+		move_state(socket, argv[3]);
+	else if (!strcmp(command, "save") && argc == 4)
+		save_state(socket, argv[3]);
+	else if (!strcmp(command, "load") && argc == 4)
+		load_state(socket, argv[3]);
 	else if (!share_command(socket, command, argc, argv))
 		front_die("usage: vfe SOCKET script|readonly|share DIR|locks DIR|vanish|restart|"
 			  "idle|slots|mapped DIR|jail ...|caching|storm N [DIR]|"
 			  "hostile SEED CASES [FIRST [FAMILY]]|refuses FILE|witness DIR FILE|"
-			  "takeover SEED KILLS COMMAND|log SEED gpa|uva");
+			  "takeover SEED KILLS COMMAND|log SEED gpa|uva|state SOCKET2|save FILE|load FILE");
 	printf("%s: ok\n", command);
 	free(data);
 	free(back);

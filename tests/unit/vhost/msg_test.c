@@ -24,6 +24,7 @@ static uint32_t size_of(uint32_t request)
 	case MSG_SET_VRING_CALL:
 	case MSG_SET_VRING_ERR:
 	case MSG_SET_VRING_ENABLE:
+	case MSG_SET_DEVICE_STATE_FD:
 	case MSG_SET_STATUS: return 8;
 	case MSG_SET_LOG_BASE: return 16;
 	case MSG_SET_VRING_ADDR:
@@ -45,7 +46,8 @@ static unsigned fds_of(uint32_t request)
 	return request == MSG_SET_VRING_KICK || request == MSG_SET_VRING_CALL ||
 	       request == MSG_SET_VRING_ERR || request == MSG_ADD_MEM_REG ||
 	       request == MSG_SET_INFLIGHT_FD || request == MSG_SET_LOG_BASE ||
-	       request == MSG_SET_LOG_FD || request == MSG_SET_BACKEND_REQ_FD;
+	       request == MSG_SET_LOG_FD || request == MSG_SET_BACKEND_REQ_FD ||
+	       request == MSG_SET_DEVICE_STATE_FD;
 }
 
 TEST(test_msg_check__takes_the_right_size_only)
@@ -68,7 +70,7 @@ TEST(test_msg_check__takes_the_right_size_only)
 			CHECK_ERR(msg_check(&head, &payload, fds_of(request)), want);
 		}
 	}
-	CHECK_EQ(known, 30);
+	CHECK_EQ(known, 32);
 }
 
 TEST(test_msg_check__counts_descriptors)

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "tests/vhost/state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/vhost/front.h"
+
+#define ROOT 1
+#define STATE_MAX 65536u
+#define OWNER 7
+#define TEXT "written before the move"
+
+struct state {
+	uint8_t bytes[STATE_MAX];
+	size_t len;
+};
+
+struct files {
+	struct fuse_entry_out open, deleted;
+};
+
+static void want(int got, int wanted, const char *what)
+{
+	if (got != wanted)
+		front_die("%s: %s, wanted %s", what, got ? strerror(-got) : "success",
+			  wanted ? strerror(-wanted) : "success");
+}
+
+/* ---- the state ---- */
+
+static bool begin(struct front *f, uint32_t direction, int fd)
+{
+	uint32_t words[2] = { direction, MSG_STATE_STOPPED };
+	uint64_t answer = 0;
+
+	if (!front_send(f, MSG_SET_DEVICE_STATE_FD, words, sizeof(words), &fd, 1) ||
+	    front_receive(f, MSG_SET_DEVICE_STATE_FD, &answer, sizeof(answer)) != sizeof(answer))
+		front_die("SET_DEVICE_STATE_FD: no answer");
+	(void)close(fd);
+	if (!(answer & MSG_STATE_NOFD))
+		front_die("SET_DEVICE_STATE_FD: %#llx", (unsigned long long)answer);
+	return !(answer & 0xff);
+}
+
+/* 0: it was moved. */
+static int check(struct front *f)
+{
+	uint64_t answer = 1;
+
+	if (!front_send(f, MSG_CHECK_DEVICE_STATE, NULL, 0, NULL, 0) ||
+	    front_receive(f, MSG_CHECK_DEVICE_STATE, &answer, sizeof(answer)) != sizeof(answer))
+		front_die("CHECK_DEVICE_STATE: no answer");
+	return answer != 0;
+}
+
+static void save(struct front *f, struct state *s)
+{
+	int fds[2];
+	ssize_t got;
+
+	if (pipe2(fds, O_CLOEXEC))
+		front_die("pipe: %s", strerror(errno));
+	if (!begin(f, MSG_STATE_SAVE, fds[1]))
+		front_die("saving was refused");
+	s->len = 0;
+	while ((got = read(fds[0], s->bytes + s->len, STATE_MAX - s->len)) > 0)
+		s->len += (size_t)got;
+	(void)close(fds[0]);
+	want(check(f), 0, "save");
+}
+
+static int load(struct front *f, const struct state *s)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC))
+		front_die("pipe: %s", strerror(errno));
+	if (!begin(f, MSG_STATE_LOAD, fds[0]))
+		front_die("loading was refused");
+	/* It may have stopped to read at the first wrong byte. */
+	for (size_t at = 0; at < s->len;) {
+		ssize_t done = write(fds[1], s->bytes + at, s->len - at);
+
+		if (done < 0)
+			break;
+		at += (size_t)done;
+	}
+	(void)close(fds[1]);
+	return check(f);
+}
+
+/* ---- guests ---- */
+
+static void stop(struct front *f, uint16_t *base)
+{
+	for (uint32_t i = 0; i < FRONT_QUEUES; i++)
+		base[i] = front_stop_queue(f, i);
+}
+
+static void start(struct front *f, const uint16_t *base)
+{
+	for (uint32_t i = 0; i < FRONT_QUEUES; i++)
+		front_start_queue(f, i, base[i]);
+}
+
+static const uint16_t zero[FRONT_QUEUES];
+
+static void live(struct front *f, const char *socket)
+{
+	front_connect(f, socket);
+	front_setup(f, false);
+	fuse_init(f);
+}
+
+static void make_files(struct front *f, struct files *files)
+{
+	struct fuse_entry_out again;
+
+	want(fuse_create(f, ROOT, "open", 0600, &files->open), 0, "create");
+	want(fuse_write(f, files->open.nodeid, 0, TEXT, sizeof(TEXT)), 0, "write");
+	want(fuse_lookup(f, ROOT, "open", &again), 0, "lookup");
+	want(fuse_lookup(f, ROOT, "open", &again), 0, "lookup");
+	want(fuse_create(f, ROOT, "deleted", 0600, &files->deleted), 0, "create");
+	want(fuse_write(f, files->deleted.nodeid, 0, TEXT, sizeof(TEXT)), 0, "write");
+	want(fuse_names(f, FUSE_UNLINK, ROOT, "deleted"), 0, "unlink");
+	want(fuse_setlk(f, files->open.nodeid, OWNER, F_WRLCK, false), 0, "lock");
+}
+
+static void want_text(struct front *f, uint64_t nodeid)
+{
+	char text[sizeof(TEXT)];
+
+	if (fuse_read(f, nodeid, 0, text, sizeof(text)) != sizeof(text) ||
+	    memcmp(text, TEXT, sizeof(text)) != 0)
+		front_die("what was written before the move is not there");
+}
+
+/* Everything that was sent: a bit wrong at each byte, and cut at each. */
+static void damage(struct front *f, const struct state *good)
+{
+	struct state bad;
+
+	for (size_t at = 0; at < good->len; at++) {
+		bad = *good;
+		bad.bytes[at] ^= (uint8_t)(1u << at % 8);
+		if (!load(f, &bad))
+			front_die("a state with byte %zu wrong was taken", at);
+		bad = *good;
+		bad.len = at;
+		if (!load(f, &bad))
+			front_die("a state that ends at byte %zu was taken", at);
+	}
+	bad = *good;
+	bad.bytes[bad.len++] = 0;
+	if (!load(f, &bad))
+		front_die("a state with a byte too many was taken");
+}
+
+static void refused_elsewhere(const char *other, const struct state *s)
+{
+	struct front f;
+
+	front_connect(&f, other);
+	front_negotiate(&f, false);
+	if (!load(&f, s))
+		front_die("a state of another image was taken");
+	/* It is a guest like any other then. */
+	start(&f, zero);
+	fuse_init(&f);
+	front_close(&f);
+}
+
+/* Twice: one that was not mounted moves as well. */
+static void move_unmounted(const char *socket)
+{
+	struct front from, to;
+	struct fuse_attr attr;
+	struct state s;
+
+	front_connect(&from, socket);
+	front_negotiate(&from, false);
+	save(&from, &s);
+	front_connect(&to, socket);
+	front_negotiate(&to, false);
+	want(load(&to, &s), 0, "load");
+	start(&to, zero);
+	want(fuse_getattr(&to, ROOT, &attr), -EIO, "getattr before INIT");
+	fuse_init(&to);
+	want(fuse_getattr(&to, ROOT, &attr), 0, "getattr");
+	front_close(&from);
+	front_close(&to);
+}
+
+/* Rings that run: nothing is saved. And the guest may stay after all. */
+static void stay(struct front *f, const struct files *files, struct state *s)
+{
+	uint16_t base[FRONT_QUEUES];
+	struct fuse_attr attr;
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC))
+		front_die("pipe: %s", strerror(errno));
+	if (begin(f, MSG_STATE_SAVE, fds[1]))
+		front_die("a guest that runs was saved");
+	(void)close(fds[0]);
+	stop(f, base);
+	save(f, s);
+	start(f, base);
+	want(fuse_getattr(f, files->open.nodeid, &attr), 0, "getattr");
+	want(fuse_setlk(f, files->open.nodeid, OWNER + 1, F_WRLCK, false), -EAGAIN, "lock");
+	stop(f, base);
+}
+
+void move_state(const char *socket, const char *other)
+{
+	struct front from, to, third;
+	struct fuse_entry_out seen;
+	struct fuse_attr attr;
+	struct files files;
+	struct state s;
+
+	move_unmounted(socket);
+	live(&from, socket);
+	make_files(&from, &files);
+	live(&third, socket);
+	want(fuse_lookup(&third, ROOT, "open", &seen), 0, "lookup");
+	stay(&from, &files, &s);
+	save(&from, &s);
+	refused_elsewhere(other, &s);
+
+	front_connect(&to, socket);
+	front_negotiate(&to, false);
+	damage(&to, &s);
+	want(load(&to, &s), 0, "load");
+	want(fuse_setlk(&third, seen.nodeid, OWNER, F_WRLCK, false), -EAGAIN, "lock of a third");
+	start(&to, zero);
+	front_close(&from);
+	(void)poll(NULL, 0, 200);
+	want(fuse_setlk(&third, seen.nodeid, OWNER, F_WRLCK, false), -EAGAIN, "lock of a third");
+	want_text(&to, files.open.nodeid);
+	want_text(&to, files.deleted.nodeid);
+	want(fuse_write(&to, files.deleted.nodeid, 1 << 20, TEXT, sizeof(TEXT)), 0, "write");
+	want(fuse_getattr(&to, seen.nodeid + 1, &attr), -ESTALE, "forged nodeid");
+	want(fuse_setlk(&to, files.open.nodeid, OWNER, F_UNLCK, false), 0, "unlock");
+	want(fuse_setlk(&third, seen.nodeid, OWNER, F_WRLCK, false), 0, "lock of a third");
+	/* Created, and looked up twice. */
+	fuse_forget(&to, files.open.nodeid, 2);
+	want(fuse_getattr(&to, files.open.nodeid, &attr), 0, "getattr");
+	fuse_forget(&to, files.open.nodeid, 1);
+	want(fuse_getattr(&to, files.open.nodeid, &attr), -ESTALE, "getattr of a forgotten nodeid");
+	want(fuse_lookup(&to, ROOT, "deleted", &seen), -ENOENT, "lookup");
+	want(fuse_names(&to, FUSE_UNLINK, ROOT, "open"), 0, "unlink");
+	front_close(&to);
+	front_close(&third);
+}
+
+/* ---- with another daemon in between ---- */
+
+void save_state(const char *socket, const char *path)
+{
+	uint16_t base[FRONT_QUEUES];
+	struct files files;
+	struct front f;
+	struct state s;
+	FILE *out = fopen(path, "w");
+
+	live(&f, socket);
+	make_files(&f, &files);
+	stop(&f, base);
+	save(&f, &s);
+	if (!out || fwrite(&files, sizeof(files), 1, out) != 1 ||
+	    fwrite(s.bytes, s.len, 1, out) != 1 || fclose(out))
+		front_die("%s: %s", path, strerror(errno));
+	front_close(&f);
+}
+
+void load_state(const char *socket, const char *path)
+{
+	struct front f, third;
+	struct fuse_entry_out seen;
+	struct fuse_attr attr;
+	struct files files;
+	struct state s;
+	FILE *in = fopen(path, "r");
+
+	if (!in || fread(&files, sizeof(files), 1, in) != 1)
+		front_die("%s: %s", path, strerror(errno));
+	s.len = fread(s.bytes, 1, STATE_MAX, in);
+	(void)fclose(in);
+	front_connect(&f, socket);
+	front_negotiate(&f, false);
+	want(load(&f, &s), 0, "load");
+	live(&third, socket);
+	want(fuse_lookup(&third, ROOT, "open", &seen), 0, "lookup");
+	want(fuse_setlk(&third, seen.nodeid, OWNER, F_WRLCK, false), -EAGAIN, "lock of a third");
+	start(&f, zero);
+	want_text(&f, files.open.nodeid);
+	/* A file without a name does not outlive its daemon. */
+	want(fuse_getattr(&f, files.deleted.nodeid, &attr), -ESTALE, "getattr of a deleted file");
+	want(fuse_setlk(&f, files.open.nodeid, OWNER, F_UNLCK, false), 0, "unlock");
+	want(fuse_setlk(&third, seen.nodeid, OWNER, F_WRLCK, false), 0, "lock of a third");
+	/* The same state again: the lock is somebody else's now. */
+	front_close(&f);
+	front_connect(&f, socket);
+	front_negotiate(&f, false);
+	if (!load(&f, &s))
+		front_die("a state was taken whose locks somebody else has");
+	front_close(&f);
+	front_close(&third);
+}
