@@ -23,6 +23,7 @@
  *   log SEED gpa|uva   what the back end writes into the guest's memory is in the log; rings named either way
  *   state SOCKET2      a guest moves to another connection; SOCKET2 serves another image
  *   save FILE, load FILE          the same, with another daemon of the image in between
+ *   dax all          files in a window; dax NAME [DIR]: one of the tests in dax.c
  *
  * Exit 0, or 1 with a line that says what was wrong.
  */
@@ -38,6 +39,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/vhost/dax.h"
 #include "tests/vhost/front.h"
 #include "tests/vhost/hostile.h"
 #include "tests/vhost/moving.h"
@@ -594,11 +596,14 @@ int main(int argc, char **argv)
 		save_state(socket, argv[3]);
 	else if (!strcmp(command, "load") && argc == 4)
 		load_state(socket, argv[3]);
+	else if (!strcmp(command, "dax") && argc >= 4)
+		dax(socket, argv[3], argv[4]);
 	else if (!share_command(socket, command, argc, argv))
 		front_die("usage: vfe SOCKET script|readonly|share DIR|locks DIR|vanish|restart|"
 			  "idle|slots|mapped DIR|jail ...|caching|storm N [DIR]|"
 			  "hostile SEED CASES [FIRST [FAMILY]]|refuses FILE|witness DIR FILE|"
-			  "takeover SEED KILLS COMMAND|log SEED gpa|uva|state SOCKET2|save FILE|load FILE");
+			  "takeover SEED KILLS COMMAND|log SEED gpa|uva|state SOCKET2|save FILE|load FILE|"
+			  "dax all|dax NAME [DIR]");
 	printf("%s: ok\n", command);
 	free(data);
 	free(back);
