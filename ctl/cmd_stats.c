@@ -103,6 +103,37 @@ static void print_transport(const json_t *o, const json_t *before, size_t at, ui
 	print_in_flight(transport);
 }
 
+static void print_guest(const json_t *g)
+{
+	json_t *opcodes = json_object_get(g, "opcodes"), *op;
+	const char *name;
+
+	printf("\nguest %" PRIu64 ": protocol %s, %s requests (%s refused), %" PRIu64
+	       " in flight; %s read, "
+	       "%s written\n  knows %s of %s nodes, holds %s of %s locks, waits for %s",
+	       get_count(g, "number"), get_text(g, "protocol"), fmt_count(get_count(g, "requests")),
+	       fmt_count(get_count(g, "refused")), get_count(g, "in_flight_count"),
+	       fmt_bytes(get_count(g, "read_bytes")), fmt_bytes(get_count(g, "written_bytes")),
+	       fmt_count(get_count(g, "nodes")), fmt_count(get_count(g, "nodes_max")),
+	       fmt_count(get_count(g, "locks")), fmt_count(get_count(g, "locks_max")),
+	       fmt_count(get_count(g, "lock_waiters")));
+	if (get_count(g, "unknown") || get_count(g, "malformed"))
+		printf("; %s unknown, %s malformed requests", fmt_count(get_count(g, "unknown")),
+		       fmt_count(get_count(g, "malformed")));
+	printf("\n  %-16s %14s %10s %9s %9s %9s %9s\n", "opcode", "requests", "errors", "mean",
+	       "p50", "p99", "max");
+	json_object_foreach(opcodes, name, op) print_opcode(name, op, NULL, 0);
+	print_in_flight(g);
+}
+
+static void print_guests(const json_t *o)
+{
+	const json_t *list = json_object_get(o, "guests"), *g;
+	size_t i;
+
+	json_array_foreach((json_t *)list, i, g) print_guest(g);
+}
+
 static void print_cache(const char *name, const json_t *c)
 {
 	uint64_t hits = get_count(c, "hits"), misses = get_count(c, "misses");
@@ -274,6 +305,7 @@ static void print_stats(const json_t *o, const json_t *before, uint32_t watch_s)
 	       fmt_age(get_count(o, "uptime_seconds")));
 	for (i = 0; i < json_array_size(json_object_get(o, "transports")); i++)
 		print_transport(o, before, i, watch_s);
+	print_guests(o);
 	print_caches(o);
 	print_bpf(o);
 	print_kernel_counters(o);

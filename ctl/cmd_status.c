@@ -200,6 +200,30 @@ static void print_timeout(const char *what, double seconds, const char *end)
 		printf("%s %g s%s", what, seconds, end);
 }
 
+static void print_guests(const json_t *o)
+{
+	const json_t *guests = json_object_get(o, "guests"), *list, *g;
+	size_t i;
+
+	if (!json_is_object(guests))
+		return;
+	list = json_object_get(guests, "connected");
+	label("guests");
+	printf("%s of %s, tag %s, %s of %s, cache=%s for %g s%s, at %s\n",
+	       get_bool(guests, "writable") ? "read and write" : "read",
+	       get_text(guests, "directory"), get_text(guests, "tag"),
+	       fmt_count(json_array_size(list)), fmt_count(get_count(guests, "guests_max")),
+	       get_text(guests, "cache"), get_real(guests, "timeout_seconds"),
+	       get_bool(guests, "writeback") ? ", writeback" : "", get_text(guests, "socket"));
+	json_array_foreach((json_t *)list, i, g)
+	{
+		label("");
+		printf("guest %" PRIu64 ": %s, front end pid %" PRIu64 ", for %s\n",
+		       get_count(g, "number"), get_bool(g, "mounted") ? "mounted" : "not mounted",
+		       get_count(g, "front_end_pid"), fmt_age(get_count(g, "connected_seconds")));
+	}
+}
+
 static void print_status(const json_t *o)
 {
 	const char *mountpoint = get_text(o, "mountpoint");
@@ -216,6 +240,7 @@ static void print_status(const json_t *o)
 	print_mounted(o);
 	print_tier(o);
 	print_transport(o);
+	print_guests(o);
 	label("timeouts");
 	print_timeout("names", get_real(timeouts, "entry_seconds"), ", ");
 	print_timeout("attributes", get_real(timeouts, "attr_seconds"), ", ");

@@ -118,6 +118,9 @@ int cmd_abort(const struct words *w)
 		args = json_pack("{s:I}", "unique", (json_int_t)unique);
 	else
 		return complain_usage(w->word[0], "not the number of a request: see kfsctl stats");
+	if (w->guest && args)
+		(void)json_object_set_new(args, "guest",
+					  json_integer((json_int_t)w->guest)); /* memory: refused */
 	ret = ask_target(w, target, "abort", args, &result);
 	if (ret)
 		return ret;

@@ -17,7 +17,7 @@ _kfsctl() {
 	metrics) options='--all --timeout= --help' ;;
 	map) options+=' --no-sync' ;;
 	trim) options+=' --min=' ;;
-	abort) options+=' --older=' ;;
+	abort) options+=' --older= --guest=' ;;
 	check) options+=' --stop --progress --rate= --memory=' ;;
 	esac
 	case $word in

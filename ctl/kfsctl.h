@@ -32,6 +32,7 @@ struct words {
 	const char *kernel; /* "on", "off"; NULL: leave it */
 	bool older_given;
 	uint64_t older_s;
+	uint64_t guest; /* 0: the host's mount */
 	uint64_t min_bytes;
 	bool stop, progress;
 	uint64_t rate_bytes, memory_bytes;

@@ -57,7 +57,7 @@ static const struct command commands[] = {
 	{ "thaw", "thaw [TARGET]", "let changes go on", cmd_thaw, 0, 1, 0 },
 	{ "trim", "trim [--min=BYTES] [TARGET]", "give free space back to the medium", cmd_trim, 0,
 	  1, OPT_MIN },
-	{ "abort", "abort UNIQUE|--older=SECONDS [TARGET]",
+	{ "abort", "abort [--guest=N] UNIQUE|--older=SECONDS [TARGET]",
 	  "give callers of stuck requests an error", cmd_abort, 0, 2, OPT_OLDER },
 	{ "trace", "trace on|off [TARGET]", "one log line for each request and reply", cmd_trace, 1,
 	  2, 0 },
@@ -103,6 +103,7 @@ static void print_help(void)
 	       "      --all                            metrics: of all mounts\n"
 	       "      --no-sync                        map: do not write the file back first\n"
 	       "      --older=SECONDS                  abort: all that are older, locks excepted\n"
+	       "      --guest=N                        abort: a request of that virtual machine\n"
 	       "      --min=BYTES                      trim: only free runs of at least so much\n"
 	       "      --rate=BYTES, --memory=BYTES     check: read at most so much a second; hold at\n"
 	       "                                       most so much of what changes (default 128M)\n"
@@ -167,6 +168,7 @@ enum {
 	KEY_NO_SYNC,
 	KEY_MIN,
 	KEY_OLDER,
+	KEY_GUEST,
 	KEY_RATE,
 	KEY_MEMORY,
 	KEY_STOP,
@@ -184,6 +186,7 @@ static const struct option long_options[] = {
 	{ "no-sync", no_argument, NULL, KEY_NO_SYNC },
 	{ "min", required_argument, NULL, KEY_MIN },
 	{ "older", required_argument, NULL, KEY_OLDER },
+	{ "guest", required_argument, NULL, KEY_GUEST },
 	{ "rate", required_argument, NULL, KEY_RATE },
 	{ "memory", required_argument, NULL, KEY_MEMORY },
 	{ "stop", no_argument, NULL, KEY_STOP },
@@ -258,6 +261,11 @@ static int option_take(int key, struct words *w, struct seen *seen, const char *
 		seen->special |= OPT_OLDER;
 		w->older_given = true;
 		return seconds_parse("--older", optarg, OLDER_SECONDS_MAX, &w->older_s);
+	case KEY_GUEST:
+		seen->special |= OPT_OLDER;
+		if (number_parse(optarg, UINT32_MAX, &w->guest) && w->guest)
+			return EXIT_DONE;
+		return complain_usage("--guest", "wants the number of a guest: see kfsctl status");
 	case KEY_HISTOGRAMS:
 		seen->special |= OPT_STATS;
 		w->histograms = true;

@@ -21,11 +21,14 @@
 #include "vhost/listen.h"
 #include "vhost/vhost.h"
 
+#define TAG_DEFAULT "kfs"
 #define GUEST_TIMEOUT_S 1.0
 /* virtiofsd's. */
 #define ALONE_TIMEOUT_S 86400.0
 /* A million names known to one guest cost 24 MB at most; a kernel with more forgets some first. */
 #define GUEST_NODES_MAX (1u << 20)
+/* 100 bytes each. */
+#define GUEST_LOCKS_MAX (1u << 16)
 
 #define GUESTS_SHARES_MAX 64
 
@@ -158,6 +161,11 @@ static const char *dir_error(int error)
 
 /* ---- guests ---- */
 
+static enum proto_cache cache_of(const struct options *o)
+{
+	return o->guest_cache == UNSET ? PROTO_CACHE_AUTO : (enum proto_cache)o->guest_cache;
+}
+
 static double names_valid_s(const struct options *o, enum proto_cache cache, bool readonly)
 {
 	bool long_ones = cache == PROTO_CACHE_METADATA || cache == PROTO_CACHE_ALWAYS;
@@ -165,6 +173,20 @@ static double names_valid_s(const struct options *o, enum proto_cache cache, boo
 	if (cache == PROTO_CACHE_NEVER)
 		return 0;
 	return long_ones && (readonly || is_alone(o)) ? ALONE_TIMEOUT_S : GUEST_TIMEOUT_S;
+}
+
+struct ctl_guests guests_told(const struct options *o, bool readonly)
+{
+	return (struct ctl_guests){
+		.socket = o->vhost,
+		.tag = o->tag ? o->tag : TAG_DEFAULT,
+		.directory = o->vhost_dir ? o->vhost_dir : "/",
+		.cache = cache_names[cache_of(o)],
+		.writable = !readonly && options_guests_write(o),
+		.writeback = o->guest_writeback == ON,
+		.max = o->guests_max ? (uint32_t)o->guests_max : VHOST_GUESTS_MAX,
+		.timeout_s = names_valid_s(o, cache_of(o), readonly),
+	};
 }
 
 /* What a guest sees and does, whichever socket it comes through. */
@@ -184,7 +206,8 @@ static void guest_init(struct guest *guest, const struct guests_env *env, enum p
 		.shared = true,
 		.confined = true,
 		.root_nodeid = 1,
-		.nodes_max = GUEST_NODES_MAX,
+		.nodes_max = o->guest_nodes ? o->guest_nodes : GUEST_NODES_MAX,
+		.locks_max = o->guest_locks ? (uint32_t)o->guest_locks : GUEST_LOCKS_MAX,
 	};
 	guest->proto = (struct proto_opts){
 		.share = true,
@@ -220,7 +243,7 @@ static struct vhost_opts vhost_opts(struct guests *g, const struct proto_opts *p
 		.group = LISTEN_NO_GROUP,
 		.fd = -1,
 		.life_fd = -1,
-		.tag = o->tag ? o->tag : "kfs",
+		.tag = o->tag ? o->tag : TAG_DEFAULT,
 		.queues = o->vhost_queues ? (uint32_t)o->vhost_queues : 1,
 		.guests_max = o->guests_max ? (uint32_t)o->guests_max : VHOST_GUESTS_MAX,
 		.window_size = o->dax_window,
@@ -241,9 +264,7 @@ static int serve_fixed(struct guests *g, char *err, size_t err_len)
 	const char *why;
 	int ret = 0;
 
-	guest_init(&guest, &g->env,
-		   o->guest_cache == UNSET ? PROTO_CACHE_AUTO : (enum proto_cache)o->guest_cache,
-		   !options_guests_write(o));
+	guest_init(&guest, &g->env, cache_of(o), !options_guests_write(o));
 	guest.proto.guest_writeback = o->guest_writeback == ON;
 	if (o->vhost_dir)
 		ret = find_dir(g->env.fs, o->vhost_dir, &guest.session.root_nodeid);

@@ -15,6 +15,7 @@
 #include <stddef.h>
 
 #include "daemon/base/util.h"
+#include "daemon/ctl/ctl.h"
 
 struct ctl_share;
 struct ctl_shared;
@@ -26,6 +27,8 @@ struct proto_session;
 
 /* False: words about guests that do not fit together, or that have no guests to be about; @why says so. */
 bool guests_words_fit(const struct options *o, char *why, size_t why_len);
+/* For people who ask: what the guests of vhost= have in common. Points into @o. */
+struct ctl_guests guests_told(const struct options *o, bool readonly);
 
 /* Everything pointed to outlives the guests. */
 struct guests_env {

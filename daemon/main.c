@@ -424,6 +424,7 @@ static void announce(struct daemon_ctx *c)
 			.bpf_why = c->bpf_why,
 			.trace = c->trace,
 			.extents_why = c->extents_why,
+			.guests = guests_told(&c->o, c->readonly),
 			.id = rundir_id(c->entry),
 			.image = c->o.image,
 			.mountpoint = c->o.mountpoint,

@@ -179,6 +179,8 @@ static const struct word words[] = {
 	NUMBER("vhost_queues", vhost_queues, 1, 64, "queues for requests of a guest (1)"),
 	TEXT("vhost_dir", vhost_dir, "the directory of the image that guests see (/)"),
 	NUMBER("guests_max", guests_max, 1, VHOST_GUESTS_MAX, "guests at a time (16)"),
+	NUMBER("guest_nodes", guest_nodes, 16, 1 << 30, "inodes that a guest may know (1048576)"),
+	NUMBER("guest_locks", guest_locks, 1, 1 << 18, "locks that a guest may hold (65536)"),
 	FLAG("guest_cache=auto", guest_cache, PROTO_CACHE_AUTO,
 	     "guests keep contents until the next open (default)"),
 	FLAG("guest_cache=never", guest_cache, PROTO_CACHE_NEVER, "they keep nothing"),

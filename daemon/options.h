@@ -56,6 +56,7 @@ struct options {
 	int guests_readonly;				      /* ON: guests=ro */
 	uint64_t vhost_queues;				      /* 0: default */
 	uint64_t guests_max;				      /* 0: default */
+	uint64_t guest_nodes, guest_locks;		      /* 0: default */
 	int guest_cache;				      /* enum proto_cache, or UNSET */
 	int guest_writeback;
 	int vhost_once;			    /* ON: end with the guest */

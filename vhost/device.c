@@ -8,9 +8,11 @@
 #include <string.h>
 
 #include "daemon/base/log.h"
+#include "daemon/base/stats.h"
 #include "daemon/proto/proto.h"
 #include "daemon/proto/state.h"
 #include "vhost/queue.h"
+#include "vhost/roster.h"
 #include "vhost/window.h"
 
 static int new_session(struct device *d)
@@ -40,6 +42,8 @@ int device_new(const struct device_opts *opts, struct device **ret_device)
 	d->log.call_fd = -1;
 	mutex_init(&d->lock, LOCK_LEAF);
 	cond_init(&d->quiet);
+	list_init(&d->listed);
+	d->since_ns = stats_now_ns();
 	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++)
 		d->queues[i].wake_fd = d->queues[i].epoll_fd = -1;
 	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX && !err; i++)
@@ -52,6 +56,7 @@ int device_new(const struct device_opts *opts, struct device **ret_device)
 		device_free(d);
 		return err;
 	}
+	roster_add(d);
 	*ret_device = d;
 	return 0;
 }
@@ -61,6 +66,7 @@ void device_free(struct device *d)
 	if (!d)
 		return;
 	device_pause(d);
+	roster_del(d);
 	(void)transfer_cancel(&d->transfer); /* the session ends as well */
 	window_stop(d->window);
 	proto_session_free(d->session); /* locks that wait end with it */
@@ -196,6 +202,9 @@ void device_renew(struct device *d, uint64_t generation)
 	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++)
 		while (atomic_load(&d->queues[i].serving))
 			cond_wait(&d->quiet, &d->lock);
+	/* Those who come from here on find none. */
+	while (d->visitors)
+		cond_wait(&d->quiet, &d->lock);
 	mutex_unlock(&d->lock);
 	clear_note(d);
 	if (d->window) {

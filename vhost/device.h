@@ -84,6 +84,7 @@ struct device_opts {
 	uint32_t number;	    /* of the guest, for messages */
 	uint64_t window_size;	    /* bytes; 0: no window */
 	uint64_t poll_ns;	    /* look for requests so long before sleeping, at most */
+	int32_t pid;		    /* of the front end; 0: not known */
 };
 
 struct device {
@@ -101,7 +102,10 @@ struct device {
 	_Atomic bool used;	       /* [atomic] the session has had its INIT */
 	_Atomic bool renewing;	       /* [atomic; set under lock] */
 	struct mutex lock;	       /* LOCK_LEAF */
-	struct cond quiet;	       /* [lock] serving or renewing have changed */
+	struct cond quiet;	       /* [lock] serving, renewing or visitors have changed */
+	uint32_t visitors;	       /* [lock] who look at the session from other threads */
+	struct list listed;	       /* [roster's lock] */
+	uint64_t since_ns;	       /* [written once] CLOCK_MONOTONIC */
 };
 
 MUST_USE int device_new(const struct device_opts *opts, struct device **ret_device);

@@ -78,6 +78,14 @@ static void bury(struct vhost *v, bool all)
 	}
 }
 
+static int32_t peer_pid(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) ? 0 : peer.pid;
+}
+
 /* Takes @fd. */
 static void admit(struct vhost *v, int fd)
 {
@@ -92,6 +100,7 @@ static void admit(struct vhost *v, int fd)
 		return;
 	}
 	v->conn.device.number = 1 + atomic_fetch_add(&guests_ever, 1);
+	v->conn.device.pid = peer_pid(fd);
 	err = conn_start(fd, &v->conn, &v->guests[slot]);
 	if (err)
 		log_error("guest %u: cannot be served: %s", v->conn.device.number, strerror(-err));
@@ -239,7 +248,7 @@ int vhost_start(struct fs *fs, struct inval_bus *bus, const struct vhost_opts *o
 		v->session = *opts->proto->session;
 		v->proto.session = &v->session;
 		v->guests_max = opts->guests_max;
-		(void)snprintf(v->tag, sizeof(v->tag), "%s", opts->tag);
+			(void)snprintf(v->tag, sizeof(v->tag), "%s", opts->tag);
 		v->conn =
 			(struct conn_opts){ .device = { .fs = fs,
 							.bus = bus,

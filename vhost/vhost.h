@@ -63,6 +63,18 @@ MUST_USE int vhost_start(struct fs *fs, struct inval_bus *bus, const struct vhos
 			 struct vhost **ret_vhost, char *err, size_t err_len);
 /* Nobody is served any more, or will be: vhost_stop() does not wait. */
 bool vhost_ended(const struct vhost *v);
+/* A guest that is connected. */
+struct vhost_guest {
+	uint32_t number; /* 1 is the first that ever connected */
+	int32_t pid;	 /* of its front end; 0: not known */
+	uint64_t age_ns;
+	uint64_t requests, refused;    /* chains since it connected: served; malformed as chains */
+	struct proto_session *session; /* NULL: it is beginning anew just now */
+};
+typedef void (*vhost_visit_fn)(void *arg, const struct vhost_guest *guest);
+/* @fn once for each guest of this process, with no lock held; what it is given holds while it runs, which must not be for long. */
+void vhost_visit(vhost_visit_fn fn, void *arg);
+
 /* NULL is fine. */
 void vhost_stop(struct vhost *v);
 

@@ -2,12 +2,16 @@
 /*
  * The abort command: callers of stuck requests get an error. One request by its number, or all that are older than
  * some seconds; the latter leaves out who waits for a lock that somebody holds, for that may be as it should.
+ *
+ * A guest's requests are numbered by its kernel, so the guest is named, too. Of them only locks that wait can be given up:
+ * others are read from and written to memory that is the guest's again once they are answered.
  */
 #include <errno.h>
 
 #include "daemon/ctl/server.h"
 #include "daemon/dev/dev.h"
 #include "daemon/proto/proto.h"
+#include "vhost/vhost.h"
 
 /* More than workers and parked requests of a usual mount; who has more aborts again. */
 #define ABORT_LIST_MAX 4096
@@ -19,6 +23,7 @@ struct aborting {
 	struct proto_inflight *list;
 	uint32_t count;
 	struct proto_stats *stats; /* for the opcodes' names */
+	uint32_t guest;		   /* its number; 0: the host's mount */
 	json_t *aborted;
 };
 
@@ -59,8 +64,10 @@ static int abort_unique(struct ctl_call *call, struct aborting *a, uint64_t uniq
 				"there is no memory or thread for another in its place",
 				"try again");
 	case -EOPNOTSUPP:
-		return ctl_fail(call, ret, "abort", "nobody waits for the answer of this request",
-				"");
+		return ctl_fail(call, ret, "abort",
+				a->guest ? "its memory is the guest's once it is answered" :
+					   "nobody waits for the answer of this request",
+				a->guest ? "only locks that wait can be given up" : "");
 	default:
 		return ctl_fail(call, -ENOENT, "abort",
 				"no such request, or it was answered meanwhile",
@@ -89,20 +96,54 @@ static int run(struct ctl_call *call, struct aborting *a)
 	return 0;
 }
 
+struct guest_call {
+	struct ctl_call *call;
+	struct aborting *a;
+	bool found;
+	int ret;
+};
+
+static void run_for_guest(void *arg, const struct vhost_guest *guest)
+{
+	struct guest_call *g = arg;
+
+	if (guest->number != g->a->guest || !guest->session)
+		return;
+	g->found = true;
+	g->a->session = guest->session;
+	g->ret = run(g->call, g->a);
+}
+
+static int run_for(struct ctl_call *call, struct aborting *a)
+{
+	const struct ctl_env *env = &call->server->env;
+	struct guest_call g = { .call = call, .a = a };
+
+	if (!a->guest && env->dev) {
+		a->session = dev_session(env->dev);
+		return run(call, a);
+	}
+	if (!a->guest)
+		return ctl_fail(call, -EOPNOTSUPP, "abort", "there is no mount on this host",
+				"name the guest: --guest=N");
+	vhost_visit(run_for_guest, &g);
+	if (!g.found)
+		return ctl_fail(call, -ENOENT, "abort", "no such guest",
+				"kfsctl status lists those that are connected");
+	return g.ret;
+}
+
 int ctl_abort(struct ctl_call *call)
 {
-	struct dev *dev = call->server->env.dev;
 	struct aborting a = { .session = NULL };
 	int ret;
 
-	if (!dev)
-		return ctl_fail(call, -EOPNOTSUPP, "abort", "there is no mount on this host", "");
-	a.session = dev_session(dev);
+	a.guest = (uint32_t)MIN(ctl_arg_count(call, "guest", 0), (uint64_t)UINT32_MAX);
 	a.list = calloc(ABORT_LIST_MAX, sizeof(*a.list));
 	a.stats = calloc(1, sizeof(*a.stats));
 	a.aborted = json_array();
 	if (a.list && a.stats && a.aborted)
-		ret = run(call, &a);
+		ret = run_for(call, &a);
 	else
 		ret = ctl_fail(call, -ENOMEM, "abort", "no memory", "");
 	free(a.list);

@@ -31,6 +31,14 @@ struct fs;
 struct inval_bus;
 struct trace;
 
+/* What all guests have in common. */
+struct ctl_guests {
+	const char *socket, *tag, *directory, *cache; /* directory: of the image, "/" = all of it */
+	bool writable, writeback;
+	uint32_t max; /* at a time */
+	double timeout_s;
+};
+
 /* A virtual machine to serve: include/kfs/ctl_proto.h, share_add. */
 struct ctl_share {
 	const char *path;
@@ -53,9 +61,10 @@ struct ctl_env {
 	const char *bpf_why;	 /* why there are none, or they are not attached */
 	const char *extents_why; /* why the kernel reads no files by itself; NULL: with BPF it does */
 	struct trace *trace;	 /* statistics of the kernel; NULL without a host mount */
-	const char *id;		 /* the mount's name among those of this host */
-	const char *image;	 /* absolute path */
-	const char *mountpoint; /* absolute path; NULL without a host mount */
+	struct ctl_guests guests; /* what guests of vhost= are told; socket NULL: no such word */
+	const char *id;		  /* the mount's name among those of this host */
+	const char *image;	  /* absolute path */
+	const char *mountpoint;	  /* absolute path; NULL without a host mount */
 	const char *socket_path;
 	const char *version; /* of the daemon */
 	const char *options; /* the effective mount options, comma-separated */

@@ -12,6 +12,7 @@
 #include "daemon/check/check.h"
 #include "daemon/ctl/ctl.h"
 #include "daemon/ctl/request.h"
+#include "daemon/proto/proto.h"
 
 /*
  * A mount's owner may hold all but the last slots, which are for root: a user's stuck scripts cannot keep the
@@ -51,9 +52,6 @@ struct ctl_server {
 	unsigned int clients; /* [lock] */
 };
 
-struct proto_inflight;
-struct proto_stats;
-
 bool ctl_is_frozen(struct ctl_server *server);
 /* Thaws if it is frozen; false when it is not. With @stop nothing is frozen afterwards. */
 bool ctl_thaw_now(struct ctl_server *server, bool stop);
@@ -75,6 +73,15 @@ int ctl_share_add(struct ctl_call *call);
 
 /* For how long the kernel may keep answers. */
 json_t *ctl_timeouts(const struct ctl_env *env);
+
+/* guests.c: those that are connected; null where none can be. */
+json_t *ctl_guests_status(const struct ctl_env *env);
+json_t *ctl_guests_stats(bool histograms);
+
+/* stats.c: what a session counted by opcode, and its requests under way. */
+json_t *ctl_opcodes(const struct proto_stats *stats, bool histograms);
+json_t *ctl_in_flight(struct proto_session *session, enum proto_channel channel,
+		      const struct proto_stats *stats);
 
 /* A request that is being served, as an object. */
 json_t *ctl_request_json(const struct proto_inflight *r, const struct proto_stats *stats);

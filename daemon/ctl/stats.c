@@ -46,7 +46,7 @@ static json_t *latency(const struct stats_op *op, bool histograms)
 }
 
 /* Bucket i counts latencies of [2^i, 2^(i+1)) ns: written once, not with each opcode. */
-static json_t *opcodes(const struct proto_stats *stats, bool histograms)
+json_t *ctl_opcodes(const struct proto_stats *stats, bool histograms)
 {
 	json_t *o = json_object();
 	unsigned int i;
@@ -73,8 +73,8 @@ json_t *ctl_request_json(const struct proto_inflight *r, const struct proto_stat
 	return o;
 }
 
-static json_t *in_flight(struct proto_session *session, enum proto_channel channel,
-			 const struct proto_stats *stats)
+json_t *ctl_in_flight(struct proto_session *session, enum proto_channel channel,
+		      const struct proto_stats *stats)
 {
 	struct proto_inflight list[INFLIGHT_MAX];
 	uint32_t count = proto_list_inflight(session, list, INFLIGHT_MAX);
@@ -107,8 +107,8 @@ static json_t *transport(struct proto_session *session, enum proto_channel chann
 	ctl_put_count(o, "notifies", stats->notifies);
 	ctl_put_count(o, "notify_errors", stats->notify_errors);
 	ctl_put_count(o, "aborted", stats->aborted);
-	ctl_put(o, "opcodes", opcodes(stats, histograms));
-	ctl_put(o, "in_flight", in_flight(session, channel, stats));
+	ctl_put(o, "opcodes", ctl_opcodes(stats, histograms));
+	ctl_put(o, "in_flight", ctl_in_flight(session, channel, stats));
 	return o;
 }
 
@@ -311,6 +311,7 @@ int ctl_stats(struct ctl_call *call)
 	ctl_put_count(o, "uptime_seconds", ctl_uptime_seconds(server));
 	if (put_transports(o, env, histograms))
 		return ctl_fail(call, -ENOMEM, "stats", "no memory", "");
+	ctl_put(o, "guests", ctl_guests_stats(histograms));
 	ctl_put(o, "caches", caches(env->fs, s));
 	ctl_put(o, "locks", locks(env->fs));
 	ctl_put(o, "journal", journal(s));

@@ -213,6 +213,7 @@ int ctl_status(struct ctl_call *call)
 	ctl_put(o, "check", ctl_check_progress(server));
 	put_tier(o, env);
 	put_transport(o, env);
+	ctl_put(o, "guests", ctl_guests_status(env));
 	ctl_put(o, "options", comma_list(env->options));
 	ctl_put(o, "features", features(s));
 	ctl_put(o, "space", space(env->fs, s));

@@ -107,6 +107,7 @@ struct fs_session_opts {
 	bool readonly;
 	uint64_t root_nodeid; /* 1, or the shared subdirectory */
 	uint64_t nodes_max;   /* cap of handed-out nodeids, 0 = none */
+	uint32_t locks_max;   /* cap of locks held, 0 = a large one */
 	/*
 	 * Its nodeids were handed out by a daemon that was killed: one that a live inode has is
 	 * accepted and counted once. Only where the share is the whole image: elsewhere a number
@@ -118,6 +119,12 @@ MUST_USE int fs_session_open(struct fs *fs, const struct fs_session_opts *opts,
 			     struct fs_session **ret_session);
 /* Forgets all, releases all locks. No request of it may be running. */
 void fs_session_close(struct fs_session *s);
+
+struct fs_session_stats {
+	uint64_t nodes, nodes_max; /* handed out and not forgotten; 0 = no cap */
+	uint64_t locks, locks_max, lock_waiters;
+};
+void fs_session_get_stats(const struct fs_session *s, struct fs_session_stats *ret_stats);
 
 /* Names */
 MUST_USE int fs_lookup(struct fs *fs, const struct fs_ctx *ctx, uint64_t dir, struct fs_name name,

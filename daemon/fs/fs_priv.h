@@ -49,7 +49,8 @@
 #define LOCKS_MAX (1u << 20)	     /* of all sessions */
 #define LOCKS_SESSION_MAX (1u << 18) /* of one: a hostile guest leaves room for the others */
 #define WAITERS_MAX 65536
-#define REAP_INLINE_BLOCKS 1024 /* larger files are deleted by the reaper */
+#define WAITERS_SESSION_MAX 8192 /* of one that is confined */
+#define REAP_INLINE_BLOCKS 1024	 /* larger files are deleted by the reaper */
 /* Deletions that failed and are tried again; more than these wait for the next mount. */
 #define REAP_FAILED_MAX 1024
 #define RETRIES_MAX 64 /* of an operation whose names changed under it */
@@ -78,10 +79,11 @@ struct fs_session {
 	bool recovered;				    /* [written before use] */
 	uint64_t root_nodeid; /* [written before use] fs-wide nodeid of what the session calls 1 */
 	uint64_t nodes_max;   /* [written before use] 0 = none */
-	_Atomic uint64_t saved; /* [atomic] */
-	_Atomic bool open;	/* [atomic] the struct is kept for the next session after closing */
-	_Atomic uint64_t nodes; /* [atomic] entries of all shards */
-	_Atomic uint32_t locks; /* [atomic] */
+	_Atomic uint64_t saved;	 /* [atomic] */
+	_Atomic bool open;    /* [atomic] the struct is kept for the next session after closing */
+	_Atomic uint64_t nodes;		 /* [atomic] entries of all shards */
+	_Atomic uint32_t locks, waiters; /* [atomic] */
+	uint32_t locks_max;		 /* [written before use] */
 	struct node_shard shards[NODE_SHARDS];
 };
 

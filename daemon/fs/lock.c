@@ -325,6 +325,7 @@ static int waiter_park(struct lock_table *t, struct lock_file *f, struct waiter 
 	if (!error) {
 		list_add_tail(&f->waiters, &w->link);
 		atomic_fetch_add(&t->waiters, 1);
+		atomic_fetch_add(&w->wait->session->waiters, 1);
 	}
 	return error;
 }
@@ -337,8 +338,15 @@ static void waiter_unpark(struct lock_table *t, struct waiter *w, int error, str
 	mutex_unlock(&t->graph_lock);
 	list_del(&w->link);
 	atomic_fetch_sub(&t->waiters, 1);
+	atomic_fetch_sub(&w->wait->session->waiters, 1);
 	w->error = error;
 	list_add_tail(answers, &w->link);
+}
+
+/* A guest parks as many as its rings hold; it must leave room for others. */
+static bool too_many_waiters(const struct fs_session *s)
+{
+	return s->confined && atomic_load(&s->waiters) >= WAITERS_SESSION_MAX;
 }
 
 /* Still blocked, perhaps by somebody else now. */
@@ -424,7 +432,7 @@ static int lock_check(struct fs *fs, const struct fs_ctx *ctx, const struct fs_f
 	if (lock->type == F_UNLCK)
 		return 0;
 	if (atomic_load(&fs->locks.locks) >= LOCKS_MAX ||
-	    atomic_load(&ctx->session->locks) >= LOCKS_SESSION_MAX)
+	    atomic_load(&ctx->session->locks) >= ctx->session->locks_max)
 		return -ENOLCK;
 	error = node_get(fs, ctx, lock->nodeid, &i);
 	if (!error)
@@ -494,7 +502,7 @@ static int setlk_locked(struct fs *fs, struct lock_file *f, struct supplies *s,
 		wake_waiters(t, f, answers);
 	if (!s->waiter)
 		return -EAGAIN;
-	if (atomic_load(&t->waiters) >= WAITERS_MAX)
+	if (atomic_load(&t->waiters) >= WAITERS_MAX || too_many_waiters(s->waiter->wait->session))
 		return -ENOLCK;
 	/* The woken may hold what is wanted now: the blocker is looked up again. */
 	l = conflict_find(f, s->req.by, lock);

@@ -239,6 +239,17 @@ static void id_lower(struct fs *fs, struct fs_session *s, uint64_t id, uint64_t 
 		node_forgotten(fs, id);
 }
 
+void fs_session_get_stats(const struct fs_session *s, struct fs_session_stats *ret_stats)
+{
+	*ret_stats = (struct fs_session_stats){
+		.nodes = atomic_load(&s->nodes),
+		.nodes_max = s->nodes_max,
+		.locks = atomic_load(&s->locks),
+		.locks_max = s->locks_max,
+		.lock_waiters = atomic_load(&s->waiters),
+	};
+}
+
 void nodes_unraise(struct fs *fs, struct fs_session *s, uint64_t nodeid)
 {
 	if (nodeid != FS_ROOT_NODEID && nodeid != s->root_nodeid)
@@ -391,6 +402,7 @@ int fs_session_open(struct fs *fs, const struct fs_session_opts *opts,
 	s->nodes_max = opts->nodes_max;
 	s->recovered = opts->recovered;
 	atomic_store(&s->saved, 0);
+	s->locks_max = opts->locks_max ? opts->locks_max : LOCKS_SESSION_MAX;
 	error = session_hold_root(fs, s, opts->root_nodeid);
 	if (!error)
 		atomic_store(&s->open, true);

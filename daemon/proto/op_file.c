@@ -111,6 +111,9 @@ void op_read(struct op *op)
 		return;
 	}
 	done = fs_read(op->s->fs, &op->ctx, op->nodeid, iov, count, in->offset, len);
+	if (done > 0 && op->s->opts.guest)
+		atomic_fetch_add_explicit(&op->s->read_bytes, (uint64_t)done,
+					  memory_order_relaxed); /* a statistic */
 	if (done < 0)
 		op_error(op, (int)done);
 	else if (req->out)
@@ -235,6 +238,9 @@ void op_write(struct op *op)
 		write_failed(op, req.flags, (int)done);
 		return;
 	}
+	if (op->s->opts.guest)
+		atomic_fetch_add_explicit(&op->s->written_bytes, (uint64_t)done,
+					  memory_order_relaxed); /* a statistic */
 	out.size = (uint32_t)done;
 	if (killed)
 		reply_notified(op, &out, sizeof(out));

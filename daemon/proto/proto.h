@@ -25,6 +25,7 @@
 #include "daemon/base/list.h"
 #include "daemon/base/stats.h"
 #include "daemon/base/util.h"
+#include "daemon/fs/fs.h"
 
 struct fs;
 struct fs_session;
@@ -175,9 +176,11 @@ struct proto_stats {
 		struct stats_op op;
 	} ops[PROTO_OPCODES];
 	uint64_t unknown, malformed, in_flight, notifies, notify_errors;
-	uint64_t aborted;      /* requests answered by proto_abort(), ever */
-	uint32_t major, minor; /* negotiated */
-	uint64_t init_flags;   /* as answered */
+	uint64_t aborted;		    /* requests answered by proto_abort(), ever */
+	uint32_t major, minor;		    /* negotiated */
+	uint64_t init_flags;		    /* as answered */
+	uint64_t read_bytes, written_bytes; /* of files; a guest's only */
+	struct fs_session_stats fs;	    /* zeros before INIT */
 };
 void proto_get_stats(struct proto_session *s, struct proto_stats *ret_stats);
 /* Of requests that came through @channel only. */

@@ -125,6 +125,7 @@ static void get_ops(const struct proto_session *s, unsigned channel, struct prot
 	}
 }
 
+/* The fs session is there from before ready on until the session is freed. */
 static void add_channel(struct proto_session *s, unsigned channel, struct proto_stats *ret_stats)
 {
 	get_ops(s, channel, ret_stats);
@@ -137,6 +138,10 @@ static void add_channel(struct proto_session *s, unsigned channel, struct proto_
 	/* There is one way for notifications; aborts are counted together. */
 	if (channel == PROTO_CHANNEL_MAIN) {
 		ret_stats->aborted = atomic_load(&s->aborted);
+		ret_stats->read_bytes = atomic_load(&s->read_bytes);
+		ret_stats->written_bytes = atomic_load(&s->written_bytes);
+		if (proto_ready(s))
+			fs_session_get_stats(s->fs_session, &ret_stats->fs);
 		ret_stats->notifies = atomic_load(&s->notifies);
 		ret_stats->notify_errors = atomic_load(&s->notify_errors);
 	}

@@ -79,7 +79,8 @@ struct proto_session {
 	_Atomic uint64_t unknown[PROTO_CHANNELS], malformed[PROTO_CHANNELS]; /* [atomic] */
 	_Atomic uint64_t notifies, notify_errors;			     /* [atomic] */
 	_Atomic uint64_t aborted;					     /* [atomic] */
-	struct overdue_watch *overdue; /* [written once] NULL without a limit */
+	_Atomic uint64_t read_bytes, written_bytes; /* [atomic] of a guest, whose queues are few */
+	struct overdue_watch *overdue;		    /* [written once] NULL without a limit */
 	struct inflight_shard inflight[INFLIGHT_SHARDS];
 	struct stats_latency stats[PROTO_CHANNELS][PROTO_OPCODES];
 };

@@ -7,6 +7,7 @@
 #include "tests/vhost/caching.h"
 #include "tests/vhost/front.h"
 #include "tests/vhost/jail.h"
+#include "tests/vhost/limits.h"
 #include "tests/vhost/mapped.h"
 #include "tests/vhost/storm.h"
 
@@ -47,6 +48,11 @@ bool share_command(const char *socket, const char *command, int argc, char **arg
 		storm(socket, argc == 5 ? argv[4] : "", (uint32_t)strtoul(argv[3], NULL, 10));
 	else if (!strcmp(command, "jail"))
 		run_jail(socket, argc - 3, argv + 3);
+	else if (!strcmp(command, "limits") && argc == 5)
+		limits(socket, (uint32_t)strtoul(argv[3], NULL, 10),
+		       (uint32_t)strtoul(argv[4], NULL, 10));
+	else if (!strcmp(command, "flood") && argc == 4)
+		flood(socket, (uint32_t)strtoul(argv[3], NULL, 10));
 	else if (!strcmp(command, "caching") && argc == 3)
 		caching(socket);
 	else
