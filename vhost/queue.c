@@ -39,6 +39,8 @@
 #define DRAIN_LOOK_MS 20
 
 #define OUT_HEAD sizeof(struct fuse_out_header)
+/* What the oldest drivers send. */
+#define INIT_LEAST 16u
 
 struct vhost_request {
 	struct proto_req req;
@@ -377,8 +379,10 @@ static void split_out(struct queue *q, struct vhost_request *r)
 static void before_dispatch(struct queue *q, const struct vhost_request *r)
 {
 	struct device *d = q->dev;
+	bool whole = r->head.len >= sizeof(r->head) + INIT_LEAST && r->head.len <= q->chain->in_len;
 
-	if (r->head.opcode == FUSE_INIT && atomic_exchange(&d->used, true)) {
+	/* One that is malformed begins nothing. */
+	if (r->head.opcode == FUSE_INIT && whole && atomic_exchange(&d->used, true)) {
 		device_renew(d, device_generation(d));
 		atomic_store(&d->used, true);
 	}
@@ -404,6 +408,7 @@ static void dispatch(struct queue *q, struct vhost_request *r)
 		queue_reply(&r->req, -EIO, NULL, 0);
 	}
 	serving = NULL;
+	destroys = destroys && d->session && !proto_ready(d->session);
 	device_leave(q);
 	/* Locks and deleted files of a guest that has unmounted are nobody's. */
 	if (destroys)

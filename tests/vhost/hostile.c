@@ -39,7 +39,7 @@ static const struct family {
 	{ "forged", hostile_forged, 20 },      { "forgets", hostile_forgets, 10 },
 	{ "chains", hostile_chains, 4 },       { "races", hostile_races, 4 },
 	{ "flight", hostile_flight, 1 },       { "messages", hostile_messages, 3 },
-	{ "torn", hostile_torn, 2 },	       { "storms", hostile_storms, 1 },
+	{ "torn", hostile_torn, 1 },	       { "storms", hostile_storms, 1 },
 	{ "wrong fds", hostile_wrong_fds, 1 }, { "cut memory", hostile_cut_memory, 2 },
 };
 #define FAMILIES (sizeof(families) / sizeof(families[0]))

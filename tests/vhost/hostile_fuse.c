@@ -284,7 +284,8 @@ static void shoot_cut(struct hostile *h, const struct row *r, enum cut cut, uint
 	if (cut != CUT_MEMORY)
 		memcpy(hostile_in(h, s), &at, sizeof(at));
 	hostile_chain(h, s, cut == CUT_HEADER ? b.len : at);
-	if (r->flags & SESSION) {
+	/* It was enough for one that is new. */
+	if (r->flags & SESSION && s->want == HOSTILE_ANY) {
 		hostile_fire(h);
 		hostile_close(h);
 	}
@@ -455,7 +456,7 @@ void hostile_bodies(struct hostile *h, uint64_t from, uint64_t to)
 	for (uint64_t n = from; n < to; n++) {
 		hostile_case(h, n);
 		shoot_body(h);
-		if (hostile_one_in(h, 32))
+		if (hostile_one_in(h, 100))
 			hostile_fire(h);
 	}
 	hostile_fire(h);
@@ -523,9 +524,17 @@ void hostile_forged(struct hostile *h, uint64_t from, uint64_t to)
 
 /* ---- lies about lookups ---- */
 
+/* A case's requests are served in their order; all about one nodeid are on one queue. */
+#define SHOTS_MAX 12
+
+static uint32_t queue_of(const struct hostile *h)
+{
+	return (uint32_t)(h->number % (HOSTILE_NODES - 1) % FRONT_QUEUES);
+}
+
 static void shoot(struct hostile *h, struct body *b, int want)
 {
-	struct shot *s = must_shoot(h, 1);
+	struct shot *s = must_shoot(h, queue_of(h));
 
 	s->room = ROOM_USUAL;
 	s->want = want;
@@ -570,7 +579,7 @@ static void shoot_batch(struct hostile *h, uint64_t nodeid, uint32_t count, uint
 /* Some lookups, more or fewer forgets, and a question whose answer follows from both. */
 static void shoot_lookups(struct hostile *h, const uint64_t *nodes)
 {
-	uint32_t node = 1 + (uint32_t)hostile_below(h, HOSTILE_NODES - 1), there;
+	uint32_t node = 1 + (uint32_t)(h->number % (HOSTILE_NODES - 1)), there;
 	uint64_t id = nodes[node], count = 1, lost;
 	struct body b;
 
@@ -624,7 +633,7 @@ void hostile_forgets(struct hostile *h, uint64_t from, uint64_t to)
 	}
 	for (uint64_t n = from; n < to; n++) {
 		hostile_case(h, n);
-		if (h->shots[1] > HOSTILE_SLOTS / 2)
+		if (h->shots[queue_of(h)] > HOSTILE_SLOTS - SHOTS_MAX)
 			hostile_fire(h);
 		shoot_lookups(h, h->node);
 	}
