@@ -13,10 +13,13 @@
 #include <unistd.h>
 
 #include "daemon/base/lock.h"
+#include "daemon/base/log.h"
+#include "daemon/block/bdev.h"
 #include "daemon/ctl/ctl.h"
 #include "daemon/fs/fs.h"
 #include "daemon/options.h"
 #include "daemon/proto/proto.h"
+#include "daemon/store/store.h"
 #include "include/kfs/ctl_proto.h"
 #include "vhost/listen.h"
 #include "vhost/vhost.h"
@@ -58,6 +61,17 @@ static int inherited(const char *text)
 		return -1;
 	fd = strtol(text + 3, &end, 10);
 	return end == text + 3 || *end || fd < 0 || fd > 1 << 20 ? -2 : (int)fd;
+}
+
+/* Without it guests are served as well, at a system call for each read. */
+static void map_image(struct fs *fs)
+{
+	int err = bdev_map(fs_store(fs)->bdev);
+
+	if (err)
+		log_info(
+			"the image is not mapped into memory: %s: guests' reads go by system calls",
+			strerror(-err));
 }
 
 /* ---- the words ---- */
@@ -291,6 +305,7 @@ static int serve_fixed(struct guests *g, char *err, size_t err_len)
 			       o->socket_group);
 		return -ENOENT;
 	}
+	map_image(g->env.fs);
 	atomic_fetch_add(&g->served, 1);
 	ret = vhost_start(g->env.fs, g->env.bus, &opts, &g->fixed, err, err_len);
 	if (ret)
@@ -443,6 +458,7 @@ static int serve_share(struct guests *g, const struct ctl_share *share, struct g
 	opts.once = true;
 	if (share->tag)
 		opts.tag = share->tag;
+	map_image(g->env.fs);
 	atomic_fetch_add(&g->served, 1);
 	err = vhost_start(g->env.fs, g->env.bus, &opts, &v, ret->why, sizeof(ret->why));
 	if (err)

@@ -7,10 +7,11 @@
 #include "vhost/guard.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/mman.h>
+
+#include "daemon/base/bustrap.h"
 
 /* Every slot of 16 guests. */
 #define GUARDS_MAX 8192
@@ -37,29 +38,21 @@ static struct guard *guard_at(uintptr_t address)
 }
 
 /* The whole mapping goes: with huge pages there is no smaller piece that could. */
-static void on_bus_error(int sig, siginfo_t *info, void *context)
+static bool replace(uintptr_t address)
 {
-	struct guard *g = guard_at((uintptr_t)info->si_addr);
-	int saved = errno;
+	struct guard *g = guard_at(address);
 
-	(void)context;
-	if (g &&
+	if (!g ||
 	    mmap((void *)atomic_load(&g->base), atomic_load(&g->len), PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED) {
-		atomic_store(&g->hit, true);
-		errno = saved;
-		return;
-	}
-	/* Not ours: the access is repeated, and ends us as it would have. */
-	(void)signal(sig, SIG_DFL);
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+		return false;
+	atomic_store(&g->hit, true);
+	return true;
 }
 
 int guard_install(void)
 {
-	struct sigaction action = { .sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO };
-
-	(void)sigemptyset(&action.sa_mask); /* a valid set */
-	return sigaction(SIGBUS, &action, NULL) ? -errno : 0;
+	return bustrap_install(replace);
 }
 
 int guard_add(void *base, size_t len, struct guard **ret_guard)

@@ -26,6 +26,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
+#include "daemon/base/bustrap.h"
 #include "daemon/base/check.h"
 #include "daemon/base/log.h"
 #include "daemon/base/stats.h"
@@ -607,6 +608,7 @@ static void *queue_thread(void *arg)
 	int order;
 
 	log_limit_thread(&thread_lines);
+	bustrap_enable();
 	while ((order = atomic_load(&q->order)) == QUEUE_RUN) {
 		if (!atomic_load(&q->broken))
 			serve_some(q);

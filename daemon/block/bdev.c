@@ -63,7 +63,7 @@ void bdev_note_read(struct bdev *b, uint64_t bytes)
 	atomic_fetch_add_explicit(&b->read_bytes, bytes, memory_order_relaxed);
 }
 
-int bdev_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off)
+static int check_read(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off)
 {
 	uint64_t len;
 	int err;
@@ -71,10 +71,31 @@ int bdev_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off
 	err = iov_length(iov, iovcnt, &len);
 	if (!err)
 		err = check_range(b, off, len);
+	if (!err)
+		bdev_note_read(b, len);
+	return err;
+}
+
+int bdev_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off)
+{
+	int err = check_read(b, iov, iovcnt, off);
+
+	return err ? err : b->ops->readv(b, iov, iovcnt, off);
+}
+
+int bdev_copyv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off)
+{
+	int err = check_read(b, iov, iovcnt, off);
+
 	if (err)
 		return err;
-	bdev_note_read(b, len);
-	return b->ops->readv(b, iov, iovcnt, off);
+	return b->ops->copyv ? b->ops->copyv(b, iov, iovcnt, off) :
+			       b->ops->readv(b, iov, iovcnt, off);
+}
+
+int bdev_map(struct bdev *b)
+{
+	return b->ops->map ? b->ops->map(b) : 0;
 }
 
 int bdev_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off)

@@ -26,6 +26,10 @@ struct bdev;
 
 struct bdev_ops {
 	int (*readv)(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off);
+	/* As readv, perhaps without a system call; NULL = by readv. */
+	int (*copyv)(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off);
+	/* Make copyv what it can be. NULL = it is. */
+	int (*map)(struct bdev *b);
 	int (*writev)(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off);
 	int (*flush)(struct bdev *b);
 	/* Write and make durable just that; NULL = by writev and flush. */
@@ -77,6 +81,13 @@ void bdev_note_write(struct bdev *b, uint64_t bytes);
 void bdev_note_read(struct bdev *b, uint64_t bytes);
 
 MUST_USE int bdev_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off);
+/* The same for contents of files, by readers that often come again: see bdev_map(). */
+MUST_USE int bdev_copyv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off);
+/*
+ * Once, before or while others use it: from here on threads with bustrap_enable() copy from the
+ * image's page cache. -EOPNOTSUPP and others: they go on with system calls.
+ */
+MUST_USE int bdev_map(struct bdev *b);
 MUST_USE int bdev_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off);
 MUST_USE int bdev_read(struct bdev *b, void *buf, size_t len, uint64_t off);
 MUST_USE int bdev_write(struct bdev *b, const void *buf, size_t len, uint64_t off);

@@ -23,14 +23,17 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include "daemon/block/filemap.h"
+
 #define ZEROS_BYTES (256 * 1024)
 #define SECTOR_BYTES_MIN 512
 
 struct bdev_file {
 	struct bdev bdev;
-	bool is_block;	 /* [written once] */
-	bool is_sparse;	 /* [written once] a file with holes when it was opened */
-	uint32_t sector; /* [written once] granularity of BLKZEROOUT and BLKDISCARD */
+	bool is_block;		       /* [written once] */
+	bool is_sparse;		       /* [written once] a file with holes when it was opened */
+	uint32_t sector;	       /* [written once] granularity of BLKZEROOUT and BLKDISCARD */
+	_Atomic(struct filemap *) map; /* [atomic] NULL: none */
 };
 
 static const uint8_t zeros[ZEROS_BYTES];
@@ -82,6 +85,34 @@ static int transfer_all(struct bdev *b, transfer_fn transfer, const struct iovec
 static int file_readv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off)
 {
 	return transfer_all(b, preadv, iov, iovcnt, off);
+}
+
+static int file_copyv(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off)
+{
+	struct filemap *map = atomic_load(&to_file(b)->map);
+	uint64_t len = 0;
+	int err;
+
+	if (!map)
+		return file_readv(b, iov, iovcnt, off);
+	for (int i = 0; i < iovcnt; i++)
+		len += iov[i].iov_len;
+	if (filemap_read(map, iov, iovcnt, b->fd_offset + off, len))
+		return 0;
+	err = file_readv(b, iov, iovcnt, off);
+	if (!err)
+		filemap_note(map, b->fd_offset + off, len);
+	return err;
+}
+
+static int file_map(struct bdev *b)
+{
+	struct filemap *map, *none = NULL;
+	int err = filemap_new(b->fd, b->fd_offset + b->size, &map);
+
+	if (!err && !atomic_compare_exchange_strong(&to_file(b)->map, &none, map))
+		filemap_free(map); /* somebody else's is as good */
+	return err;
 }
 
 static int file_writev(struct bdev *b, const struct iovec *iov, int iovcnt, uint64_t off)
@@ -209,12 +240,15 @@ static int file_allocate(struct bdev *b, uint64_t off, uint64_t len)
 
 static void file_close(struct bdev *b)
 {
+	filemap_free(atomic_load(&to_file(b)->map));
 	(void)close(b->fd); /* whoever needed durability has flushed and seen the result */
 	free(to_file(b));
 }
 
 static const struct bdev_ops file_ops = {
 	.readv = file_readv,
+	.copyv = file_copyv,
+	.map = file_map,
 	.writev = file_writev,
 	.flush = file_flush,
 	.write_durable = file_write_durable,

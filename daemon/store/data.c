@@ -456,7 +456,7 @@ static int read_piece(struct inode *i, struct cursor *c, uint64_t img_off, uint6
 
 	for (; len > 0; len -= bytes, img_off += bytes) {
 		int n = cursor_slice(c, len, v, DATA_IOV_MAX, &bytes);
-		int r = bdev_readv(i->store->bdev, v, n, img_off);
+		int r = bdev_copyv(i->store->bdev, v, n, img_off);
 
 		if (r < 0)
 			return r;
