@@ -164,7 +164,7 @@ struct desc {
 /* A table of descriptors: the ring's own, or one that a descriptor names. */
 struct table {
 	const struct memory *m;
-	const uint8_t *ring; /* NULL: at gpa */
+	const uint8_t *ring; /* all of it; NULL: in pieces, at gpa */
 	uint64_t gpa;
 	uint32_t count;
 };
@@ -255,7 +255,7 @@ int vring_walk(const struct vring_dev *v, const struct memory *m, uint16_t head,
 	struct table ring = { .m = m, .ring = v->desc, .count = v->num };
 	struct table inner = { .m = m };
 	struct desc d;
-	uint64_t end;
+	uint64_t end, part;
 
 	ret_chain->head = head;
 	ret_chain->in_count = ret_chain->out_count = 0;
@@ -272,6 +272,10 @@ int vring_walk(const struct vring_dev *v, const struct memory *m, uint16_t head,
 		return -EFAULT;
 	inner.gpa = d.addr;
 	inner.count = d.len / (uint32_t)sizeof(struct vring_desc);
+	/* Mostly in one piece: then it is found once, not for each descriptor. */
+	inner.ring = memory_at(m, d.addr, d.len, &part);
+	if (inner.ring && part < d.len)
+		inner.ring = NULL;
 	return walk_table(&inner, 0, ret_chain);
 }
 

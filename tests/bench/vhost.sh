@@ -4,7 +4,7 @@
 # ext4, loop-mounted from an image of the same kind in the same folder. All have a journal, and files are opened.
 # All are up at once and take turns of milliseconds, row by row in changing order: what a shared machine does to one, it
 # does to its neighbours; each ratio is the median of those of single rounds, against the better of the two.
-# Words: ROUNDS=9 SLICE_MS=30 LAYOUTS="one two" ONLY=row POLL=word tests/bench/vhost.sh
+# Words: ROUNDS=9 SLICE_MS=30 LAYOUTS="one two" FILE_MIB=64 ONLY=row POLL=us tests/bench/vhost.sh
 # Layouts: one, the front end and the back ends on one processor; two, the back ends on another than the front end.
 # Rust's comes from a cache outside the tree (kernel-patches/fetch.sh); who is absent is left out, with a line.
 
@@ -13,6 +13,7 @@ need_root
 need taskset nproc
 need_kernel_ext4
 ROUNDS=${ROUNDS:-9} SLICE_MS=${SLICE_MS:-30} LAYOUTS=${LAYOUTS:-one two} ONLY=${ONLY:-}
+FILE_MIB=${FILE_MIB:-64}
 FRONT_CPU=1 OTHER_CPU=0
 [ "$(nproc)" -ge 2 ] || FRONT_CPU=0
 C_VIRTIOFSD=${C_VIRTIOFSD:-/usr/lib/qemu/virtiofsd}
@@ -72,7 +73,7 @@ run_layout() { # NAME CPU-OF-BACK-ENDS
 		words+=("$system=$SCRATCH/$system.s")
 	done
 	for pid in "${PIDS[@]}"; do taskset -apc "$2" "$pid" >/dev/null; done
-	"$BIN/tests/bench/vhostbench" --rounds "$ROUNDS" --slice "$SLICE_MS" --cpu "$FRONT_CPU" ${ONLY:+--only "$ONLY"} "${words[@]}" |
+	"$BIN/tests/bench/vhostbench" --rounds "$ROUNDS" --slice "$SLICE_MS" --cpu "$FRONT_CPU" --file "$FILE_MIB" ${ONLY:+--only "$ONLY"} "${words[@]}" |
 		sed "s/^/$1 /" >>samples
 	stop_peers
 	eventually "$RELEASE_SECONDS_MAX" all_gone "${PIDS[@]}" || fail "a back end does not end"

@@ -3,13 +3,13 @@
  * What a guest's requests cost in several vhost-user back ends: the same FUSE requests to each, by
  * a front end of our own in the guest's place, in turns so short that a machine's mood strikes all.
  *
- *	vhostbench [--rounds N] [--slice MS] [--cpu N] [--only ROW] NAME=SOCKET...
+ *	vhostbench [--rounds N] [--slice MS] [--cpu N] [--file MIB] [--only ROW] NAME=SOCKET...
  *
  * Prints a line "ROUND NAME ROW OPERATIONS-PER-SECOND" for each turn. The front end sleeps until it
  * is called, as a guest's driver does, and kicks and is called only where the event indices say
- * so; requests lie in indirect tables, a reply's pages are no neighbours. At depth 32, as many are
- * offered in one go and a call is wanted for the last. Every reply is checked; a wrong one ends
- * the program. What serves a turn is not counted: FORGETs after LOOKUPs, the file that is read.
+ * so; requests lie in indirect tables, a reply's pages are no neighbours. At depth 32 as many are
+ * kept under way: a call is wanted when half of them are back, and what is back by then is replaced
+ * in one go. Every reply is checked; a wrong one ends the program. What serves a turn is not counted: FORGETs after LOOKUPs, the file that is read.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,9 +24,10 @@
 
 #define SYSTEMS_MAX 8
 #define DEPTH 32u
-#define FILES 1000u   /* what names and attributes are asked of */
-#define CREATES 1024u /* in one turn */
-#define BIG_SIZE (64u << 20)
+#define DEEP_OPS 1024u /* at that depth, before it is let run dry */
+#define FILES 1000u    /* what names and attributes are asked of */
+#define CREATES 1024u  /* in one turn */
+#define BIG_SIZE (big_mib << 20)
 #define BIG_IO (128u << 10)
 #define PAGE 4096u
 #define ROOT 1
@@ -59,10 +60,11 @@ struct system {
 	struct file files[FILES], made[CREATES], big;
 	uint32_t next; /* of anything that goes round */
 	uint64_t random;
-	unsigned turn; /* names made in it are of no other */
+	uint64_t off[DEPTH]; /* of the READ in a slot */
+	unsigned turn;	     /* names made in it are of no other */
 };
 
-static unsigned rounds = 9, slice_ms = 30;
+static unsigned rounds = 9, slice_ms = 30, big_mib = 64;
 static const char *only = "";
 
 static double now(void)
@@ -103,32 +105,87 @@ static void offer(struct front_queue *q, uint32_t count)
 	kick_if_wanted(q, before);
 }
 
-/* Asleep until @count chains have come back. */
-static void await(struct front_queue *q, uint32_t count)
+/* A call is wanted when @count more chains have come back. */
+static void want_call(struct front_queue *q, uint32_t count)
 {
-	uint16_t until = (uint16_t)(q->used_seen + count);
+	__atomic_store_n(&q->avail[2 + FRONT_NUM], (uint16_t)(q->used_seen + count - 1),
+			 __ATOMIC_RELEASE);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+/* Asleep until @count chains have come back; how many have. */
+static uint32_t await(struct front_queue *q, uint32_t count)
+{
 	uint64_t calls;
 
 	for (;;) {
 		uint16_t have = __atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE);
 
 		if ((uint16_t)(have - q->used_seen) >= count)
-			break;
+			return (uint16_t)(have - q->used_seen);
 		if (read(q->call, &calls, sizeof(calls)) < 0 && errno != EINTR)
 			front_die("call: %s", strerror(errno));
 	}
-	q->used_seen = until;
 }
 
-/* @count requests that stand in the slots from 0 on, each in the ring's descriptor of its number. */
-static void run(struct system *s, uint32_t queue, uint32_t count)
+/* The request that stands in slot 0. */
+static void run(struct system *s, uint32_t queue)
 {
 	struct front_queue *q = &s->f.queue[queue];
 
-	__atomic_store_n(&q->avail[2 + FRONT_NUM], (uint16_t)(q->used_seen + count - 1),
-			 __ATOMIC_RELEASE);
-	offer(q, count);
-	await(q, count);
+	want_call(q, 1);
+	offer(q, 1);
+	q->used_seen += (uint16_t)await(q, 1);
+}
+
+struct deep {
+	void (*ask)(struct system *s, uint32_t slot);
+	void (*check)(struct system *s, uint32_t slot);
+};
+
+/* What has come back is checked and, up to DEEP_OPS, replaced. */
+static uint32_t deep_turn(struct system *s, const struct deep *d, uint32_t back, uint32_t left)
+{
+	struct front_queue *q = &s->f.queue[1];
+	uint16_t before = q->avail_next;
+
+	for (uint32_t i = 0; i < back; i++) {
+		uint32_t slot;
+
+		memcpy(&slot, &q->used[2 + (q->used_seen++ % FRONT_NUM) * 4], sizeof(slot));
+		if (slot >= DEPTH)
+			front_die("%s: chain %u came back", s->name, slot);
+		d->check(s, slot);
+		if (!left)
+			continue;
+		left--;
+		d->ask(s, slot);
+		q->avail[2 + q->avail_next++ % FRONT_NUM] = (uint16_t)slot;
+	}
+	__atomic_store_n(&q->avail[1], q->avail_next, __ATOMIC_RELEASE);
+	if (q->avail_next != before)
+		kick_if_wanted(q, before);
+	return left;
+}
+
+static uint32_t run_deep(struct system *s, const struct deep *d)
+{
+	struct front_queue *q = &s->f.queue[1];
+	uint32_t left = DEEP_OPS - DEPTH;
+
+	for (uint32_t i = 0; i < DEPTH; i++)
+		d->ask(s, i);
+	want_call(q, DEPTH / 2);
+	offer(q, DEPTH);
+	for (uint32_t under_way = DEPTH; under_way;) {
+		uint32_t back = await(q, (under_way + 1) / 2);
+		uint32_t before = left;
+
+		left = deep_turn(s, d, back, left);
+		under_way = under_way - back + (before - left);
+		want_call(q, (under_way + 1) / 2);
+	}
+	return DEEP_OPS;
 }
 
 /* ---- requests ---- */
@@ -227,7 +284,7 @@ static const void *reply(struct system *s, uint32_t slot, const char *what, int 
 static const void *call(struct system *s, const struct request *r, const char *what)
 {
 	build(s, 1, 0, r);
-	run(s, 1, 1);
+	run(s, 1);
 	return reply(s, 0, what, 0, r->room + r->read);
 }
 
@@ -255,7 +312,7 @@ static void lookup(struct system *s, uint32_t i)
 
 	name_of(name, sizeof(name), "file", 0, i);
 	lookup_at(s, 0, name);
-	run(s, 1, 1);
+	run(s, 1);
 	memcpy(&entry, reply(s, 0, "LOOKUP", 0, sizeof(entry)), sizeof(entry));
 	if (!entry.nodeid || (s->files[i].nodeid && entry.nodeid != s->files[i].nodeid))
 		front_die("%s: LOOKUP %s: nodeid %llu", s->name, name,
@@ -271,7 +328,7 @@ static void lookup_absent(struct system *s, uint32_t i)
 
 	name_of(name, sizeof(name), "absent", 0, i);
 	lookup_at(s, 0, name);
-	run(s, 1, 1);
+	run(s, 1);
 	/* A name that may be remembered as absent is success, with nodeid 0. */
 	out = (const void *)(front_at(&s->f, SLOT_GPA(0)) + SLOT_OUT);
 	if (out->error || ((const struct fuse_entry_out *)(out + 1))->nodeid)
@@ -359,7 +416,7 @@ static void forget(struct system *s, struct file *f)
 			     .no_reply = true };
 
 	build(s, 0, 0, &r);
-	run(s, 0, 1);
+	run(s, 0);
 	*f = (struct file){ 0 };
 }
 
@@ -410,7 +467,7 @@ static void read_check(struct system *s, uint32_t slot, uint64_t off, uint32_t l
 static void read_big(struct system *s, uint64_t off)
 {
 	read_at(s, 0, off, BIG_IO);
-	run(s, 1, 1);
+	run(s, 1);
 	read_check(s, 0, off, BIG_IO);
 }
 
@@ -425,19 +482,19 @@ static uint32_t next_file(struct system *s)
 static uint32_t row_getattr(struct system *s)
 {
 	getattr_at(s, 0, next_file(s));
-	run(s, 1, 1);
+	run(s, 1);
 	getattr_check(s, 0);
 	return 1;
 }
 
+static void getattr_ask(struct system *s, uint32_t slot)
+{
+	getattr_at(s, slot, next_file(s));
+}
+
 static uint32_t row_getattr_32(struct system *s)
 {
-	for (uint32_t i = 0; i < DEPTH; i++)
-		getattr_at(s, i, next_file(s));
-	run(s, 1, DEPTH);
-	for (uint32_t i = 0; i < DEPTH; i++)
-		getattr_check(s, i);
-	return DEPTH;
+	return run_deep(s, &(struct deep){ .ask = getattr_ask, .check = getattr_check });
 }
 
 static uint32_t row_lookup(struct system *s)
@@ -466,23 +523,25 @@ static uint32_t row_read(struct system *s)
 	uint64_t off = (uint64_t)draw(s, BIG_SIZE / PAGE) * PAGE;
 
 	read_at(s, 0, off, PAGE);
-	run(s, 1, 1);
+	run(s, 1);
 	read_check(s, 0, off, PAGE);
 	return 1;
 }
 
+static void read_ask(struct system *s, uint32_t slot)
+{
+	s->off[slot] = (uint64_t)draw(s, BIG_SIZE / PAGE) * PAGE;
+	read_at(s, slot, s->off[slot], PAGE);
+}
+
+static void read_answer(struct system *s, uint32_t slot)
+{
+	read_check(s, slot, s->off[slot], PAGE);
+}
+
 static uint32_t row_read_32(struct system *s)
 {
-	uint64_t off[DEPTH];
-
-	for (uint32_t i = 0; i < DEPTH; i++) {
-		off[i] = (uint64_t)draw(s, BIG_SIZE / PAGE) * PAGE;
-		read_at(s, i, off[i], PAGE);
-	}
-	run(s, 1, DEPTH);
-	for (uint32_t i = 0; i < DEPTH; i++)
-		read_check(s, i, off[i], PAGE);
-	return DEPTH;
+	return run_deep(s, &(struct deep){ .ask = read_ask, .check = read_answer });
 }
 
 static uint32_t row_read_big(struct system *s)
@@ -662,8 +721,8 @@ static void finish(struct system *s)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: vhostbench [--rounds N] [--slice MS] [--cpu N] [--only ROW] "
-			"NAME=SOCKET...\n");
+	fprintf(stderr, "usage: vhostbench [--rounds N] [--slice MS] [--cpu N] [--file MIB] "
+			"[--only ROW] NAME=SOCKET...\n");
 	return 2;
 }
 
@@ -683,6 +742,8 @@ static bool option(const char *word, const char *value)
 		rounds = (unsigned)strtoul(value, NULL, 10);
 	else if (!strcmp(word, "--slice"))
 		slice_ms = (unsigned)strtoul(value, NULL, 10);
+	else if (!strcmp(word, "--file"))
+		big_mib = (unsigned)strtoul(value, NULL, 10);
 	else if (!strcmp(word, "--cpu"))
 		pin(strtoul(value, NULL, 10));
 	else if (!strcmp(word, "--only"))
