@@ -432,6 +432,7 @@ static void serve_chain(struct queue *q, uint16_t chain_head)
 	int err = vring_walk(&q->ring, &q->dev->memory, chain_head, q->chain);
 	struct vhost_request *r;
 
+	vring_prefetch(&q->ring, &q->dev->memory);
 	if (err == -EPROTO) {
 		ring_broken(q);
 		return;

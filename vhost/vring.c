@@ -279,6 +279,48 @@ int vring_walk(const struct vring_dev *v, const struct memory *m, uint16_t head,
 	return walk_table(&inner, 0, ret_chain);
 }
 
+/* ---- what comes next ---- */
+
+/* Descriptor @ahead entries further on in what the guest offers; NULL: not offered, or no sense. */
+static const uint8_t *offered(const struct vring_dev *v, uint16_t ahead)
+{
+	uint16_t at = (uint16_t)(v->avail_next + ahead), head;
+
+	if ((uint16_t)(v->avail_seen - v->avail_next) <= ahead)
+		return NULL;
+	head = load16(v->avail + AVAIL_RING + (at & (v->num - 1)) * sizeof(uint16_t));
+	return head < v->num ? v->desc + head * sizeof(struct vring_desc) : NULL;
+}
+
+/* Where the first descriptor's memory, or table, is. */
+static const uint8_t *target(const struct memory *m, const uint8_t *desc)
+{
+	struct vring_desc raw;
+	uint64_t part;
+
+	memcpy(&raw, desc, sizeof(raw));
+	return memory_at(m, le64toh(raw.addr), sizeof(raw), &part);
+}
+
+void vring_prefetch(const struct vring_dev *v, const struct memory *m)
+{
+	const uint8_t *desc = offered(v, 2), *at;
+
+	if (desc)
+		__builtin_prefetch(desc);
+	desc = offered(v, 1);
+	at = desc ? target(m, desc) : NULL;
+	if (at) {
+		__builtin_prefetch(at);
+		__builtin_prefetch(at + 64);
+	}
+	desc = offered(v, 0);
+	at = desc ? target(m, desc) : NULL;
+	at = at && (uintptr_t)at % 16 == 0 ? target(m, at) : NULL;
+	if (at)
+		__builtin_prefetch(at);
+}
+
 /* ---- giving back ---- */
 
 void vring_put(struct vring_dev *v, uint16_t head, uint32_t len)

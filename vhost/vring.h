@@ -87,6 +87,8 @@ bool vring_pending(const struct vring_dev *v);
  */
 MUST_USE int vring_walk(const struct vring_dev *v, const struct memory *m, uint16_t head,
 			struct vring_chain *ret_chain);
+/* What is offered next is brought near, from other processors' caches mostly. */
+void vring_prefetch(const struct vring_dev *v, const struct memory *m);
 /* Give chain @head back, @len bytes written. */
 void vring_put(struct vring_dev *v, uint16_t head, uint32_t len);
 /* Does the guest want to be called for what was put since it was last? Then it is called. */
