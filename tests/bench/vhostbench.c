@@ -143,6 +143,21 @@ struct deep {
 	void (*check)(struct system *s, uint32_t slot);
 };
 
+/* Chain @ahead of those that are back comes near: the front end is not to be what is measured. */
+static void prefetch_back(struct system *s, uint32_t ahead)
+{
+	const struct front_queue *q = &s->f.queue[1];
+	uint32_t slot;
+
+	memcpy(&slot, &q->used[2 + ((q->used_seen + ahead) % FRONT_NUM) * 4], sizeof(slot));
+	slot %= DEPTH;
+	__builtin_prefetch(front_at(&s->f, SLOT_GPA(slot) + SLOT_OUT));
+	__builtin_prefetch(front_at(&s->f, SLOT_DATA(slot)));
+	__builtin_prefetch(front_at(&s->f, SLOT_GPA(slot)), 1);
+	__builtin_prefetch(front_at(&s->f, SLOT_GPA(slot) + SLOT_ARGS), 1);
+	__builtin_prefetch(front_at(&s->f, SLOT_GPA(slot) + SLOT_TABLE), 1);
+}
+
 /* What has come back is checked and, up to DEEP_OPS, replaced. */
 static uint32_t deep_turn(struct system *s, const struct deep *d, uint32_t back, uint32_t left)
 {
@@ -152,6 +167,8 @@ static uint32_t deep_turn(struct system *s, const struct deep *d, uint32_t back,
 	for (uint32_t i = 0; i < back; i++) {
 		uint32_t slot;
 
+		if (i + 3 < back)
+			prefetch_back(s, 3);
 		memcpy(&slot, &q->used[2 + (q->used_seen++ % FRONT_NUM) * 4], sizeof(slot));
 		if (slot >= DEPTH)
 			front_die("%s: chain %u came back", s->name, slot);
