@@ -9,6 +9,8 @@
 #   fetch.sh kernel 7.2      the same; of a kernel that this machine's release does not have, and its compiler with it
 #   fetch.sh virtiofsd       virtiofsd with the libraries that it needs, to run by the loader among them
 #
+#   fetch.sh qemu            QEMU 11.1 or newer, which gives guests windows (DAX), with all it needs: a root of its own
+#
 # The cache is KFS_CACHE, else /var/cache/kfs for root and ~/.cache/kfs for others. Nothing on the machine is changed:
 # apt runs over a configuration of its own, made from the machine's own sources (same mirrors, same keys), with the
 # backports suite added; packages are unpacked with dpkg-deb, not installed. A kernel that is in none of these suites comes
@@ -278,6 +280,22 @@ fetch_virtiofsd() {
 	echo "$dir"
 }
 
+# The coming release's: older ones map no window.
+fetch_qemu() {
+	local dir=$CACHE/qemu new=$CACHE/qemu.new
+	if missing "$dir"; then
+		APT=$CACHE/apt/later
+		update
+		[ -n "$(newest qemu-system-x86 1:1)" ] || die "no qemu-system-x86 in these archives"
+		unpack_all "$new" "qemu-system-x86=$(newest qemu-system-x86 1:1)" base-files
+		rm -rf "$new"/usr/share/{doc,info,locale,man}
+		mkdir -p "$new"/{dev,proc,tmp,kfs}
+		touch "$new/.complete"
+		install_dir "$new" "$dir"
+	fi
+	echo "$dir"
+}
+
 # A kernel that debug.sh builds.
 debug_kernel() {
 	local dir=$CACHE/kernel-$1
@@ -297,6 +315,7 @@ kernel)
 	esac
 	;;
 virtiofsd) fetch_virtiofsd ;;
+qemu) fetch_qemu ;;
 cache) echo "$CACHE" ;;
-*) die "usage: fetch.sh tools | dkms | source SERIES | tree SERIES | kernel SERIES | virtiofsd | cache" ;;
+*) die "usage: fetch.sh tools | dkms | qemu | virtiofsd | source SERIES | tree SERIES | kernel SERIES | cache" ;;
 esac

@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# timeout: 900
+# A real guest with a window (DAX): Debian's stock kernel in a QEMU that maps what we tell it to (11.1 or newer, from a root
+# of its own; no KVM). Its generic vhost-user device stands for a virtio-fs one, for QEMU's own has no window yet. Contents
+# by mount -o dax=always and by inode, seen from both sides; what is mapped is read again without a request; growth,
+# truncation, rename and deletion while mapped; a window that is smaller than the files; QEMU killed in the middle.
+# Skipped where "kernel-patches/fetch.sh qemu" or "make vm" have not fetched QEMU or a kernel.
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+need busybox cpio gcc
+
+CACHE=${KFS_CACHE:-/var/cache/kfs}
+QEMU_ROOT=$CACHE/qemu
+[ -e "$QEMU_ROOT/.complete" ] || skip "no QEMU with windows in $QEMU_ROOT: kernel-patches/fetch.sh qemu fetches one"
+KERNEL_DIR=$CACHE/kernel-${VM_SERIES:-6.12}
+[ -e "$KERNEL_DIR/release" ] || skip "no kernel in $KERNEL_DIR: make vm fetches one"
+
+# ---- the guest ----
+
+mkdir -p root/{bin,proc,sys,dev,mnt}
+cp "$(command -v busybox)" root/bin/busybox
+gcc -O1 -static -o root/bin/dax_store "$TOP/tests/vm/dax_store.c"
+cat >root/init <<'SH'
+#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+job=$(sed -n 's/.*job=\([a-z]*\).*/\1/p' /proc/cmdline)
+set -e
+trap 'echo "@guest failed in line $at"; dmesg | tail -n 20; poweroff -f' EXIT
+at=mount; mount -t virtiofs -o dax=always guests /mnt; cd /mnt
+if [ "$job" = killed ]; then
+	echo @guest writes
+	while :; do
+		for i in $(seq 20); do dax_store big $((i * 300000)) "killed $i" >/dev/null; done
+		dd if=big of=copy bs=64k 2>/dev/null; dd if=small of=copy bs=4k conv=notrunc 2>/dev/null; truncate -s 5000 copy; rm copy
+	done
+fi
+at=read; md5sum -c sums
+at=again; mkdir mark-1; cat big >/dev/null; md5sum big >/dev/null; mkdir mark-2
+at=store; [ "$(dax_store shared 2097150 'from a guest')" = "over an edge" ]
+at=grow; cat grow small >/tmp-grow; cat small >>grow; cmp /tmp-grow grow; cat /tmp-grow >>grow; cat /tmp-grow /tmp-grow | tail -c +1 >/dev/null
+cat /tmp-grow /tmp-grow >/tmp-twice; cmp /tmp-twice grow; md5sum grow >grow.sum
+at=truncate; cp big cut; cmp big cut; truncate -s 10000 cut; truncate -s 3000000 cut; head -c 10000 big >/tmp-cut; head -c 2990000 /dev/zero >>/tmp-cut; cmp /tmp-cut cut; md5sum cut >cut.sum
+at=sparse; dd if=/dev/zero of=sparse bs=1 count=1 seek=5000000 2>/dev/null; dax_store sparse 1000000 'in a hole' >/dev/null; [ "$(dd if=sparse bs=1 skip=1000000 count=9 2>/dev/null)" = "in a hole" ]
+at=rename; cp big moving; exec 5<>moving; md5sum moving >/dev/null; mv moving moved; dax_store moved 77 renamed >/dev/null; exec 5>&-; [ "$(dd if=moved bs=1 skip=77 count=7 2>/dev/null)" = renamed ]
+at=unlink; exec 5<>moved; rm moved; echo still here >&5; exec 5>&-
+at=large; cp large copy; cmp large copy; md5sum -c large.sum
+at=unmount; cd /; umount /mnt
+at=inode; mount -t virtiofs -o dax=inode guests /mnt; cd /mnt; mkdir mark-3; md5sum -c sums; mkdir mark-4; cat big >/dev/null; mkdir mark-5; md5sum -c grow.sum cut.sum
+cd /; umount /mnt
+at=default; mount -t virtiofs guests /mnt; cd /mnt; md5sum -c sums; cd /; umount /mnt
+at=never; mount -t virtiofs -o dax=never guests /mnt; cd /mnt; md5sum -c sums; cd /; umount /mnt
+trap - EXIT
+echo @guest ok
+poweroff -f
+SH
+chmod 755 root/init
+mkdir -p share
+(cd root && find . | cpio -o -H newc -R 0:0 --quiet | gzip -1) >share/initrd
+cp "$KERNEL_DIR/boot/vmlinuz-$(cat "$KERNEL_DIR/release")" share/vmlinuz
+
+# What QEMU sees is its own root; the folder "share" is /kfs in there, in a mount namespace of its own.
+cat >qemu.sh <<'SH'
+set -e
+root=$1 share=$2
+shift 2
+mount --bind "$share" "$root/kfs"
+mount -t proc proc "$root/proc"
+mount --bind /dev "$root/dev"
+exec chroot "$root" qemu-system-x86_64 "$@"
+SH
+
+# boot JOB: runs until the guest is off
+boot() {
+	local job=$1
+	timeout -k 5 600 unshare -m --propagation private bash qemu.sh "$QEMU_ROOT" "$PWD/share" \
+		-accel tcg,thread=multi -machine q35,memory-backend=mem -cpu max -smp 2 -m 512 \
+		-object memory-backend-memfd,id=mem,size=512M,share=on -nodefaults -no-user-config -nographic -no-reboot \
+		-kernel /kfs/vmlinuz -initrd /kfs/initrd -append "console=ttyS0 quiet panic=-1 no_timer_check mitigations=off job=$job" \
+		-chardev socket,id=guest,path=/kfs/s \
+		-device vhost-user-test-device-pci,chardev=guest,virtio-id=26,num_vqs=2,vq_size=1024,config_size=40 \
+		-chardev "file,id=console,path=/kfs/$job.log" -serial chardev:console -pidfile /kfs/qemu.pid </dev/null >"$job.qemu" 2>&1
+}
+
+said() { grep -q "@guest $2" "share/$1.log" 2>/dev/null; }
+
+# requests FROM TO NAME…: how many of these between the two marks; the last of each mark counts
+requests() {
+	local from=$1 to=$2
+	shift 2
+	awk -v from="$from" -v to="$to" -v names="$*" '
+		BEGIN { n = split(names, list, " "); for (k = 1; k <= n; k++) wanted[list[k]] }
+		$0 ~ " MKDIR .* " from "( |$)" { inside = 1; count = 0 }
+		$0 ~ " MKDIR .* " to "( |$)" { inside = 0 }
+		inside { for (k = 1; k <= NF; k++) if ($k in wanted) { count++; break } }
+		END { print count + 0 }' kfs-mnt.log
+}
+
+# ---- the host ----
+
+mkdir tree
+head -c 8000000 /dev/urandom >tree/big
+head -c 70000 /dev/urandom >tree/small
+head -c 50000 /dev/urandom >tree/grow
+head -c 48M /dev/urandom >tree/large
+{
+	head -c 2097150 /dev/zero
+	printf 'over an edge'
+	head -c 1000000 /dev/zero
+} >tree/shared
+(cd tree && md5sum big small >sums && md5sum large >large.sum)
+export KFS_MKFS_OPTS=
+mkimage disk.img 512M -b 4096 -d tree
+mount_kfs disk.img mnt -o "vhost=$PWD/share/s,tag=guests,dax_window=32M,log_level=trace"
+
+boot works || { cat works.qemu; fail "QEMU failed"; }
+said works ok || { tail -n 40 share/works.log; fail "the guest did not get through"; }
+! grep -E 'BUG:|WARNING:|Oops' share/works.log || fail "the guest's kernel complains"
+expect_eq "$(requests mark-1 mark-2 READ SETUPMAPPING)" 0 "requests for what was mapped"
+[ "$(requests mark-3 mark-4 SETUPMAPPING)" -ge 4 ] || fail "by inode, the large file was not mapped"
+[ "$(requests mark-3 mark-4 READ)" -ge 1 ] || fail "by inode, the small file was mapped"
+expect_eq "$(requests mark-4 mark-5 READ SETUPMAPPING)" 0 "requests for what was mapped by inode"
+expect_eq "$(dd if=mnt/shared bs=1 skip=2097150 count=12 2>/dev/null)" "from a guest" "what the host reads"
+(cd mnt && md5sum -c --quiet sums large.sum grow.sum cut.sum)
+cmp tree/large mnt/copy
+
+boot killed &
+pid=$!
+eventually 300 said killed writes || { tail -n 30 share/killed.log; fail "the guest does not write"; }
+sleep 3
+kill -KILL "$(cat share/qemu.pid)"
+wait "$pid" && fail "QEMU ended by itself"
+eventually 20 grep -q 'guest 2: disconnected' kfs-mnt.log || fail "nobody noticed that the guest is gone"
+(cd mnt && md5sum -c --quiet large.sum grow.sum cut.sum)
+rm -f mnt/copy
+umount_kfs mnt
+fsck_clean disk.img
