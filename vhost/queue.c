@@ -269,15 +269,26 @@ static void forget_request(struct queue *q, struct vhost_request *r)
 }
 
 /* Its reply comes from another thread: the chain is looked at again, now that it is written. */
+static bool write_late(struct queue *q, struct vhost_request *r)
+{
+	struct proto_session *host = q->dev->opts.host;
+	int err = vring_walk(&q->ring, &q->dev->memory, r->chain_head, q->chain);
+
+	if (err == -EPROTO)
+		q->chain->out_len = 0;
+	write_head(r, q->chain, r->error, 0);
+	if (!r->req.changes || !host)
+		return true;
+	/* It comes back when the host was told, as one that was deferred. */
+	r->deferred = true;
+	r->notified.done = on_notified;
+	return !proto_when_notified(host, &r->notified);
+}
+
 static void finish(struct queue *q, struct vhost_request *r)
 {
-	if (!r->deferred) {
-		int err = vring_walk(&q->ring, &q->dev->memory, r->chain_head, q->chain);
-
-		if (err == -EPROTO)
-			q->chain->out_len = 0;
-		write_head(r, q->chain, r->error, 0);
-	}
+	if (!r->deferred && !write_late(q, r))
+		return;
 	put(q, r->chain_head, r->written);
 	forget_request(q, r);
 }

@@ -147,7 +147,7 @@ static const struct op_def op_defs[PROTO_OPCODES] = {
 				.handler = op_setupmapping },
 	[FUSE_REMOVEMAPPING] = { .name = "REMOVEMAPPING",
 				 ARG(fuse_removemapping_in),
-				 .flags = OP_PAYLOAD,
+				 .flags = OP_PAYLOAD | OP_CHANGES,
 				 .handler = op_removemapping },
 	[FUSE_SYNCFS] = { .name = "SYNCFS", ARG(fuse_syncfs_in), .handler = op_syncfs },
 	[FUSE_TMPFILE] = { .name = "TMPFILE",

@@ -374,6 +374,106 @@ static void test_flag(struct guest *g, const char *mount)
 		front_die("a small file is worth a mapping");
 }
 
+/*
+ * Everything at random: what is mapped shows what is read, all the time. Blocks behind a file's end may hold what a guest
+ * stored there, so it stores below the end only, as a kernel has it.
+ */
+struct storm {
+	uint64_t nodeid[3];
+	struct {
+		uint64_t nodeid, off; /* 0: free */
+	} place[16];
+	unsigned seed;
+};
+
+static uint64_t pick(struct storm *s, uint64_t below)
+{
+	s->seed = s->seed * 1103515245 + 12345;
+	return (s->seed >> 8) % below;
+}
+
+static uint64_t size_of(struct guest *g, uint64_t nodeid)
+{
+	struct fuse_attr attr;
+
+	want(fuse_getattr(&g->f, nodeid, &attr), 0, "getattr");
+	return attr.size;
+}
+
+static void storm_map(struct guest *g, struct storm *s)
+{
+	uint64_t k = pick(s, 16), n = s->nodeid[pick(s, 3)], off = pick(s, 3) * SHM_RANGE;
+
+	if (s->place[k].nodeid) {
+		want(shm_unmap(&g->shm, k * SHM_RANGE), 0, "REMOVEMAPPING");
+		s->place[k].nodeid = 0;
+		return;
+	}
+	if (off >= size_of(g, n))
+		return; /* a kernel does not ask */
+	map(g, n, off, k * SHM_RANGE);
+	s->place[k].nodeid = n;
+	s->place[k].off = off;
+}
+
+static void storm_store(struct guest *g, struct storm *s)
+{
+	uint64_t k = pick(s, 16), at = pick(s, SHM_RANGE);
+
+	if (s->place[k].nodeid && s->place[k].off + at < size_of(g, s->place[k].nodeid))
+		g->shm.at[k * SHM_RANGE + at] = (uint8_t)s->seed;
+}
+
+static void storm_change(struct guest *g, struct storm *s)
+{
+	const uint32_t punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	uint64_t n = s->nodeid[pick(s, 3)], off = pick(s, 6 * MIB), len = 1 + pick(s, 300000);
+
+	switch (pick(s, 6)) {
+	case 0: set_size(g, n, off); break;
+	case 1:
+	case 2:
+		memset(data, (int)s->seed, len);
+		want(fuse_write(&g->f, n, off, data, len), 0, "write");
+		break;
+	case 3: want(allocate(g, n, punch, off, len), 0, "punch"); break;
+	case 4: want(allocate(g, n, FALLOC_FL_ZERO_RANGE, off, len), 0, "zero range"); break;
+	default:
+		want(allocate(g, n, pick(s, 2) ? FALLOC_FL_KEEP_SIZE : 0, off, len), 0,
+		     "fallocate");
+	}
+}
+
+static void storm_look(struct guest *g, const struct storm *s, uint64_t k)
+{
+	if (s->place[k].nodeid)
+		same(g, s->place[k].nodeid, s->place[k].off, k * SHM_RANGE, SHM_RANGE);
+}
+
+static void test_storm(struct guest *g, const char *mount)
+{
+	struct storm s = { .seed = 20 };
+
+	(void)mount;
+	for (unsigned k = 0; k < 3; k++) {
+		char name[32];
+
+		(void)snprintf(name, sizeof(name), "storm-%u", k);
+		s.nodeid[k] = make(g, name, k * UINT64_C(2500000));
+	}
+	for (int round = 0; round < 1500; round++) {
+		switch (pick(&s, 4)) {
+		case 0: storm_map(g, &s); break;
+		case 1: storm_change(g, &s); break;
+		default: storm_store(g, &s);
+		}
+		if (round % 5 == 0)
+			storm_look(g, &s, pick(&s, 16));
+	}
+	for (uint64_t k = 0; k < 16; k++)
+		storm_look(g, &s, k);
+}
+
 /* ---- front ends ---- */
 
 /* Until not a byte more goes in. */
@@ -659,6 +759,7 @@ static const struct {
 	{ .name = "holes", .run = test_holes },
 	{ .name = "reclaim", .run = test_reclaim },
 	{ .name = "flag", .run = test_flag },
+	{ .name = "storm", .run = test_storm },
 	{ .name = "refusal", .run = test_refusal },
 	{ .name = "late", .run = test_late },
 	{ .name = "deadlock", .run = test_deadlock },
