@@ -202,6 +202,13 @@ static int mount_device(struct mount *m, const struct mount_opts *opts)
 	return mount(opts->source, m->mountpoint, "fusebpf.kfs", flags, data) ? -errno : 0;
 }
 
+static const char *device_remedy(int err)
+{
+	if (err == -EPERM || err == -EACCES)
+		return "only root may mount with it, and not inside a user namespace: mount with bpf=off";
+	return "load the module: modprobe fusebpf";
+}
+
 static int attach_device(struct mount *m, const struct mount_opts *opts)
 {
 	int err;
@@ -209,8 +216,8 @@ static int attach_device(struct mount *m, const struct mount_opts *opts)
 	m->fd = open(opts->device, O_RDWR | O_CLOEXEC);
 	err = m->fd < 0 ? -errno : mount_device(m, opts);
 	if (err)
-		(void)snprintf(caught, sizeof(caught), "%s: %s: load the module: modprobe fusebpf",
-			       opts->device, strerror(-err));
+		(void)snprintf(caught, sizeof(caught), "%s: %s: %s", opts->device, strerror(-err),
+			       device_remedy(err));
 	return err;
 }
 
