@@ -22,7 +22,7 @@
 
 #include "tests/vhost/front.h"
 
-#define HOSTILE_LIFE 512u
+#define HOSTILE_LIFE 256u
 /* Requests in a ring at a time; each has memory of its own. */
 #define HOSTILE_SLOTS 64u
 #define HOSTILE_IN 2048u   /* bytes that a slot's request may have */

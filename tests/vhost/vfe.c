@@ -392,6 +392,9 @@ static void locks(const char *socket, const char *mount)
 	front_offer(&f, 2, fuse_build(&f, 2, &m));
 	if (front_take(&f, 2, 200, &len) >= 0)
 		front_die("the guest got a lock that the host has");
+	/* Disabled first, as front ends do. */
+	if (front_tell(&f, MSG_SET_VRING_ENABLE, (uint32_t[]){ 2, 0 }, 8, NULL, 0))
+		front_die("a ring cannot be disabled");
 	if (front_stop_queue(&f, 2) != f.queue[2].avail_next)
 		front_die("the stopped ring is not where it was");
 	front_start_queue(&f, 2, f.queue[2].avail_next);
