@@ -90,6 +90,10 @@ static const char *first_word(const struct options *o)
 	       o->guests_max				 ? "guests_max" :
 	       o->guest_cache != UNSET			 ? "guest_cache" :
 	       o->guest_writeback != UNSET		 ? "guest_writeback" :
+	       o->guest_xattr != UNSET			 ? "guest_xattr" :
+	       o->guest_acl != UNSET			 ? "guest_acl" :
+	       o->guest_uids				 ? "guest_translate_uid" :
+	       o->guest_gids				 ? "guest_translate_gid" :
 							   NULL;
 }
 
@@ -99,13 +103,33 @@ static bool is_alone(const struct options *o)
 	return o->no_mount && (o->guests_max == 1 || !options_guests_write(o));
 }
 
+/* False: @why says what is wrong with the map. NULL: none, which is fine. */
+static bool map_of(const char *word, const char *text, struct idmap *ret_map, char *why,
+		   size_t why_len)
+{
+	int err = text ? idmap_parse(text, ret_map) : 0;
+
+	if (err)
+		(void)snprintf(why, why_len, "%s=%s: %s", word, text,
+			       err == -E2BIG ? "more than 16 ranges" :
+					       "not map:GUEST:IMAGE:COUNT, or ranges that overlap");
+	return !err;
+}
+
 bool guests_words_fit(const struct options *o, char *why, size_t why_len)
 {
 	const char *word = first_word(o);
+	struct idmap map;
 
 	*why = 0;
 	if (!o->vhost && word)
 		(void)snprintf(why, why_len, "%s: needs vhost=SOCKET", word);
+	else if (!map_of("guest_translate_uid", o->guest_uids, &map, why, why_len) ||
+		 !map_of("guest_translate_gid", o->guest_gids, &map, why, why_len))
+		return false;
+	else if (o->guest_acl == ON && (o->acl == OFF || o->guest_xattr == OFF))
+		(void)snprintf(why, why_len, "guest_acl: contradicts %s: leave one out",
+			       o->acl == OFF ? "noacl" : "guest_noxattr");
 	else if (o->guest_writeback == ON && !options_guests_write(o))
 		(void)snprintf(why, why_len, "guest_writeback: guests only read: leave it out");
 	else if (o->guest_writeback == ON && o->guest_cache == PROTO_CACHE_NEVER)
@@ -228,7 +252,8 @@ static void guest_init(struct guest *guest, const struct guests_env *env, enum p
 		.guest = true,
 		.host = env->host,
 		.readonly = env->readonly || readonly,
-		.posix_acl = o->acl != OFF,
+		.posix_acl = o->acl != OFF && o->guest_acl != OFF && o->guest_xattr != OFF,
+		.no_xattr = o->guest_xattr == OFF,
 		.dirsync = o->dirsync == ON || o->sync == ON,
 		.no_readdirplus = o->readdirplus == OFF,
 		.cache = cache,
@@ -269,6 +294,13 @@ static struct vhost_opts vhost_opts(struct guests *g, const struct proto_opts *p
 	};
 }
 
+static bool translate_ids(struct proto_opts *proto, const struct options *o, char *err,
+			  size_t err_len)
+{
+	return map_of("guest_translate_uid", o->guest_uids, &proto->uids, err, err_len) &&
+	       map_of("guest_translate_gid", o->guest_gids, &proto->gids, err, err_len);
+}
+
 /* The socket of the command line. */
 static int serve_fixed(struct guests *g, char *err, size_t err_len)
 {
@@ -280,6 +312,8 @@ static int serve_fixed(struct guests *g, char *err, size_t err_len)
 
 	guest_init(&guest, &g->env, cache_of(o), !options_guests_write(o));
 	guest.proto.guest_writeback = o->guest_writeback == ON;
+	if (!translate_ids(&guest.proto, o, err, err_len))
+		return -EINVAL;
 	if (o->vhost_dir)
 		ret = find_dir(g->env.fs, o->vhost_dir, &guest.session.root_nodeid);
 	if (ret) {
@@ -453,6 +487,8 @@ static int serve_share(struct guests *g, const struct ctl_share *share, struct g
 	int err;
 
 	guest->proto.no_readdirplus |= share->no_readdirplus;
+	(void)translate_ids(&guest->proto, g->env.o, ret->why,
+			    sizeof(ret->why)); /* as for vhost= */
 	opts.fd = share->socket_fd;
 	opts.life_fd = share->life_fd;
 	opts.once = true;

@@ -194,6 +194,12 @@ static const struct word words[] = {
 	     "bytes of files that a guest may map at a time: a power of two, at most 512M (0: none)"),
 	NUMBER("vhost_poll", vhost_poll_us, 0, 1000,
 	       "microseconds to look for a guest's next request before sleeping, at most (50)"),
+	FLAG("guest_xattr", guest_xattr, ON, "guests have extended attributes (default)"),
+	FLAG("guest_noxattr", guest_xattr, OFF, "they have none, and no ACLs"),
+	FLAG("guest_acl", guest_acl, ON, "guests have POSIX ACLs (default where acl is)"),
+	FLAG("guest_noacl", guest_acl, OFF, "they have none"),
+	TEXT("guest_translate_uid", guest_uids, "map:GUEST:IMAGE:COUNT[+map:...]: guests' users"),
+	TEXT("guest_translate_gid", guest_gids, "the same of groups"),
 	REFUSED("snapshot", "snapshots are not in this build: leave it out"),
 	IGNORED("data=ordered"),
 	REFUSED("data", "data is written in order, before its names: say data=ordered"),
@@ -632,6 +638,7 @@ static void set_defaults(struct options *o)
 	o->nonempty = o->uring = o->bpf = o->kstats = UNSET;
 	o->bpf_extents = OFF; /* until its tests have run for long */
 	o->guests_readonly = o->guest_cache = o->guest_writeback = UNSET;
+	o->guest_xattr = o->guest_acl = UNSET;
 	o->entry_timeout = o->attr_timeout = o->negative_timeout = -1;
 	o->request_timeout_s = REQUEST_TIMEOUT_DEFAULT_S;
 	o->vhost_poll_us = VHOST_POLL_DEFAULT_US;
@@ -676,8 +683,10 @@ void options_fini(struct options *o)
 	free(o->tag);
 	free(o->vhost_dir);
 	free(o->socket_group);
+	free(o->guest_uids);
+	free(o->guest_gids);
 	o->image = o->mountpoint = o->log_path = o->fsname = o->contexts = NULL;
-	o->vhost = o->tag = o->vhost_dir = o->socket_group = NULL;
+	o->vhost = o->tag = o->vhost_dir = o->socket_group = o->guest_uids = o->guest_gids = NULL;
 }
 
 /* ---- what follows from it ---- */

@@ -58,7 +58,7 @@ struct options {
 	uint64_t guests_max;				      /* 0: default */
 	uint64_t guest_nodes, guest_locks;		      /* 0: default */
 	int guest_cache;				      /* enum proto_cache, or UNSET */
-	int guest_writeback;
+	int guest_writeback, guest_xattr, guest_acl;
 	int vhost_once;			    /* ON: end with the guest */
 	uint64_t dax_window;		    /* bytes; 0: none */
 	uint64_t vhost_poll_us;		    /* VHOST_POLL_DEFAULT_US: not given */
@@ -66,6 +66,7 @@ struct options {
 	char *vhost_dir;		    /* in the image; NULL: all of it */
 	bool log_syslog;		    /* log=syslog, though in the foreground */
 	char *socket_group;		    /* NULL: nobody else may connect */
+	char *guest_uids, *guest_gids;	    /* maps; NULL: none */
 	char *log_path, *fsname, *contexts; /* NULL: not given; contexts: "context=...,..." */
 	int log_level;			    /* enum log_level */
 };

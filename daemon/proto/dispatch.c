@@ -399,8 +399,8 @@ static int decode_extensions(struct op *op, size_t ext_len)
 		if (head.type == WIRE_EXT_GROUPS && body >= sizeof(groups)) {
 			(void)cursor_copy(&ext, groups, sizeof(groups)); /* length checked */
 			body -= sizeof(groups);
-			op->ctx.has_supp_gid = groups[0] >= 1;
-			op->ctx.supp_gid = groups[1];
+			op->ctx.supp_gid = idmap_to_image(&op->s->opts.gids, groups[1]);
+			op->ctx.has_supp_gid = groups[0] >= 1 && op->ctx.supp_gid != IDMAP_NONE;
 		}
 		while (body) {
 			size_t part = MIN(body, sizeof(skipped));
@@ -468,6 +468,16 @@ static size_t total_len(const struct proto_req *req)
 	for (int i = 0; i < req->in_count; i++)
 		len += req->in[i].iov_len;
 	return len;
+}
+
+int op_check_owner(const struct op *op)
+{
+	const struct proto_opts *opts = &op->s->opts;
+
+	return (opts->uids.count && op->ctx.uid == IDMAP_NONE) ||
+			       (opts->gids.count && op->ctx.gid == IDMAP_NONE) ?
+		       -EOVERFLOW :
+		       0;
 }
 
 /* Arguments, extensions, names: 0, or what to answer (-EINVAL is counted as malformed). */
@@ -552,8 +562,8 @@ void proto_dispatch(struct proto_req *req)
 	op.opcode = hdr.opcode;
 	op.nodeid = hdr.nodeid;
 	op.ctx = (struct fs_ctx){
-		.uid = hdr.uid,
-		.gid = hdr.gid,
+		.uid = idmap_to_image(&s->opts.uids, hdr.uid),
+		.gid = idmap_to_image(&s->opts.gids, hdr.gid),
 		.pid = hdr.pid,
 		.unique = hdr.unique,
 		.aborted = &req->aborted,

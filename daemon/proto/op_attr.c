@@ -8,7 +8,8 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-void wire_attr(const struct fs_attr *attr, struct fuse_attr *ret_attr)
+void wire_attr(const struct proto_session *s, const struct fs_attr *attr,
+	       struct fuse_attr *ret_attr)
 {
 	*ret_attr = (struct fuse_attr){
 		.ino = attr->ino,
@@ -22,8 +23,8 @@ void wire_attr(const struct fs_attr *attr, struct fuse_attr *ret_attr)
 		.ctimensec = attr->ctime.ns,
 		.mode = attr->mode,
 		.nlink = attr->nlink,
-		.uid = attr->uid,
-		.gid = attr->gid,
+		.uid = idmap_to_guest(&s->opts.uids, attr->uid),
+		.gid = idmap_to_guest(&s->opts.gids, attr->gid),
 		.rdev = attr->rdev,
 		.blksize = attr->blksize,
 		.flags = attr->dax ? FUSE_ATTR_DAX : 0,
@@ -45,7 +46,7 @@ void wire_entry(const struct proto_session *s, const struct fs_entry *entry,
 	ret_out->entry_valid_nsec = s->entry_timeout.ns;
 	ret_out->attr_valid = s->attr_timeout.s;
 	ret_out->attr_valid_nsec = s->attr_timeout.ns;
-	wire_attr(&entry->attr, &ret_out->attr);
+	wire_attr(s, &entry->attr, &ret_out->attr);
 }
 
 void op_reply_attr(struct op *op, const struct fs_attr *attr)
@@ -55,7 +56,7 @@ void op_reply_attr(struct op *op, const struct fs_attr *attr)
 		.attr_valid_nsec = op->s->attr_timeout.ns,
 	};
 
-	wire_attr(attr, &out.attr);
+	wire_attr(op->s, attr, &out.attr);
 	req_reply(op->req, 0, &out, sizeof(out));
 }
 
@@ -119,8 +120,8 @@ void op_setattr(struct op *op)
 		.nodeid = op->nodeid,
 		.valid = setattr_valid(in->valid),
 		.mode = in->mode,
-		.uid = in->uid,
-		.gid = in->gid,
+		.uid = idmap_to_image(&op->s->opts.uids, in->uid),
+		.gid = idmap_to_image(&op->s->opts.gids, in->gid),
 		.size = in->size,
 		.atime = { .s = (int64_t)in->atime, .ns = in->atimensec },
 		.mtime = { .s = (int64_t)in->mtime, .ns = in->mtimensec },
@@ -134,6 +135,12 @@ void op_setattr(struct op *op)
 	    bad_time(set.valid, FS_SET_CTIME, in->ctimensec) ||
 	    (set.valid & FS_SET_SIZE && in->size > INT64_MAX)) {
 		op_malformed(op);
+		return;
+	}
+	/* As the kernel has it for owners that a namespace does not know. */
+	if ((set.valid & FS_SET_UID && set.uid == IDMAP_NONE) ||
+	    (set.valid & FS_SET_GID && set.gid == IDMAP_NONE)) {
+		op_error(op, -EINVAL);
 		return;
 	}
 	/* Of what is cut off nothing may be written later: it would come back. */
@@ -183,8 +190,8 @@ void op_statx(struct op *op)
 		.attributes = statx_attributes(attr.flags),
 		.attributes_mask = statx_attributes(UINT32_MAX),
 		.nlink = attr.nlink,
-		.uid = attr.uid,
-		.gid = attr.gid,
+		.uid = idmap_to_guest(&op->s->opts.uids, attr.uid),
+		.gid = idmap_to_guest(&op->s->opts.gids, attr.gid),
 		.mode = (uint16_t)attr.mode,
 		.ino = attr.ino,
 		.size = attr.size,

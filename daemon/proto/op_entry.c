@@ -109,8 +109,10 @@ void op_readlink(struct op *op)
 static void make(struct op *op, const struct fs_create *create)
 {
 	struct fs_entry entry;
-	int err = fs_create(op->s->fs, &op->ctx, create, &entry);
+	int err = op_check_owner(op);
 
+	if (!err)
+		err = fs_create(op->s->fs, &op->ctx, create, &entry);
 	reply_created(op, err, create->dir, &entry);
 }
 
@@ -188,8 +190,11 @@ static void do_rename(struct op *op, uint64_t newdir, uint32_t flags)
 		.newname = op->name[1],
 		.flags = flags,
 	};
-	int err = fs_rename(op->s->fs, &op->ctx, &req);
+	/* A whiteout is a new inode. */
+	int err = flags & FS_RENAME_WHITEOUT ? op_check_owner(op) : 0;
 
+	if (!err)
+		err = fs_rename(op->s->fs, &op->ctx, &req);
 	/* One transaction holds both folders. */
 	reply_changed(op, err, newdir);
 }
@@ -277,7 +282,9 @@ void op_create(struct op *op)
 		return;
 	}
 	op->ctx.umask = (uint16_t)in->umask;
-	err = fs_create(op->s->fs, &op->ctx, &create, &entry);
+	err = op_check_owner(op);
+	if (!err)
+		err = fs_create(op->s->fs, &op->ctx, &create, &entry);
 	if (!err) {
 		err = names_durable(op, op->nodeid);
 		if (err)
@@ -293,6 +300,8 @@ void op_tmpfile(struct op *op)
 	int err;
 
 	op->ctx.umask = (uint16_t)op->arg.create.umask;
-	err = fs_tmpfile(op->s->fs, &op->ctx, op->nodeid, mode, &entry);
+	err = op_check_owner(op);
+	if (!err)
+		err = fs_tmpfile(op->s->fs, &op->ctx, op->nodeid, mode, &entry);
 	open_created(op, err, &entry);
 }

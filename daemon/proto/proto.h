@@ -26,6 +26,7 @@
 #include "daemon/base/stats.h"
 #include "daemon/base/util.h"
 #include "daemon/fs/fs.h"
+#include "daemon/proto/idmap.h"
 
 struct fs;
 struct fs_session;
@@ -117,8 +118,10 @@ struct proto_opts {
 	bool guest;
 	/* A guest's: the mount whose kernel writes back what it holds of a file before the guest changes it; NULL: none. */
 	struct proto_session *host;
-	enum proto_cache cache; /* a guest's */
-	bool guest_writeback;	/* its kernel may hold writes back: nobody else changes anything */
+	enum proto_cache cache;	 /* a guest's */
+	struct idmap uids, gids; /* a guest's */
+	bool no_xattr;
+	bool guest_writeback; /* its kernel may hold writes back: nobody else changes anything */
 	bool readonly;
 	bool posix_acl;
 	bool dirsync; /* a change of names is durable before it is answered */

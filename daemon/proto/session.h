@@ -197,6 +197,8 @@ static inline void op_unpark(struct op *op)
 	op->req->op = op;
 }
 
+/* -EOVERFLOW: who asks has no number in the image, so nothing can be theirs. */
+MUST_USE int op_check_owner(const struct op *op);
 /* The request's content contradicts itself: counted, EINVAL. */
 void op_malformed(struct op *op);
 
@@ -221,7 +223,8 @@ MUST_USE int overdue_new(struct proto_session *s, uint32_t limit_s,
 void overdue_free(struct overdue_watch *w);
 
 /* Attributes on the wire. */
-void wire_attr(const struct fs_attr *attr, struct fuse_attr *ret_attr);
+void wire_attr(const struct proto_session *s, const struct fs_attr *attr,
+	       struct fuse_attr *ret_attr);
 void wire_entry(const struct proto_session *s, const struct fs_entry *entry,
 		struct fuse_entry_out *ret_out);
 struct wire_timeout wire_timeout(double seconds);

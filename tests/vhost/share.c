@@ -9,6 +9,7 @@
 #include "tests/vhost/jail.h"
 #include "tests/vhost/limits.h"
 #include "tests/vhost/mapped.h"
+#include "tests/vhost/owners.h"
 #include "tests/vhost/storm.h"
 
 static void run_mapped(const char *socket, const char *dir)
@@ -48,6 +49,16 @@ bool share_command(const char *socket, const char *command, int argc, char **arg
 		storm(socket, argc == 5 ? argv[4] : "", (uint32_t)strtoul(argv[3], NULL, 10));
 	else if (!strcmp(command, "jail"))
 		run_jail(socket, argc - 3, argv + 3);
+	else if (!strcmp(command, "owners") && argc == 4)
+		owners(socket, argv[3]);
+	else if (!strcmp(command, "privileges") && argc == 4)
+		privileges(socket, argv[3]);
+	else if (!strcmp(command, "flocks") && argc == 4)
+		flocks(socket, argv[3]);
+	else if (!strcmp(command, "no-xattrs") && argc == 3)
+		no_xattrs(socket);
+	else if (!strcmp(command, "durable") && argc == 3)
+		durable(socket);
 	else if (!strcmp(command, "limits") && argc == 5)
 		limits(socket, (uint32_t)strtoul(argv[3], NULL, 10),
 		       (uint32_t)strtoul(argv[4], NULL, 10));

@@ -15,6 +15,11 @@
  *                    the shared directory is that inode, and the others, which lie outside, cannot be reached
  *   caching          prints what a guest may keep
  *   limits N L       knows N inodes, holds L locks, and no more; then a lock waits until somebody ends it
+ *   owners DIR       whose files are a guest's where its users are translated
+ *   privileges DIR   set-user-id bits and capabilities that go, ACLs that are inherited
+ *   no-xattrs        extended attributes are not there
+ *   flocks DIR       flock(2) between two guests and the host
+ *   durable          leaves "durable", which SYNCFS made so, and "lost", which nothing did
  *   flood N          begins anew N times, and connects N times
  *   storm N [DIR]    N rounds of two guests, and of the host's mount DIR, at one file and one directory at once
  *   hostile SEED CASES [FIRST [FAMILY]]
@@ -605,7 +610,8 @@ int main(int argc, char **argv)
 		dax(socket, argv[3], argv[4]);
 	else if (!share_command(socket, command, argc, argv))
 		front_die("usage: vfe SOCKET script|readonly|share DIR|locks DIR|vanish|restart|"
-			  "idle|slots|mapped DIR|jail ...|caching|limits N L|flood N|storm N [DIR]|"
+			  "idle|slots|mapped DIR|jail ...|caching|limits N L|flood N|owners DIR|"
+			  "privileges DIR|no-xattrs|flocks DIR|durable|storm N [DIR]|"
 			  "hostile SEED CASES [FIRST [FAMILY]]|refuses FILE|witness DIR FILE|"
 			  "takeover SEED KILLS COMMAND|log SEED gpa|uva|state SOCKET2|save FILE|load FILE|"
 			  "dax all|dax NAME [DIR]");
