@@ -27,11 +27,11 @@ expect_eq "$(kfsctl stats --json mnt |
 	'[20,20,7,8,1000,500,0,0,1]' "what the guest holds"
 expect_eq "$(kfsctl stats --json mnt | jq -c '.guests[0].opcodes | [.CREATE.requests, .CREATE.errors, .WRITE.requests, .SETLK.errors]')" '[22,1,1,1]' "requests"
 expect_eq "$(kfsctl stats --json mnt | jq -r '.guests[0].in_flight[0].opcode')" SETLKW "in flight"
-kfsctl status mnt >status
-grep -q 'guests  *read and write of /, tag shared, 1 of 3, cache=auto for 1 s' status || fail "status: $(cat status)"
-grep -q "guest 1: mounted, front end pid $pid" status || fail "status: $(cat status)"
-kfsctl stats mnt >stats
-grep -q 'knows 20 of 20 nodes, holds 7 of 8 locks, waits for 1' stats || fail "stats: $(cat stats)"
+kfsctl status mnt >shown
+grep -q 'guests  *read and write of /, tag shared, 1 of 3, cache=auto for 1 s' shown || fail "status: $(cat shown)"
+grep -q "guest 1: mounted, front end pid $pid" shown || fail "status: $(cat shown)"
+kfsctl stats mnt >shown
+grep -q 'knows 20 of 20 nodes, holds 7 of 8 locks, waits for 1' shown || fail "stats: $(cat shown)"
 
 # A request of a guest is the guest's: without its number there is none.
 unique=$(kfsctl stats --json mnt | jq '.guests[0].in_flight[0].unique')
