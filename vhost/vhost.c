@@ -248,7 +248,7 @@ int vhost_start(struct fs *fs, struct inval_bus *bus, const struct vhost_opts *o
 		v->session = *opts->proto->session;
 		v->proto.session = &v->session;
 		v->guests_max = opts->guests_max;
-			(void)snprintf(v->tag, sizeof(v->tag), "%s", opts->tag);
+		(void)snprintf(v->tag, sizeof(v->tag), "%s", opts->tag);
 		v->conn =
 			(struct conn_opts){ .device = { .fs = fs,
 							.bus = bus,

@@ -79,9 +79,9 @@ struct fs_session {
 	bool recovered;				    /* [written before use] */
 	uint64_t root_nodeid; /* [written before use] fs-wide nodeid of what the session calls 1 */
 	uint64_t nodes_max;   /* [written before use] 0 = none */
-	_Atomic uint64_t saved;	 /* [atomic] */
-	_Atomic bool open;    /* [atomic] the struct is kept for the next session after closing */
-	_Atomic uint64_t nodes;		 /* [atomic] entries of all shards */
+	_Atomic uint64_t saved; /* [atomic] */
+	_Atomic bool open;	/* [atomic] the struct is kept for the next session after closing */
+	_Atomic uint64_t nodes; /* [atomic] entries of all shards */
 	_Atomic uint32_t locks, waiters; /* [atomic] */
 	uint32_t locks_max;		 /* [written before use] */
 	struct node_shard shards[NODE_SHARDS];

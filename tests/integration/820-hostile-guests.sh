@@ -40,7 +40,7 @@ if [ "$status" -ne 0 ]; then
 	fail "again: make hostile SEED=$SEED CASES=1 FIRST=${case:-$FIRST} FAMILY='${KFS_FAMILY:-}'"
 fi
 cat hostile.log witness.log
-eventually 10 holds_as_before || fail "events, threads, mappings:" $(holds) ", and before" $before
+eventually 10 holds_as_before || fail "events, threads, mappings: $(holds), and before $before"
 # 200 lines a minute, and some about them, is what others may have us write.
 minutes=$((SECONDS / 60 + 2))
 lines=$(wc -l <kfs-mnt.log)

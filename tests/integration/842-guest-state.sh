@@ -29,4 +29,4 @@ serve one
 "$VFE" one load saved
 grep -q 'another user of the image has locked' one.log || fail "whose locks others have is not said"
 stop one
-grep -q malformed one.log two.log && fail "an honest front end was called malformed"
+if grep -q malformed one.log two.log; then fail "an honest front end was called malformed"; fi

@@ -609,12 +609,13 @@ int main(int argc, char **argv)
 	else if (!strcmp(command, "dax") && argc >= 4)
 		dax(socket, argv[3], argv[4]);
 	else if (!share_command(socket, command, argc, argv))
-		front_die("usage: vfe SOCKET script|readonly|share DIR|locks DIR|vanish|restart|"
-			  "idle|slots|mapped DIR|jail ...|caching|limits N L|flood N|owners DIR|"
-			  "privileges DIR|no-xattrs|flocks DIR|durable|storm N [DIR]|"
-			  "hostile SEED CASES [FIRST [FAMILY]]|refuses FILE|witness DIR FILE|"
-			  "takeover SEED KILLS COMMAND|log SEED gpa|uva|state SOCKET2|save FILE|load FILE|"
-			  "dax all|dax NAME [DIR]");
+		front_die(
+			"usage: vfe SOCKET script|readonly|share DIR|locks DIR|vanish|restart|"
+			"idle|slots|mapped DIR|jail ...|caching|limits N L|flood N|owners DIR|"
+			"privileges DIR|no-xattrs|flocks DIR|durable|storm N [DIR]|"
+			"hostile SEED CASES [FIRST [FAMILY]]|refuses FILE|witness DIR FILE|"
+			"takeover SEED KILLS COMMAND|log SEED gpa|uva|state SOCKET2|save FILE|load FILE|"
+			"dax all|dax NAME [DIR]");
 	printf("%s: ok\n", command);
 	free(data);
 	free(back);
