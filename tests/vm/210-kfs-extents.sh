@@ -10,5 +10,5 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mkdir -p /tmp/kfs
 cd /tmp/kfs
 insmod "$VM_FUSEBPF"
-python3 "$HERE/kfs_extents.py" "$@"
+python3 -u "$HERE/kfs_extents.py" "$@"
 rmmod fusebpf

@@ -16,6 +16,8 @@ KEEP, PUNCH, ZERO = 1, 2, 16
 KIB, MIB = 1 << 10, 1 << 20
 OPS = int(os.environ.get("KFS_VM_OPS", "400"))
 STORM_S = float(os.environ.get("KFS_VM_STORM_S", "20"))
+# Where the machine is busy with other things a storm lasts until so much was done.
+STORM_READS, STORM_ROUNDS = 200, 200
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -449,7 +451,7 @@ def byte_of(k):
 def storm_reader(m, files, seed, until):
     rng = random.Random(seed)
     reads = 0
-    while time.monotonic() < until:
+    while time.monotonic() < until or reads < STORM_READS:
         k = rng.randrange(files)
         direct = rng.random() < 0.6
         try:
@@ -466,12 +468,14 @@ def storm_reader(m, files, seed, until):
                 os._exit(1)
             reads += 1
         os.close(fd)
-    os._exit(0 if reads else 2)
+    os._exit(0)
 
 
 def storm_writer(m, files, seed, until):
     rng = random.Random(seed)
-    while time.monotonic() < until:
+    rounds = 0
+    while time.monotonic() < until or rounds < STORM_ROUNDS:
+        rounds += 1
         k = rng.randrange(files)
         path = m.path(f"f{k}")
         try:
