@@ -188,6 +188,11 @@ static void must_tell(struct front *f, uint32_t request, const void *payload, ui
 		front_die("%s: %s", msg_name(request), ret < 0 ? "disconnected" : "refused");
 }
 
+void front_must(struct front *f, uint32_t request, const void *payload, uint32_t size, int fd)
+{
+	must_tell(f, request, payload, size, fd);
+}
+
 static uint64_t must_get(struct front *f, uint32_t request)
 {
 	uint64_t value = 0;

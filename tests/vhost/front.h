@@ -68,6 +68,8 @@ void front_setup(struct front *f, bool slots);
 /* The parts of it. */
 void front_share_memory(struct front *f, bool slots);
 void front_settle(struct front *f);
+/* A message that must be done, with descriptor @fd if it is one. */
+void front_must(struct front *f, uint32_t request, const void *payload, uint32_t size, int fd);
 void front_start_queue(struct front *f, uint32_t index, uint16_t base);
 /* Say whether what the back end writes is logged, of rings that run. */
 void front_log(struct front *f, bool logs);

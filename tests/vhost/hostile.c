@@ -192,9 +192,9 @@ static void give_err_fd(struct hostile *h, uint32_t queue)
 	uint64_t number = queue;
 
 	h->err_fd[queue] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (h->err_fd[queue] < 0 ||
-	    front_tell(&h->f, MSG_SET_VRING_ERR, &number, sizeof(number), &h->err_fd[queue], 1))
-		front_die("SET_VRING_ERR failed");
+	if (h->err_fd[queue] < 0)
+		front_die("eventfd: %s", strerror(errno));
+	front_must(&h->f, MSG_SET_VRING_ERR, &number, sizeof(number), h->err_fd[queue]);
 }
 
 static uint64_t look_up(struct hostile *h, uint64_t dir, uint32_t i)
@@ -273,30 +273,58 @@ void hostile_open(struct hostile *h, enum hostile_stage stage)
 	front_setup(&h->f, hostile_one_in(h, 2));
 	for (uint32_t q = 0; q < FRONT_QUEUES; q++)
 		give_err_fd(h, q);
+	front_settle(&h->f);
 	if (stage < STAGE_SESSION)
 		return;
 	fuse_init(&h->f);
 	learn_nodes(h);
 }
 
+static void stop_rings(struct hostile *h, uint32_t from, uint32_t to)
+{
+	uint32_t state[2] = { 0 };
+
+	for (uint32_t q = from; q < to; q++) {
+		state[0] = q;
+		if (!front_send(&h->f, MSG_GET_VRING_BASE, state, sizeof(state), NULL, 0))
+			front_die("the connection has ended");
+	}
+	for (uint32_t q = from; q < to; q++) {
+		if (front_receive(&h->f, MSG_GET_VRING_BASE, state, sizeof(state)) !=
+			    sizeof(state) ||
+		    state[0] != q)
+			front_die("ring %u was not stopped", q);
+		for (int i = 0; i < 3; i++) {
+			int fd = (int[]){ h->f.queue[q].kick, h->f.queue[q].call, h->err_fd[q] }[i];
+
+			if (fd >= 0)
+				(void)close(fd); /* an event: nothing to lose */
+		}
+		h->f.queue[q].kick = h->f.queue[q].call = h->err_fd[q] = -1;
+	}
+}
+
+static void restart(struct hostile *h, uint32_t from, uint32_t to)
+{
+	stop_rings(h, from, to);
+	for (uint32_t q = from; q < to; q++) {
+		memset(front_at(&h->f, q * FRONT_RING), 0, FRONT_RING);
+		h->f.queue[q].avail_next = h->f.queue[q].used_seen = 0;
+		h->shots[q] = 0;
+		front_start_queue(&h->f, q, 0);
+		give_err_fd(h, q);
+	}
+	front_settle(&h->f);
+}
+
 void hostile_restart_ring(struct hostile *h, uint32_t queue)
 {
-	struct front_queue *q = &h->f.queue[queue];
-
-	(void)front_stop_queue(&h->f, queue);
-	memset(front_at(&h->f, queue * FRONT_RING), 0, FRONT_RING);
-	q->avail_next = q->used_seen = 0;
-	front_start_queue(&h->f, queue, 0);
-	front_settle(&h->f);
-	(void)close(h->err_fd[queue]);
-	give_err_fd(h, queue);
-	h->shots[queue] = 0;
+	restart(h, queue, queue + 1);
 }
 
 void hostile_restart_rings(struct hostile *h)
 {
-	for (uint32_t q = 0; q < FRONT_QUEUES; q++)
-		hostile_restart_ring(h, q);
+	restart(h, 0, FRONT_QUEUES);
 }
 
 bool hostile_swallow(struct hostile *h)
