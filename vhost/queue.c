@@ -251,7 +251,8 @@ static void put(struct queue *q, uint16_t chain_head, uint32_t written)
 static void ring_broken(struct queue *q)
 {
 	atomic_store(&q->broken, true);
-	(void)epoll_ctl(q->epoll_fd, EPOLL_CTL_DEL, q->kick_fd, NULL); /* or it is off already */
+	/* Its kicks are for nothing; or it is off already. */
+	(void)epoll_ctl(q->epoll_fd, EPOLL_CTL_DEL, q->kick_fd, NULL);
 	log_warn("guest %u: queue %u makes no sense and is not served any more: reset the device",
 		 q->dev->opts.number, q->index);
 	tell(q->err_fd);
