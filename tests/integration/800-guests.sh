@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# timeout: 240
 # Virtual machines as users: a front end of our own (tests/vhost) in a guest's place, on an image with nothing mounted.
 # What it left is judged by debugfs and e2fsck. Guests that leave in the middle, one after the other; read-only ones;
 # sockets that are taken, left behind or handed over.
