@@ -13,18 +13,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/base/log.h"
 #include "daemon/base/mountinfo.h"
+#include "daemon/dev/unmounter.h"
 
 struct mount {
 	struct fuse_session *se; /* NULL: the module's device */
@@ -267,29 +266,6 @@ int mount_fd(const struct mount *m)
 
 /* ---- detaching ---- */
 
-extern char **environ;
-
-static int run_fusermount(const char *mountpoint, bool lazy)
-{
-	char *argv[] = { "fusermount3",
-			 "-u",
-			 "-q",
-			 lazy ? "-z" : "--",
-			 lazy ? "--" : (char *)(uintptr_t)mountpoint,
-			 lazy ? (char *)(uintptr_t)mountpoint : NULL,
-			 NULL };
-	int status = 0, err;
-	pid_t pid;
-
-	err = posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ);
-	if (err)
-		return -err;
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return -errno;
-	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -EBUSY;
-}
-
 int mount_detach(struct mount *m, bool lazy)
 {
 	if (!still_there(m))
@@ -297,7 +273,7 @@ int mount_detach(struct mount *m, bool lazy)
 	if (!umount2(m->mountpoint, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)))
 		return 0;
 	if (errno == EPERM)
-		return run_fusermount(m->mountpoint, lazy);
+		return unmounter_run(m->mountpoint, lazy);
 	/* Somebody else was faster. */
 	return errno == EINVAL || errno == ENOENT ? 0 : -errno;
 }
@@ -328,6 +304,10 @@ void mount_free(struct mount *m)
 	if (!m)
 		return;
 	if (m->se) {
+		/* libfuse would start fusermount3 by itself. */
+		if (m->mounted && unmounter_waits() && still_there(m) &&
+		    unmounter_run(m->mountpoint, true))
+			log_debug("%s: stays mounted", m->mountpoint);
 		/* Only frees what it holds when the mount is gone: the device tells it. */
 		if (m->mounted)
 			fuse_session_unmount(m->se);

@@ -162,13 +162,15 @@ fsck_clean() {
 
 # ---- mounting ----
 
-# The processes of the kfs daemon that serve this mount point: its program with the folder among its words.
+# The processes of the kfs daemon that serve this mount point: its program with the folder among its words. Not the one
+# that only waits to unmount (daemon/dev/unmounter.h).
 kfs_pids() {
 	local dir=$1 pid words program
 	program=$(readlink -f "$BIN/kfs")
 	for pid in /proc/[0-9]*; do
 		pid=${pid#/proc/}
 		[ "$(readlink "/proc/$pid/exe" 2>/dev/null)" = "$program" ] || continue
+		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" != kfs-unmounter ] || continue
 		words=$(tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null) || continue
 		grep -Fxq -- "$dir" <<<"$words" && echo "$pid"
 	done
