@@ -73,7 +73,7 @@ rm s
 ln -s mnt link
 launch --socket-path s --shared-dir link --tag=guests --sandbox namespace --socket-group=1234
 eventually 20 test -S s || fail "no socket: $(cat launch.err)"
-eventually 20 grep -q 'a guest may connect' launch.err || fail "not served: $(cat launch.err)"
+eventually 20 grep -qs 'a guest may connect' launch.err || fail "not served: $(cat launch.err)"
 expect_eq "$(stat -c '%F %a %g' s)" "socket 660 1234" "the socket"
 "$VFE" s locks "$PWD/mnt"
 leaves 0
@@ -104,7 +104,7 @@ before=$(descriptors)
 fewer() { [ "$(descriptors)" -le "$before" ]; }
 for how in TERM KILL; do
 	launch --socket-path s --shared-dir mnt
-	eventually 20 grep -q 'a guest may connect' launch.err
+	eventually 20 grep -qs 'a guest may connect' launch.err
 	python3 - "$launched" "$how" <<-'PY'
 	import os, signal, socket, sys
 	s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -127,13 +127,62 @@ for how in TERM KILL; do
 	rm -f s
 done
 
-# As many, one after the other, as would fill every slot.
-for _ in $(seq 66); do
-	launch --socket-path s --shared-dir mnt --log-level=off
-	eventually 20 test -S s
-	python3 -c 'import socket; s = socket.socket(socket.AF_UNIX); s.connect("s")'
-	leaves 0
-done
+# As many, one after the other, as would fill every slot; and then all of them at once. By the control protocol itself.
+python3 - "$KFS_RUNTIME_DIR"/*.sock <<'PY'
+import array, json, socket, struct, sys
+control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+control.settimeout(20)
+control.connect(sys.argv[1])
+def share(args, fds):
+    text = json.dumps({'version': 1, 'command': 'share_add', 'args': args}).encode()
+    control.sendmsg([struct.pack('<I', len(text)) + text], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', fds))])
+    size, = struct.unpack('<I', control.recv(4, socket.MSG_WAITALL))
+    return json.loads(control.recv(size, socket.MSG_WAITALL))
+def add():
+    front, back = socket.socketpair()
+    life, other = socket.socketpair()
+    life.settimeout(20)
+    reply = share({'path': '/'}, [back.fileno(), other.fileno()])
+    return front, life, reply
+for _ in range(70):
+    front, life, reply = add()
+    assert reply['ok'], reply
+    front.close()
+    assert life.recv(2) == b'g' and life.recv(1) == b''
+guests = [add() for _ in range(64)]
+assert all(reply['ok'] for _, _, reply in guests)
+front, life, reply = add()
+assert not reply['ok'] and 'served already' in reply['error']['why'], reply
+assert life.recv(1) == b''
+for front, life, _ in guests[:32]:
+    life.close()
+    front.settimeout(20)
+    assert front.recv(1) == b'', 'still served'
+for front, life, _ in guests[32:]:
+    front.close()
+    assert life.recv(2) == b'g'
+assert add()[2]['ok']
+# Descriptors that are not what they have to be, too few of them, and words that are not.
+a, b = socket.socketpair()
+null = open('/dev/null')
+listening = socket.socket(socket.AF_UNIX)
+listening.bind('listening')
+listening.listen()
+def refused(args, fds):
+    reply = share(args, fds)
+    assert not reply['ok'], (args, reply)
+refused({'path': '/'}, [null.fileno(), a.fileno()])
+refused({'path': '/'}, [b.fileno(), null.fileno()])
+refused({'path': '/'}, [b.fileno(), listening.fileno()])
+refused({'path': '/'}, [b.fileno()])
+refused({'path': '/', 'tag': ''}, [b.fileno(), a.fileno()])
+refused({'path': '/', 'tag': 'x' * 37}, [b.fileno(), a.fileno()])
+refused({'path': '/', 'cache': 'some'}, [b.fileno(), a.fileno()])
+refused({'path': '../..'}, [b.fileno(), a.fileno()])
+refused({'path': 'sub'}, [b.fileno(), a.fileno()])
+refused({}, [b.fileno(), a.fileno()])
+PY
+eventually 20 fewer || fail "the daemon keeps descriptors: $before before, $(descriptors) now"
 
 # A directory inside the mount is the guest's root. That it cannot be left: 812.
 mkdir -p mnt/sub/below elsewhere
@@ -178,7 +227,7 @@ grep -q 'belongs to another user: ask as root' refused || fail "refused with: $(
 
 # The mount ends: so does the guest, and the launcher says why.
 launch --socket-path s --shared-dir mnt
-eventually 20 grep -q 'a guest may connect' launch.err
+eventually 20 grep -qs 'a guest may connect' launch.err
 umount_kfs mnt
 leaves 1
 grep -q 'its daemon has ended' launch.err || fail "the launcher said: $(cat launch.err)"
@@ -208,7 +257,7 @@ first=$launched
 eventually 20 kfsctl status disk.img >/dev/null || fail "the daemon is not registered"
 kfs-virtiofsd --socket-path s2 --shared-dir disk.img >second.out 2>second.err &
 second=$!
-eventually 20 grep -q 'a guest may connect' second.err || fail "the second guest: $(cat second.err)"
+eventually 20 grep -qs 'a guest may connect' second.err || fail "the second guest: $(cat second.err)"
 "$VFE" s vanish
 "$VFE" s2 restart
 eventually 20 all_gone "$first" "$second" || fail "the daemon outlives its guests"
