@@ -29,6 +29,7 @@
 #include "daemon/ctl/ctl.h"
 #include "daemon/daemonize.h"
 #include "daemon/dev/dev.h"
+#include "daemon/dev/unmounter.h"
 #include "daemon/fs/fs.h"
 #include "daemon/guests.h"
 #include "daemon/helper.h"
@@ -36,7 +37,9 @@
 #include "daemon/options.h"
 #include "daemon/precheck.h"
 #include "daemon/proto/proto.h"
+#include "daemon/sandbox.h"
 #include "daemon/store/store.h"
+#include "vhost/listen.h"
 
 #define TIMEOUT_SHOWN_S 31536000.0 /* what proto takes for "default" */
 
@@ -57,6 +60,7 @@ struct daemon_ctx {
 	const char *extents_why; /* why the kernel does not read files by itself; NULL: it does */
 	char pins_id[16];	 /* of its pins, and the mount's */
 	struct trace *trace;	 /* NULL without a mount */
+	char sandbox_why[256];	 /* why it is not confined; empty: it is */
 	int umount_fd;		 /* what umount(2) waits for, or -1 */
 	struct rundir_entry *entry;
 	struct ctl_server *ctl;
@@ -161,19 +165,21 @@ static int start_log(const struct daemon_ctx *c)
 }
 
 /*
- * What is left: mounting and unmounting, the way to a mount point in a private folder, and to
- * give a socket to a group.
- * The image, the log and the device are open; nothing else of the host is touched.
+ * What is left to a mount: mounting and unmounting, programs in the kernel, and the way to a mount
+ * point in a private folder. To guests alone nothing: their ids and modes live in the image. The
+ * image, the log and the device are open; nothing else of the host is touched.
  */
-static void drop_privileges(bool for_group)
+static void drop_privileges(const struct options *o)
 {
 	capng_type_t sets = CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET;
 
 	if (geteuid() != 0)
 		return;
+	if (o->socket_group)
+		listen_join(o->socket_group);
 	capng_clear(CAPNG_SELECT_BOTH);
-	if (capng_updatev(CAPNG_ADD, sets, CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, -1) ||
-	    (for_group && capng_update(CAPNG_ADD, sets, CAP_CHOWN)) ||
+	if ((!o->no_mount &&
+	     capng_updatev(CAPNG_ADD, sets, CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, -1)) ||
 	    capng_apply(CAPNG_SELECT_BOTH))
 		log_debug("capabilities are kept: %s", strerror(errno));
 }
@@ -204,7 +210,7 @@ static int open_store(struct daemon_ctx *c, bool bdev_readonly, int *ret_error,
 		precheck_image_error(c->o.image, *ret_error, c->o.readonly == ON, why, sizeof(why));
 		return fail(EXIT_MOUNT, why, "");
 	}
-	drop_privileges(c->o.socket_group);
+	drop_privileges(&c->o);
 	*ret_error = store_open(bdev, &opts, &c->store, err);
 	return EXIT_OK;
 }
@@ -393,6 +399,52 @@ static void start_trace(struct daemon_ctx *c)
 	say(c, "%s: kstats=on: not counted: %s", c->o.mountpoint, why);
 }
 
+/* ---- confinement ---- */
+
+/* A program that instruments itself does more than the list knows of. */
+static const char *sandbox_refused(const struct daemon_ctx *c)
+{
+#ifdef KFS_SANITIZE
+	if (c->o.sandbox != ON)
+		return "a build with sanitizers";
+#endif
+	return c->o.sandbox == OFF ? "sandbox=off" : NULL;
+}
+
+/* False: the mount fails, for it was demanded. */
+static bool confine(struct daemon_ctx *c)
+{
+	const struct sandbox_needs needs = {
+		.mount = c->dev,
+		.uring = c->dev && c->o.uring != OFF,
+		.bpf = c->dev && c->o.owner_is_root,
+	};
+	const char *refused = sandbox_refused(c);
+
+	if (refused) {
+		(void)snprintf(c->sandbox_why, sizeof(c->sandbox_why), "%s", refused);
+		return true;
+	}
+	if (!sandbox_enter(&needs, c->sandbox_why, sizeof(c->sandbox_why)))
+		return true;
+	if (c->o.sandbox == ON) {
+		(void)fail(EXIT_MOUNT, "sandbox=on", c->sandbox_why);
+		return false;
+	}
+	log_warn("%s: not confined: %s", c->o.image, c->sandbox_why);
+	return true;
+}
+
+/* An ordinary user unmounts by a program that nobody can start any more then. */
+static int start_unmounter(const struct daemon_ctx *c)
+{
+	int err = 0;
+
+	if (!c->o.no_mount && !c->o.fake && !c->o.owner_is_root && !sandbox_refused(c))
+		err = unmounter_start(c->o.mountpoint);
+	return err ? fail(EXIT_SYSTEM, "fork", strerror(-err)) : EXIT_OK;
+}
+
 /* Guests or a mount are served: tell everybody who waits for it. */
 static void announce(struct daemon_ctx *c)
 {
@@ -432,6 +484,7 @@ static void announce(struct daemon_ctx *c)
 			.version = KFS_VERSION,
 			.options = c->description,
 			.owner_uid = geteuid(),
+			.sandbox_why = c->sandbox_why,
 			.share_add = guests_share_add,
 			.share_arg = c->guests,
 			.share = c->o.share == ON,
@@ -447,6 +500,12 @@ static void announce(struct daemon_ctx *c)
 		if (err)
 			log_warn("%s: %s: kfsctl cannot talk to this mount", env.socket_path,
 				 strerror(-err));
+	}
+	if (!confine(c)) {
+		c->refused = true;
+		if (c->dev)
+			dev_stop(c->dev);
+		return;
 	}
 	if (c->o.vhost)
 		log_info("%s: guests may connect to %s", c->o.image, c->o.vhost);
@@ -600,6 +659,7 @@ static int take_down(struct daemon_ctx *c)
 	guests_stop(c->guests);
 	c->umount_fd = dev_take_umount(c->dev);
 	dev_free(c->dev);
+	unmounter_stop();
 	bpf_free(c->bpf);
 	trace_free(c->trace);
 	if (c->fs)
@@ -627,10 +687,13 @@ static int run(struct daemon_ctx *c)
 	if (err)
 		return fail(EXIT_SYSTEM, "fork", strerror(-err));
 	block_signals(c);
-	status = c->o.no_mount ? bring_up_unmounted(c) : bring_up(c);
+	status = start_unmounter(c);
+	if (!status)
+		status = c->o.no_mount ? bring_up_unmounted(c) : bring_up(c);
 	if (!status && c->o.no_mount) {
 		announce(c);
-		(void)signal_loop(c);
+		if (!c->refused)
+			(void)signal_loop(c);
 	} else if (!status && c->o.fake) {
 		daemonize_ready("");
 	} else if (!status) {
@@ -640,9 +703,9 @@ static int run(struct daemon_ctx *c)
 			log_error("%s: the mount ended: %s", c->o.mountpoint, strerror(-err));
 			status = EXIT_MOUNT;
 		}
-		if (c->refused)
-			status = EXIT_MOUNT;
 	}
+	if (!status && c->refused)
+		status = EXIT_MOUNT;
 	if (take_down(c) && !status)
 		status = EXIT_SYSTEM;
 	free(c->kernel_words);

@@ -170,6 +170,10 @@ static const struct word words[] = {
 	NUMBER("bpf_mb", bpf_mb, 1, 65536, "MiB of memory for these answers (64)"),
 	FLAG("kstats=on", kstats, ON, "count requests and hits in the kernel as well; needs root"),
 	FLAG("kstats=off", kstats, OFF, "do not (default); kfsctl can switch it"),
+	FLAG("sandbox=auto", sandbox, UNSET,
+	     "give up system calls that kfs does not need (default)"),
+	FLAG("sandbox=on", sandbox, ON, "the same, or no mount"),
+	FLAG("sandbox=off", sandbox, OFF, "keep them"),
 	IGNORED("recover=off"),
 	REFUSED("recover", "recovery of a crashed daemon is not in this build: say recover=off"),
 	TEXT("vhost", vhost, "serve virtual machines on this Unix socket (or fd:N): virtio-fs"),
@@ -638,7 +642,7 @@ static void set_defaults(struct options *o)
 	o->nonempty = o->uring = o->bpf = o->kstats = UNSET;
 	o->bpf_extents = OFF; /* until its tests have run for long */
 	o->guests_readonly = o->guest_cache = o->guest_writeback = UNSET;
-	o->guest_xattr = o->guest_acl = UNSET;
+	o->guest_xattr = o->guest_acl = o->sandbox = UNSET;
 	o->entry_timeout = o->attr_timeout = o->negative_timeout = -1;
 	o->request_timeout_s = REQUEST_TIMEOUT_DEFAULT_S;
 	o->vhost_poll_us = VHOST_POLL_DEFAULT_US;

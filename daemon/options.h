@@ -48,7 +48,7 @@ struct options {
 	int diratime, lazytime, sync, dirsync, dev, suid, exec;
 	int share, allow_other, readdirplus, writeback, clone_fd, nonempty;
 	int uring, bpf, bpf_extents; /* OFF, ON, UNSET = auto */
-	int kstats;
+	int kstats, sandbox;
 	uint64_t offset, commit_s, cache_mb, threads_max, max_write, max_readahead, max_background,
 		inodes_max, request_timeout_s, bpf_mb;
 	double entry_timeout, attr_timeout, negative_timeout; /* < 0: default */

@@ -123,6 +123,17 @@ int listen_group(const char *name, gid_t *ret_group)
 	return 0;
 }
 
+void listen_join(const char *group)
+{
+	gid_t groups[NGROUPS_MAX + 1], gid;
+	int count = getgroups(NGROUPS_MAX, groups);
+
+	if (count < 0 || listen_group(group, &gid))
+		return;
+	groups[count] = gid;
+	(void)setgroups((size_t)count + 1, groups); /* whether it was enough shows later */
+}
+
 const char *listen_why(int error)
 {
 	switch (error) {

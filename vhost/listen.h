@@ -21,6 +21,8 @@ MUST_USE int listen_open(const char *path, gid_t group, int *ret_fd);
 MUST_USE int listen_check(int fd, bool *ret_listens);
 /* "staff" or "50". -ENOENT: there is no such group. */
 MUST_USE int listen_group(const char *name, gid_t *ret_group);
+/* Before privileges are dropped: its members may give what is theirs to a group. Else listen_open() says -EPERM. */
+void listen_join(const char *group);
 /* Why and what to do, of these errors. */
 const char *listen_why(int error);
 

@@ -66,9 +66,10 @@ struct ctl_env {
 	const char *image;	  /* absolute path */
 	const char *mountpoint;	  /* absolute path; NULL without a host mount */
 	const char *socket_path;
-	const char *version; /* of the daemon */
-	const char *options; /* the effective mount options, comma-separated */
-	uid_t owner_uid;     /* may ask, besides root */
+	const char *version;	 /* of the daemon */
+	const char *options;	 /* the effective mount options, comma-separated */
+	uid_t owner_uid;	 /* may ask, besides root */
+	const char *sandbox_why; /* why it is not confined; empty: it is */
 	/* NULL: cannot serve any. Called on a client's thread. */
 	int (*share_add)(void *arg, const struct ctl_share *share, struct ctl_shared *ret_shared);
 	void *share_arg;

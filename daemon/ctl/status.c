@@ -214,6 +214,8 @@ int ctl_status(struct ctl_call *call)
 	put_tier(o, env);
 	put_transport(o, env);
 	ctl_put(o, "guests", ctl_guests_status(env));
+	ctl_put(o, "sandbox", json_boolean(!env->sandbox_why || !*env->sandbox_why));
+	put_text(o, "sandbox_off_reason", env->sandbox_why);
 	ctl_put(o, "options", comma_list(env->options));
 	ctl_put(o, "features", features(s));
 	ctl_put(o, "space", space(env->fs, s));
