@@ -100,6 +100,10 @@ static const char *const base_calls[] = {
 	"copy_file_range",
 	"poll",
 	"ppoll",
+	"epoll_create1",
+	"epoll_ctl",
+	"epoll_wait",
+	"epoll_pwait",
 	"eventfd2",
 	"memfd_create",
 	"accept",
@@ -141,10 +145,8 @@ static const char *const mount_calls[] = { "umount2" };
 static const char *const uring_calls[] = { "io_uring_setup", "io_uring_enter",
 					   "io_uring_register" };
 /* Loading, pinning, and taking pins away again. */
-static const char *const bpf_calls[] = { "bpf",	       "perf_event_open", "mkdir",
-					 "mkdirat",    "rmdir",		  "chmod",
-					 "fchmodat",   "epoll_create1",	  "epoll_ctl",
-					 "epoll_wait", "epoll_pwait" };
+static const char *const bpf_calls[] = { "bpf",	  "perf_event_open", "mkdir",	"mkdirat",
+					 "rmdir", "chmod",	     "fchmodat" };
 
 static const struct {
 	const char *const *names;
