@@ -43,6 +43,7 @@ mkdir -p /new/tmp /new/run /new/mnt /new/dev/pts /new/dev/shm
 chmod 1777 /new/tmp
 mount -t tmpfs -o mode=1777 shm /new/dev/shm
 mount -t devpts pts /new/dev/pts
+ln -s /proc/self/fd /new/dev/fd
 mount -t bpf bpf /new/sys/fs/bpf
 mount -t tracefs trace /new/sys/kernel/tracing
 ip link set lo up
