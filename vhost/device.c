@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +30,20 @@ static int new_window(struct device *d)
 		return 0;
 	opts.image_fd = proto_image_fd(d->opts.fs);
 	return window_new(&opts, &d->window);
+}
+
+static void end_window(struct device *d)
+{
+	struct window_stats stats;
+
+	if (!d->window)
+		return;
+	window_stop(d->window);
+	window_get_stats(d->window, &stats);
+	if (stats.maps)
+		log_info("guest %u: its window: %" PRIu64 " mapped, %" PRIu64 " unmapped, %" PRIu64
+			 " refused, %" PRIu64 " failed",
+			 d->opts.number, stats.maps, stats.unmaps, stats.refused, stats.failed);
 }
 
 int device_new(const struct device_opts *opts, struct device **ret_device)
@@ -68,7 +83,7 @@ void device_free(struct device *d)
 	device_pause(d);
 	roster_del(d);
 	(void)transfer_cancel(&d->transfer); /* the session ends as well */
-	window_stop(d->window);
+	end_window(d);
 	proto_session_free(d->session); /* locks that wait end with it */
 	d->session = NULL;
 	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++)

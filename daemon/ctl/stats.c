@@ -176,6 +176,8 @@ static json_t *caches(struct fs *fs, struct store *s)
 	ctl_put(o, "inodes", inodes);
 	ctl_put_count(nodes, "count", fss.nodes);
 	ctl_put_count(nodes, "unlinked_open", fss.unlinked_open);
+	ctl_put_count(nodes, "dax_files", fss.dax_files);
+	ctl_put_count(nodes, "dax_ranges", fss.dax_ranges);
 	ctl_put(o, "nodes", nodes);
 	return o;
 }

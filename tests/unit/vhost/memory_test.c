@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "tests/lib/test.h"
 #include "vhost/guard.h"
@@ -25,6 +26,28 @@ static int add(uint64_t gpa, uint64_t size, uint64_t uva, uint64_t offset)
 	struct memory_share s = { .gpa = gpa, .size = size, .uva = uva, .offset = offset, .fd = fd };
 
 	return memory_add(&memory, &s);
+}
+
+/* A piece of the image: what lies before it takes no addresses, however far in it is. */
+TEST(test_memory_add__image_from_where_it_is_needed)
+{
+	struct memory_share s = { .gpa = MIB, .size = MIB, .uva = MIB, .offset = 1ull << 42 };
+	uint64_t len;
+
+	s.fd = memfd_create("image", MFD_CLOEXEC);
+	CHECK_GE(s.fd, 0);
+	CHECK_OK(ftruncate(s.fd, (1ll << 42) + 2 * (off_t)MIB) ? -errno : 0);
+	s.image = true;
+	for (uint64_t k = 0; k < 100; k++) {
+		s.gpa = s.uva = (k + 1) * MIB;
+		CHECK_OK(memory_add(&memory, &s));
+	}
+	CHECK_EQ(pwrite(s.fd, "x", 1, (1ll << 42) + 77), 1);
+	CHECK_EQ(*memory_at(&memory, 50 * MIB + 77, 1, &len), 'x');
+	CHECK_OK(memory_remove(&memory, 50 * MIB, MIB, 50 * MIB));
+	CHECK(!memory_at(&memory, 50 * MIB, 1, &len));
+	memory_clear(&memory);
+	CHECK_OK(close(s.fd) ? -errno : 0);
 }
 
 TEST(test_memory_add__shows_the_file)

@@ -92,6 +92,7 @@ static void set_size(struct fixture *f, uint64_t nodeid, uint64_t size)
 
 TEST(test_map__shows_the_file_both_ways)
 {
+	struct fs_stats stats;
 	struct fixture f;
 	struct view v;
 	uint64_t n;
@@ -106,7 +107,12 @@ TEST(test_map__shows_the_file_both_ways)
 	CHECK_EQ(write_node(&f, n, "from the host", 13, RANGE - 5000), 13);
 	CHECK_MEM_EQ(v.at + RANGE - 5000, "from the host", 13);
 	CHECK(fs_dax_is_mapped(f.fs, &f.ctx, n));
+	fs_get_stats(f.fs, &stats);
+	CHECK_EQ(stats.dax_files, 1);
+	CHECK_EQ(stats.dax_ranges, 1);
 	hide(&v);
+	fs_get_stats(f.fs, &stats);
+	CHECK_EQ(stats.dax_files + stats.dax_ranges, 0);
 	CHECK(!fs_dax_is_mapped(f.fs, &f.ctx, n));
 	CHECK_EQ(read_node(&f, n, back, 14, 12345), 14);
 	CHECK_MEM_EQ(back, "from the guest", 14);
@@ -163,6 +169,8 @@ TEST(test_map__truncation_keeps_the_blocks)
 	show(&f, n, 0, &v);
 	set_size(&f, n, 5000);
 	same(&f, n, &v);
+	memset(back, 0, RANGE);
+	CHECK_MEM_EQ(v.at + 5000, back, RANGE - 5000);
 	/* Nobody else gets them: a guest that stores there spoils nothing. */
 	CHECK_OK(fs_syncfs(f.fs));
 	other = make_full(&f, "/other", 3u << 20);
