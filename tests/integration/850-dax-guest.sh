@@ -78,7 +78,7 @@ boot() {
 	timeout -k 5 600 unshare -m --propagation private bash qemu.sh "$QEMU_ROOT" "$PWD/share" \
 		-accel tcg,thread=multi -machine q35,memory-backend=mem -cpu max -smp 2 -m 512 \
 		-object memory-backend-memfd,id=mem,size=512M,share=on -nodefaults -no-user-config -nographic -no-reboot \
-		-kernel /kfs/vmlinuz -initrd /kfs/initrd -append "console=ttyS0 quiet panic=-1 no_timer_check mitigations=off job=$job" \
+		-kernel /kfs/vmlinuz -initrd /kfs/initrd -append "console=ttyS0 quiet panic=-1 no_timer_check nosoftlockup mitigations=off job=$job" \
 		-chardev socket,id=guest,path=/kfs/s \
 		-device vhost-user-test-device-pci,chardev=guest,virtio-id=26,num_vqs=2,vq_size=1024,config_size=40 \
 		-chardev "file,id=console,path=/kfs/$job.log" -serial chardev:console -pidfile /kfs/qemu.pid </dev/null >"$job.qemu" 2>&1
