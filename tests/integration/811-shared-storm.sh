@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# timeout: 300
 # One store, three users at once: the host's mount and two guests, at one file and one directory; what one changed the
 # others see when it was answered. Files that the host has mapped and stored into while a guest changes them.
 . "$(dirname "$0")/../lib/lib.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# timeout: 300
 # What a guest sees and may keep: one directory of the image, which it leaves neither by a name nor by any number; and for how
 # long it believes what, with each guest_cache=.
 . "$(dirname "$0")/../lib/lib.sh"

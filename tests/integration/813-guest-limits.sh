@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# timeout: 300
 # What one guest may take, and who sees it: caps of inodes and locks, kfsctl status, stats and abort, lines in the log.
 . "$(dirname "$0")/../lib/lib.sh"
 need_root

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# timeout: 300
 # Owners, privileges, attributes and locks between guests and the host: users that are translated, set-user-id bits and
 # capabilities that go with a write, ACLs, flock(2); a guest without extended attributes; what SYNCFS has made durable.
 . "$(dirname "$0")/../lib/lib.sh"
