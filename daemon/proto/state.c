@@ -37,7 +37,8 @@ static void fill_head(const struct proto_session *s, enum state_kind kind,
 	h->init_flags = cpu_to_le64(s->init_flags);
 	h->minor = cpu_to_le32(s->minor);
 	h->max_write = cpu_to_le32(s->max_write);
-	h->flags = cpu_to_le32(s->opts.readonly ? STATE_F_READONLY : 0);
+	h->flags = cpu_to_le32((s->opts.readonly ? STATE_F_READONLY : 0) |
+			       (s->fs_opts.recovered ? STATE_F_RECOVERED : 0));
 }
 
 static int check_head(const struct state_head *h, enum state_kind kind,
@@ -357,7 +358,7 @@ int proto_state_load(struct proto_session *s, proto_read_fn read, void *arg)
 	v.seal = le64_to_cpu(h.seal);
 	if (!le32_to_cpu(h.minor))
 		return load_end(&v);
-	err = adopt_head(s, &h, false);
+	err = adopt_head(s, &h, le32_to_cpu(h.flags) & STATE_F_RECOVERED);
 	if (err)
 		return err;
 	err = load_mounted(s, &v, &h);

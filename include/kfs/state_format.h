@@ -26,7 +26,10 @@
 enum state_kind { STATE_NOTE = 1, STATE_WHOLE = 2 };
 
 /* Bits of state_head.flags. */
-enum { STATE_F_READONLY = 1 };
+enum {
+	STATE_F_READONLY = 1,
+	STATE_F_RECOVERED = 2, /* nodeids that are not listed may have been handed out as well */
+};
 
 struct state_head {
 /*00*/	le32	magic;

@@ -22,7 +22,7 @@ mkimage disk.img 64M
 } >start
 "$TOOLS/vhost/vfe" s takeover "$SEED" "$KILLS" "bash $PWD/start"
 
-expect_eq "$(grep -c 'goes on where it was' kfs.log)" "$KILLS" "guests that went on"
+expect_eq "$(grep -c 'goes on where it was; locks' kfs.log)" "$KILLS" "guests that went on"
 grep -Eq 'queue [12]: [0-9]+ requests are served again' kfs.log || fail "no request was served again"
 pid=$(kfs_pids "$PWD/disk.img")
 kill -TERM "$pid"

@@ -95,6 +95,14 @@ static int load(struct front *f, const struct state *s)
 	return check(f);
 }
 
+void state_move(struct front *from, struct front *to)
+{
+	struct state s;
+
+	save(from, &s);
+	want(load(to, &s), 0, "load");
+}
+
 /* ---- guests ---- */
 
 static void stop(struct front *f, uint16_t *base)

@@ -3,6 +3,11 @@
 #ifndef TESTS_VHOST_STATE_H
 #define TESTS_VHOST_STATE_H
 
+struct front;
+
+/* From rings that are stopped, to rings that were not started. */
+void state_move(struct front *from, struct front *to);
+
 /*
  * To another connection of the same daemon, with a deleted file open and a lock held; and every
  * damage of the state is refused. @other: the socket of a daemon of another image.

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "tests/vhost/front.h"
+#include "tests/vhost/state.h"
 
 #define ROOT 1
 #define SLOTS 64u
@@ -52,7 +53,7 @@ struct storm {
 		uint32_t padding;
 	} area;
 	struct slot slot[FRONT_QUEUES][SLOTS];
-	uint64_t dir, file, lockfile;
+	uint64_t dir, file, lockfile, unused;
 	bool exists[NAMES], busy[NAMES];
 	uint32_t content[SLOTS], written[SLOTS]; /* of the file's blocks: last answered */
 	bool block_busy[SLOTS];
@@ -332,6 +333,9 @@ static void prepare(struct storm *s)
 	if (fuse_create(&s->f, ROOT, "locked", 0600, &e))
 		front_die("create");
 	s->lockfile = e.nodeid;
+	if (fuse_create(&s->f, ROOT, "unused", 0600, &e))
+		front_die("create");
+	s->unused = e.nodeid;
 	if (fuse_call(&s->f, 1, &sync, NULL, NULL))
 		front_die("sync");
 }
@@ -410,6 +414,24 @@ static void check_end(struct storm *s)
 	}
 }
 
+/* What a session believes after a kill, it believes where it moves to: nobody has used this nodeid since. */
+static void move_on(struct storm *s)
+{
+	struct fuse_attr attr;
+	struct front to;
+
+	for (uint32_t i = 0; i < FRONT_QUEUES; i++)
+		(void)front_stop_queue(&s->f, i);
+	front_connect(&to, s->socket);
+	front_negotiate(&to, false);
+	state_move(&s->f, &to);
+	for (uint32_t i = 0; i < FRONT_QUEUES; i++)
+		front_start_queue(&to, i, 0);
+	if (fuse_getattr(&to, s->unused, &attr))
+		front_die("a nodeid of before is not known after the move");
+	front_close(&to);
+}
+
 void takeover(const char *socket, const char *command, uint64_t seed, unsigned kills)
 {
 	struct storm *s = calloc(1, sizeof(*s));
@@ -424,6 +446,7 @@ void takeover(const char *socket, const char *command, uint64_t seed, unsigned k
 	for (unsigned i = 0; i < kills; i++)
 		storm(s);
 	check_end(s);
+	move_on(s);
 	printf("%llu requests, %llu served again\n", (unsigned long long)s->offered,
 	       (unsigned long long)s->repeated);
 	if (s->offered != s->answered || s->repeated < kills)
