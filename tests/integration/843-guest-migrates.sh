@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# timeout: 600
+# A real guest migrates while it works, from one QEMU to another: live, both served by one daemon beside the host's mount, with
+# a file open that grows and one that was deleted; and through a file, with another daemon in between. No line is lost. Skipped where there is no QEMU that moves a back end's state (9 or newer, as "fetch.sh qemu" has it
+# in the cache, or KFS_QEMU_ROOT), or no kernel that "make vm" fetched.
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+need busybox cpio python3
+
+CACHE=${KFS_CACHE:-/var/cache/kfs}
+KERNEL_DIR=$CACHE/kernel-${VM_SERIES:-6.12} QEMU_ROOT=${KFS_QEMU_ROOT:-$CACHE/qemu}
+[ -e "$KERNEL_DIR/release" ] || skip "no kernel in $KERNEL_DIR: make vm fetches one"
+[ -x "$QEMU_ROOT/usr/bin/qemu-system-x86_64" ] || skip "no QEMU that moves a back end's state in $QEMU_ROOT"
+RELEASE=$(cat "$KERNEL_DIR/release")
+
+# ---- the guest ----
+
+mkdir -p root/{bin,proc,sys,dev,mnt}
+cp "$(command -v busybox)" root/bin/busybox
+cat >root/init <<'SH'
+#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+job=$(sed -n 's/.*job=\([a-z]*\).*/\1/p' /proc/cmdline)
+set -e
+trap 'echo "@guest failed in line $at"; poweroff -f' EXIT
+at=mount; mount -t virtiofs guests /mnt; cd /mnt
+at=open; mkdir dir; echo kept >dir/kept; exec 5>>log
+if [ "$job" = live ]; then exec 6<>deleted; rm deleted; echo before >&6; fi
+at=write; i=0
+while [ ! -e stop ]; do
+	i=$((i + 1)); echo "line $i" >&5
+	[ $((i % 20)) = 0 ] && { echo "@guest at $i"; sleep 0.1; }
+	[ "$job" = file ] && [ $i = 600 ] && break
+done
+at=lines; seq $i | sed "s/^/line /" >/wanted; cmp /wanted log
+at=dir; [ "$(cat dir/kept)" = kept ]; echo after >dir/after
+if [ "$job" = live ]; then at=deleted; echo after >&6; [ "$(cat /proc/$$/fd/6 | tr '\n' ' ')" = "before after " ]; fi
+exec 5>&- 6>&-
+at=unmount; cd /; umount /mnt
+trap - EXIT
+echo "@guest ok after $i"
+poweroff -f
+SH
+chmod 755 root/init
+(cd root && find . | cpio -o -H newc -R 0:0 --quiet | gzip -1) >initrd
+
+# boot NAME JOB [words]: runs until the guest is off or has left
+boot() {
+	local name=$1 job=$2
+	shift 2
+	timeout -k 5 500 "$QEMU_ROOT/lib64/ld-linux-x86-64.so.2" --library-path "$QEMU_ROOT/usr/lib/x86_64-linux-gnu" \
+		"$QEMU_ROOT/usr/bin/qemu-system-x86_64" -L "$QEMU_ROOT/usr/share/qemu" -L "$QEMU_ROOT/usr/share/seabios" \
+		-accel tcg,thread=multi -machine q35,memory-backend=mem -cpu max -smp 1 -m 256 \
+		-object memory-backend-memfd,id=mem,size=256M,share=on -nodefaults -no-user-config -nographic -no-reboot \
+		-kernel "$KERNEL_DIR/boot/vmlinuz-$RELEASE" -initrd initrd -append "console=ttyS0 quiet panic=-1 no_timer_check job=$job" \
+		-chardev socket,id=guest,path=s -device vhost-user-fs-pci,chardev=guest,tag=guests,queue-size=1024 \
+		-chardev "file,id=console,path=$name.log" -serial chardev:console -qmp "unix:$name.qmp,server=on,wait=off" "$@" \
+		</dev/null >"$name.qemu" 2>&1
+}
+
+said() { grep -q "@guest $2" "$1.log" 2>/dev/null; }
+
+# ask NAME COMMAND [JSON]: of its monitor; "migrate" returns when it is done
+cat >ask.py <<'PY'
+import json, socket, sys, time
+name, command = sys.argv[1], sys.argv[2]
+s = socket.socket(socket.AF_UNIX)
+s.connect(name + '.qmp')
+f = s.makefile('rw')
+f.readline()
+def ask(command, arguments={}):
+    f.write(json.dumps({'execute': command, 'arguments': arguments}) + '\n')
+    f.flush()
+    while True:
+        r = json.loads(f.readline())
+        if 'error' in r:
+            sys.exit('%s: %s' % (command, r['error']['desc']))
+        if 'return' in r:
+            return r['return']
+ask('qmp_capabilities')
+ask(command, json.loads(sys.argv[3]) if len(sys.argv) > 3 else {})
+while command == 'migrate':
+    r = ask('query-migrate')
+    if r.get('status') == 'completed':
+        print('%s: %d ms, down for %d ms' % (name, r['total-time'], r['downtime']))
+        break
+    if r.get('status') in ('failed', 'cancelled'):
+        sys.exit('migration: ' + r.get('error-desc', r['status']))
+    time.sleep(0.2)
+PY
+ask() { python3 ask.py "$@"; }
+show() { tail -n 5 -- *.log *.qemu; }
+trap_console() { ! grep -E 'BUG:|WARNING:|Oops' ./*.log || fail "a guest's kernel complains"; }
+
+# ---- live ----
+
+mkimage disk.img 64M
+mount_kfs disk.img mnt -o "vhost=$PWD/s,tag=guests"
+boot from live &
+from=$!
+boot to live -incoming defer &
+to=$!
+eventually 200 said from 'at 100' || { show; fail "the guest does not write"; }
+ask to migrate-incoming "{\"uri\":\"unix:$PWD/moving\"}"
+ask from migrate "{\"uri\":\"unix:$PWD/moving\"}" || { show; fail "the guest does not migrate"; }
+ask from quit
+wait "$from" || { show; fail "the first QEMU failed"; }
+eventually 100 said to 'at' || { show; fail "the guest does not go on"; }
+touch mnt/stop
+wait "$to" || { show; fail "the second QEMU failed"; }
+said to ok || { show; fail "the guest did not get through"; }
+expect_eq "$(cat mnt/dir/after)" after "what the host reads"
+trap_console
+umount_kfs mnt
+grep -q 'arrived, goes on where it was' kfs-mnt.log || fail "nobody says that the guest arrived"
+fsck_clean disk.img
+
+# ---- through a file, and another daemon ----
+
+serve() { kfs --no-mount "$PWD/disk.img" -o "vhost=$PWD/s,tag=guests,log=$PWD/kfs.log"; }
+stop() {
+	local pid
+	pid=$(kfs_pids "$PWD/disk.img")
+	kill -TERM "$pid"
+	eventually "$RELEASE_SECONDS_MAX" all_gone "$pid" || fail "the daemon does not end"
+	fsck_clean disk.img
+}
+
+rm -f disk.img
+mkimage disk.img 64M
+serve
+boot save file &
+save=$!
+eventually 200 said save 'at 40' || { show; fail "the guest does not write"; }
+ask save migrate "{\"uri\":\"file:$PWD/saved\"}" || { show; fail "the guest is not saved"; }
+ask save quit
+wait "$save" || { show; fail "the QEMU that saved failed"; }
+said save 'at 600' && fail "the guest was saved too late"
+stop
+serve
+boot restore file -incoming "file:$PWD/saved" || { show; fail "the QEMU that goes on failed"; }
+said restore ok || { show; fail "the guest did not get through"; }
+trap_console
+stop
