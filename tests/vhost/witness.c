@@ -73,12 +73,15 @@ static void host_path(const struct witness *w, char *path, size_t size, const ch
 static void look_both(struct witness *w, uint32_t index)
 {
 	uint64_t block[BLOCK / sizeof(uint64_t)];
+	ssize_t got;
 
 	if (fuse_read(&w->f, w->file, (uint64_t)index * BLOCK, block, BLOCK) != BLOCK)
 		front_die("witness: the guest cannot read");
 	expect(w, block, index, "the guest");
-	if (pread(w->fd, block, BLOCK, (off_t)index * BLOCK) != BLOCK)
-		front_die("witness: the host cannot read: %s", strerror(errno));
+	got = pread(w->fd, block, BLOCK, (off_t)index * BLOCK);
+	if (got != BLOCK)
+		front_die("witness: the host reads %zd bytes of block %u (%s, round %" PRIu64 ")",
+			  got, index, got < 0 ? strerror(errno) : "short", w->rounds);
 	expect(w, block, index, "the host");
 }
 
@@ -136,8 +139,9 @@ static void begin(struct witness *w, const char *socket, const char *mount)
 	host_path(w, path, sizeof(path), "file");
 	w->fd = open(path, O_RDWR | O_CLOEXEC);
 	must(w->fd < 0 ? errno : 0, path);
+	/* Its blocks and its size are there from here on, and the host's own. */
 	for (uint32_t i = 0; i < BLOCKS; i++)
-		write_one(w, i, i % 2);
+		write_one(w, i, false);
 	printf("witness: ready\n");
 	(void)fflush(stdout); /* whoever waits for it will not see it */
 }
