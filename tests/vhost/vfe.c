@@ -46,12 +46,17 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/vhost/caching.h"
 #include "tests/vhost/dax.h"
 #include "tests/vhost/front.h"
 #include "tests/vhost/hostile.h"
+#include "tests/vhost/jail.h"
+#include "tests/vhost/limits.h"
+#include "tests/vhost/mapped.h"
 #include "tests/vhost/moving.h"
-#include "tests/vhost/share.h"
+#include "tests/vhost/owners.h"
 #include "tests/vhost/state.h"
+#include "tests/vhost/storm.h"
 #include "tests/vhost/takeover.h"
 
 #define ROOT 1
@@ -563,60 +568,178 @@ static void idle(const char *socket)
 	front_close(&f);
 }
 
+/* ---- commands ---- */
+
+struct command {
+	const char *name, *words;
+	int words_min, words_max;
+	void (*run)(const char *socket, int count, char **word);
+};
+
+static uint32_t number(const char *word)
+{
+	return (uint32_t)strtoul(word, NULL, 0);
+}
+
+#define WITHOUT_WORDS(fn)                                                                          \
+	static void run_##fn(const char *socket, int count, char **word)                           \
+	{                                                                                          \
+		(void)count;                                                                       \
+		(void)word;                                                                        \
+		fn(socket);                                                                        \
+	}
+#define WITH_ONE_WORD(fn)                                                                          \
+	static void run_##fn(const char *socket, int count, char **word)                           \
+	{                                                                                          \
+		(void)count;                                                                       \
+		fn(socket, word[0]);                                                               \
+	}
+
+WITHOUT_WORDS(script)
+WITHOUT_WORDS(readonly)
+WITHOUT_WORDS(vanish)
+WITHOUT_WORDS(restart)
+WITHOUT_WORDS(idle)
+WITHOUT_WORDS(slots)
+WITHOUT_WORDS(caching)
+WITHOUT_WORDS(no_xattrs)
+WITHOUT_WORDS(durable)
+WITH_ONE_WORD(share)
+WITH_ONE_WORD(locks)
+WITH_ONE_WORD(owners)
+WITH_ONE_WORD(privileges)
+WITH_ONE_WORD(flocks)
+WITH_ONE_WORD(refuses)
+WITH_ONE_WORD(move_state)
+WITH_ONE_WORD(save_state)
+WITH_ONE_WORD(load_state)
+
+static void run_mapped(const char *socket, int count, char **word)
+{
+	struct front f;
+
+	(void)count;
+	begin(&f, socket);
+	mapped(&f, word[0]);
+	front_close(&f);
+}
+
+#define OUTSIDE_MAX 16
+
+static void run_jail(const char *socket, int count, char **word)
+{
+	uint32_t inos[OUTSIDE_MAX], generations[OUTSIDE_MAX];
+
+	if (count % 2 == 0)
+		front_die("jail: a generation is missing");
+	for (int i = 0; i < count / 2; i++) {
+		inos[i] = number(word[1 + 2 * i]);
+		generations[i] = number(word[2 + 2 * i]);
+	}
+	jail(socket, number(word[0]), inos, generations, (unsigned)count / 2);
+}
+
+static void run_storm(const char *socket, int count, char **word)
+{
+	storm(socket, count > 1 ? word[1] : "", number(word[0]));
+}
+
+static void run_limits(const char *socket, int count, char **word)
+{
+	(void)count;
+	limits(socket, number(word[0]), number(word[1]));
+}
+
+static void run_flood(const char *socket, int count, char **word)
+{
+	(void)count;
+	flood(socket, number(word[0]));
+}
+
+static void run_hostile(const char *socket, int count, char **word)
+{
+	hostile(socket, strtoull(word[0], NULL, 0), count > 2 ? strtoull(word[2], NULL, 0) : 0,
+		strtoull(word[1], NULL, 0), count > 3 ? word[3] : "");
+}
+
+static void run_witness(const char *socket, int count, char **word)
+{
+	(void)count;
+	witness(socket, word[0], word[1]);
+}
+
+static void run_takeover(const char *socket, int count, char **word)
+{
+	(void)count;
+	takeover(socket, word[2], strtoull(word[0], NULL, 0), number(word[1]));
+}
+
+static void run_log(const char *socket, int count, char **word)
+{
+	(void)count;
+	moving_log(socket, strtoull(word[0], NULL, 0), !strcmp(word[1], "gpa"));
+}
+
+static void run_dax(const char *socket, int count, char **word)
+{
+	dax(socket, word[0], count > 1 ? word[1] : NULL);
+}
+
+static const struct command commands[] = {
+	{ "script", "", 0, 0, run_script },
+	{ "readonly", "", 0, 0, run_readonly },
+	{ "share", " DIR", 1, 1, run_share },
+	{ "locks", " DIR", 1, 1, run_locks },
+	{ "vanish", "", 0, 0, run_vanish },
+	{ "restart", "", 0, 0, run_restart },
+	{ "idle", "", 0, 0, run_idle },
+	{ "slots", "", 0, 0, run_slots },
+	{ "mapped", " DIR", 1, 1, run_mapped },
+	{ "jail", " ROOT_INO [INO GENERATION]...", 1, 1 + 2 * OUTSIDE_MAX, run_jail },
+	{ "caching", "", 0, 0, run_caching },
+	{ "limits", " N L", 2, 2, run_limits },
+	{ "owners", " DIR", 1, 1, run_owners },
+	{ "privileges", " DIR", 1, 1, run_privileges },
+	{ "no-xattrs", "", 0, 0, run_no_xattrs },
+	{ "flocks", " DIR", 1, 1, run_flocks },
+	{ "durable", "", 0, 0, run_durable },
+	{ "flood", " N", 1, 1, run_flood },
+	{ "storm", " N [DIR]", 1, 2, run_storm },
+	{ "hostile", " SEED CASES [FIRST [FAMILY]]", 2, 4, run_hostile },
+	{ "refuses", " FILE", 1, 1, run_refuses },
+	{ "witness", " DIR FILE", 2, 2, run_witness },
+	{ "takeover", " SEED KILLS COMMAND", 3, 3, run_takeover },
+	{ "log", " SEED gpa|uva", 2, 2, run_log },
+	{ "state", " SOCKET2", 1, 1, run_move_state },
+	{ "save", " FILE", 1, 1, run_save_state },
+	{ "load", " FILE", 1, 1, run_load_state },
+	{ "dax", " all|NAME [DIR]", 1, 2, run_dax },
+};
+
+static const struct command *find_command(const char *name, int count)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		const struct command *c = &commands[i];
+
+		if (!strcmp(name, c->name) && count >= c->words_min && count <= c->words_max)
+			return c;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		(void)fprintf(stderr, "usage: vfe SOCKET %s%s\n", commands[i].name,
+			      commands[i].words);
+	exit(1);
+}
+
 int main(int argc, char **argv)
 {
-	const char *socket = argc > 1 ? argv[1] : "", *command = argc > 2 ? argv[2] : "";
+	const struct command *command = find_command(argc > 2 ? argv[2] : "", argc - 3);
 
 	data = malloc(2 * FRONT_DATA_MAX);
 	back = malloc(2 * FRONT_DATA_MAX);
 	if (!data || !back)
 		front_die("out of memory");
-	if (!strcmp(command, "script"))
-		script(socket);
-	else if (!strcmp(command, "readonly"))
-		readonly(socket);
-	else if (!strcmp(command, "share") && argc == 4)
-		share(socket, argv[3]);
-	else if (!strcmp(command, "locks") && argc == 4)
-		locks(socket, argv[3]);
-	else if (!strcmp(command, "vanish"))
-		vanish(socket);
-	else if (!strcmp(command, "restart"))
-		restart(socket);
-	else if (!strcmp(command, "idle"))
-		idle(socket);
-	else if (!strcmp(command, "slots"))
-		slots(socket);
-	else if (!strcmp(command, "hostile") && argc >= 5)
-		hostile(socket, strtoull(argv[3], NULL, 0),
-			argc > 5 ? strtoull(argv[5], NULL, 0) : 0, strtoull(argv[4], NULL, 0),
-			argc > 6 ? argv[6] : "");
-	else if (!strcmp(command, "refuses") && argc == 4)
-		refuses(socket, argv[3]);
-	else if (!strcmp(command, "witness") && argc == 5)
-		witness(socket, argv[3], argv[4]);
-	else if (!strcmp(command, "takeover") && argc == 6)
-		takeover(socket, argv[5], strtoull(argv[3], NULL, 0),
-			 (unsigned)strtoul(argv[4], NULL, 0));
-	else if (!strcmp(command, "log") && argc == 5)
-		moving_log(socket, strtoull(argv[3], NULL, 0), !strcmp(argv[4], "gpa"));
-	else if (!strcmp(command, "state") && argc == 4)
-		move_state(socket, argv[3]);
-	else if (!strcmp(command, "save") && argc == 4)
-		save_state(socket, argv[3]);
-	else if (!strcmp(command, "load") && argc == 4)
-		load_state(socket, argv[3]);
-	else if (!strcmp(command, "dax") && argc >= 4)
-		dax(socket, argv[3], argv[4]);
-	else if (!share_command(socket, command, argc, argv))
-		front_die(
-			"usage: vfe SOCKET script|readonly|share DIR|locks DIR|vanish|restart|"
-			"idle|slots|mapped DIR|jail ...|caching|limits N L|flood N|owners DIR|"
-			"privileges DIR|no-xattrs|flocks DIR|durable|storm N [DIR]|"
-			"hostile SEED CASES [FIRST [FAMILY]]|refuses FILE|witness DIR FILE|"
-			"takeover SEED KILLS COMMAND|log SEED gpa|uva|state SOCKET2|save FILE|load FILE|"
-			"dax all|dax NAME [DIR]");
-	printf("%s: ok\n", command);
+	command->run(argv[1], argc - 3, argv + 3);
+	printf("%s: ok\n", command->name);
 	free(data);
 	free(back);
 	return 0;
