@@ -408,6 +408,8 @@ static const char *sandbox_refused(const struct daemon_ctx *c)
 	if (c->o.sandbox != ON)
 		return "a build with sanitizers";
 #endif
+	if (c->o.sandbox == UNSET && !c->o.no_mount)
+		return "mounts are confined by sandbox=on only";
 	return c->o.sandbox == OFF ? "sandbox=off" : NULL;
 }
 

@@ -145,8 +145,8 @@ static const char *const mount_calls[] = { "umount2" };
 static const char *const uring_calls[] = { "io_uring_setup", "io_uring_enter",
 					   "io_uring_register" };
 /* Loading, pinning, and taking pins away again. */
-static const char *const bpf_calls[] = { "bpf",	  "perf_event_open", "mkdir",	"mkdirat",
-					 "rmdir", "chmod",	     "fchmodat" };
+static const char *const bpf_calls[] = { "bpf",	    "flock", "perf_event_open", "mkdir",
+					 "mkdirat", "rmdir", "chmod",		"fchmodat" };
 
 static const struct {
 	const char *const *names;
