@@ -20,9 +20,10 @@ holds() {
 	awk '/^kfs-(guest|vhost)$/ { n++ } END { print n + 0 }' "/proc/$pid"/task/*/comm
 	awk '/memfd:/ { n++ } END { print n + 0 }' "/proc/$pid/maps"
 }
-holds_as_before() { [ "$(holds)" = "$before" ]; }
+holds_now() { holds | tr '\n' ' '; }
+holds_as_before() { [ "$(holds_now)" = "$before" ]; }
 
-before=$(holds)
+before=$(holds_now)
 
 # Pages of a file on this very mount are read by the daemon, which may be waiting for them with a lock held.
 truncate -s 1M mnt/memory
@@ -40,7 +41,7 @@ if [ "$status" -ne 0 ]; then
 	fail "again: make hostile SEED=$SEED CASES=1 FIRST=${case:-$FIRST} FAMILY='${KFS_FAMILY:-}'"
 fi
 cat hostile.log witness.log
-eventually 10 holds_as_before || fail "events, threads, mappings: $(holds), and before $before"
+eventually 10 holds_as_before || fail "events, threads, mappings: $(holds_now), and before $before"
 # 200 lines a minute, and some about them, is what others may have us write.
 minutes=$((SECONDS / 60 + 2))
 lines=$(wc -l <kfs-mnt.log)
