@@ -273,6 +273,8 @@ def main():
         doubled = {m.name for m in every if sum(n.name == m.name for n in every) > 1}
         if doubled:
             raise Fault(f"two mutants of one name: {', '.join(sorted(doubled))}")
+        for m in every:
+            m.text()  # also those that are not tried now have to fit the source
     except Fault as e:
         sys.exit(f"mutants: {e}")
     words = args.only.split(",")
