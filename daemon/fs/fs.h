@@ -75,6 +75,11 @@ struct fs_ctx {
 	 * until the operation returns.
 	 */
 	const _Atomic bool *aborted;
+	/*
+	 * Set to true when an operation that reads has changed what others cache: an access time.
+	 * NULL: nobody asks. Lives until the operation returns.
+	 */
+	bool *touched;
 };
 
 struct fs_name {

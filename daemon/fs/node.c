@@ -317,6 +317,8 @@ void atime_touch(struct fs *fs, const struct fs_ctx *ctx, struct inode *i)
 			atime_write(fs, i);
 			/* The reader's kernel expects it: reading makes it doubt its access time. */
 			publish_changed(fs, ctx, i);
+			if (ctx->touched)
+				*ctx->touched = true;
 		}
 		rwlock_unwrite(&i->lock);
 	}

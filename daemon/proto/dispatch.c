@@ -567,6 +567,7 @@ void proto_dispatch(struct proto_req *req)
 		.pid = hdr.pid,
 		.unique = hdr.unique,
 		.aborted = &req->aborted,
+		.touched = &req->changes,
 	};
 	if (!whole) {
 		op_malformed(&op);

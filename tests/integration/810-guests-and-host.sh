@@ -11,6 +11,7 @@ mount_kfs disk.img mnt -o "vhost=$PWD/s,tag=guests,vhost_queues=2"
 "$VFE" s script
 expect_eq "$(cat mnt/dir/hello)" "hello from a guest" "what the host reads"
 "$VFE" s share "$PWD/mnt"
+"$VFE" s grow "$PWD/mnt" 100
 "$VFE" s locks "$PWD/mnt"
 "$VFE" s vanish
 umount_kfs mnt

@@ -5,6 +5,7 @@
  *   script           every kind of request once and the errors that matter; leaves files for others to judge
  *   readonly         what script left can be read and not changed
  *   share DIR        changes by this guest are seen below DIR, the host's mount, when they are answered; and back
+ *   grow DIR N       what either of them appends the host reads at once, N times 64 blocks
  *   locks DIR        a guest's locks keep the host out, and a ring can be stopped while a lock waits
  *   vanish           leaves in the middle: locks held, a deleted file open, requests under way
  *   restart          rings stopped and started, INIT again without a goodbye, DESTROY
@@ -363,6 +364,63 @@ static void share(const char *socket, const char *mount)
 	front_close(&f);
 }
 
+#define GROW_BLOCK 4096
+
+static void host_reads(int fd, unsigned block, uint8_t byte)
+{
+	ssize_t got = pread(fd, back, GROW_BLOCK, block * GROW_BLOCK);
+
+	if (got != GROW_BLOCK || back[0] != byte)
+		front_die("the host reads %zd bytes of block %u, the first %u, wanted %u", got,
+			  block, back[0], byte);
+}
+
+/*
+ * By turns one of them makes a file longer; the host has it open and reads it. A guest's first read
+ * after a change changes the access time: the host is told of that, too, before it is answered,
+ * or its kernel takes the size that it is just asking for to be old.
+ */
+static void grow_once(struct front *f, uint64_t file, int fd, uint8_t round)
+{
+	for (unsigned i = 0; i < 64; i++) {
+		memset(data, (int)(round + i), GROW_BLOCK);
+		if (i % 2)
+			want(fuse_write(f, file, i * GROW_BLOCK, data, GROW_BLOCK), 0, "write");
+		else if (pwrite(fd, data, GROW_BLOCK, i * GROW_BLOCK) != GROW_BLOCK)
+			front_die("the host cannot append: %s", strerror(errno));
+		if (i % 8 != 7)
+			continue;
+		for (unsigned k = 0; k < 8; k++)
+			host_reads(fd, i * (k + 1) / 9, (uint8_t)(round + i * (k + 1) / 9));
+		want(fuse_write(f, file, i * GROW_BLOCK, data, GROW_BLOCK), 0, "write");
+		if (fuse_read(f, file, i * GROW_BLOCK, back, GROW_BLOCK) != GROW_BLOCK)
+			front_die("the guest reads less than it wrote");
+		host_reads(fd, i, (uint8_t)(round + i));
+	}
+}
+
+static void grow(const char *socket, const char *mount, unsigned rounds)
+{
+	struct fuse_entry_out e;
+	char path[4096];
+	struct front f;
+	int fd;
+
+	begin(&f, socket);
+	host_path(path, sizeof(path), mount, "growing");
+	for (unsigned r = 0; r < rounds; r++) {
+		want(fuse_create(&f, ROOT, "growing", 0600, &e), 0, "create");
+		fd = open(path, O_RDWR);
+		if (fd < 0)
+			front_die("%s: %s", path, strerror(errno));
+		grow_once(&f, e.nodeid, fd, (uint8_t)r);
+		(void)close(fd); /* what it wrote went through to the daemon */
+		want(fuse_names(&f, FUSE_UNLINK, ROOT, "growing"), 0, "unlink");
+		fuse_forget(&f, e.nodeid, 1);
+	}
+	front_close(&f);
+}
+
 static void locks(const char *socket, const char *mount)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
@@ -650,6 +708,12 @@ static void run_limits(const char *socket, int count, char **word)
 	limits(socket, number(word[0]), number(word[1]));
 }
 
+static void run_grow(const char *socket, int count, char **word)
+{
+	(void)count;
+	grow(socket, word[0], number(word[1]));
+}
+
 static void run_flood(const char *socket, int count, char **word)
 {
 	(void)count;
@@ -703,6 +767,7 @@ static const struct command commands[] = {
 	{ "no-xattrs", "", 0, 0, run_no_xattrs },
 	{ "flocks", " DIR", 1, 1, run_flocks },
 	{ "durable", "", 0, 0, run_durable },
+	{ "grow", " DIR N", 2, 2, run_grow },
 	{ "flood", " N", 1, 1, run_flood },
 	{ "storm", " N [DIR]", 1, 2, run_storm },
 	{ "hostile", " SEED CASES [FIRST [FAMILY]]", 2, 4, run_hostile },
