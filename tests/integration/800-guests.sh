@@ -4,27 +4,8 @@
 # What it left is judged by debugfs and e2fsck. Guests that leave in the middle, one after the other; read-only ones;
 # sockets that are taken, left behind or handed over.
 . "$(dirname "$0")/../lib/lib.sh"
+. "$LIB/guests.sh"
 need debugfs python3
-
-VFE=$TOOLS/vhost/vfe
-
-# serve IMG [words]: without a mount
-serve() {
-	local image=$PWD/$1
-	shift
-	kfs --no-mount "$image" -o "vhost=$PWD/s,tag=guests,vhost_queues=2,log=$PWD/kfs.log" "$@"
-}
-
-# stop IMG: and the image is closed, the socket gone
-stop() {
-	local pids
-	pids=$(kfs_pids "$PWD/$1")
-	[ -n "$pids" ] || fail "no daemon serves $1"
-	kill -TERM "$pids"
-	eventually "$RELEASE_SECONDS_MAX" all_gone "$pids" || fail "the daemon of $1 does not end"
-	[ ! -e s ] || fail "the socket is left behind"
-	fsck_clean "$1"
-}
 
 mkimage disk.img 128M
 serve disk.img

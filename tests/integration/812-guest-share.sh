@@ -3,22 +3,8 @@
 # What a guest sees and may keep: one directory of the image, which it leaves neither by a name nor by any number; and for how
 # long it believes what, with each guest_cache=.
 . "$(dirname "$0")/../lib/lib.sh"
+. "$LIB/guests.sh"
 need debugfs
-
-VFE=$TOOLS/vhost/vfe
-
-serve() { # words…
-	kfs --no-mount "$PWD/disk.img" -o "vhost=$PWD/s" "$@"
-}
-
-stop() {
-	local pids
-	pids=$(kfs_pids "$PWD/disk.img")
-	[ -n "$pids" ] || fail "no daemon serves the image"
-	kill -TERM "$pids"
-	eventually "$RELEASE_SECONDS_MAX" all_gone "$pids" || fail "the daemon does not end"
-	fsck_clean disk.img
-}
 
 # number PATH: its inode and generation
 number() {
@@ -38,16 +24,16 @@ sum() {
 }
 before=$(sum)
 read -r root _ <<<"$(number /srv/share)"
-serve -o vhost_dir=/srv/share
+serve disk.img -o vhost_dir=/srv/share
 # shellcheck disable=SC2046 # numbers
 "$VFE" s jail "$root" $(number /) $(number /srv) $(number /outside) $(number /outside/secret) $(number /outside/dir)
-stop
+stop disk.img
 expect_eq "$(sum)" "$before" "what lies outside"
 debugfs -R 'stat /srv/share/made' disk.img 2>/dev/null | grep -q 'Type: directory' || fail "what the guest made is not in the share"
 
 # What is no directory of the image.
 for word in /absent /srv/share/file /srv/share/way-out /srv/../outside; do
-	serve -o "vhost_dir=$word" 2>refused && fail "shared: $word"
+	serve disk.img -o "vhost_dir=$word" 2>refused && fail "shared: $word"
 	grep -q "^kfs: vhost_dir=$word: " refused || fail "refused with: $(cat refused)"
 	expect_eq "$(wc -l <refused)" 1 "lines"
 done
@@ -55,10 +41,10 @@ done
 # keeps WORDS… LINE: what a guest is told
 keeps() {
 	local want=${*: -1}
-	serve -o "${*:1:$#-1}"
+	serve disk.img -o "${*:1:$#-1}"
 	expect_eq "$("$VFE" s caching)" "$want
 caching: ok" "what a guest keeps with ${*:1:$#-1}"
-	stop
+	stop disk.img
 }
 sub=vhost_dir=srv/share
 keeps "$sub" "entry 1 attr 1 negative 0 file dir"
@@ -74,13 +60,13 @@ keeps "$sub,guest_cache=always,guests_max=1,guest_writeback" \
 	"entry 86400 attr 86400 negative 86400 file keep dir cache keep writeback"
 for words in guest_writeback guest_writeback,guests_max=2 guest_writeback,guests_max=1,guests=ro \
 	guest_writeback,guests_max=1,guest_cache=never; do
-	serve -o "$words" 2>refused && fail "accepted: $words"
+	serve disk.img -o "$words" 2>refused && fail "accepted: $words"
 	grep -q '^kfs: guest_writeback: ' refused || fail "refused with: $(cat refused)"
 done
 
 # One at a time is one at a time.
-serve -o guests_max=1,"log=$PWD/kfs.log"
+serve disk.img -o guests_max=1
 "$VFE" s script
 "$VFE" s jail 2 2>turned-away && fail "two guests are served"
-stop
+stop disk.img
 grep -q 'a guest was turned away: 1 are connected already' kfs.log || fail "nobody was turned away"

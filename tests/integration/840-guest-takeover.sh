@@ -4,6 +4,7 @@
 # the front end keeps (INFLIGHT_SHMFD) it answers each request that was not answered, once; the guest's nodeids stay good and
 # what was answered is there. KFS_SEED draws others, KFS_KILLS more of them.
 . "$(dirname "$0")/../lib/lib.sh"
+. "$LIB/guests.sh"
 need debugfs
 
 SEED=${KFS_SEED:-1} KILLS=${KFS_KILLS:-4}
@@ -20,11 +21,8 @@ mkimage disk.img 64M
 	# shellcheck disable=SC2016
 	echo 'kfs_pids "$PWD/disk.img"'
 } >start
-"$TOOLS/vhost/vfe" s takeover "$SEED" "$KILLS" "bash $PWD/start"
+"$VFE" s takeover "$SEED" "$KILLS" "bash $PWD/start"
 
 expect_eq "$(grep -c 'goes on where it was; locks' kfs.log)" "$KILLS" "guests that went on"
 grep -Eq 'queue [12]: [0-9]+ requests are served again' kfs.log || fail "no request was served again"
-pid=$(kfs_pids "$PWD/disk.img")
-kill -TERM "$pid"
-eventually "$RELEASE_SECONDS_MAX" all_gone "$pid" || fail "the daemon does not end"
-fsck_clean disk.img
+stop disk.img

@@ -5,26 +5,8 @@
 # for each other. With nothing mounted, beside the host's mount; a front end that is killed; a daemon that is; what cannot be
 # is refused. e2fsck finds nothing after any of it.
 . "$(dirname "$0")/../lib/lib.sh"
+. "$LIB/guests.sh"
 need e2fsck
-
-VFE=$TOOLS/vhost/vfe
-
-# serve IMG [words]: without a mount
-serve() {
-	local image=$PWD/$1
-	shift
-	kfs --no-mount "$image" -o "vhost=$PWD/s,tag=guests,vhost_queues=2,log=$PWD/kfs.log" "$@"
-}
-
-# stop IMG: and the image is closed
-stop() {
-	local pids
-	pids=$(kfs_pids "$PWD/$1")
-	[ -n "$pids" ] || fail "no daemon serves $1"
-	kill -TERM "$pids"
-	eventually "$RELEASE_SECONDS_MAX" all_gone "$pids" || fail "the daemon of $1 does not end"
-	fsck_clean "$1"
-}
 
 # Another size of blocks than 4 KiB is another test's.
 export KFS_MKFS_OPTS=

@@ -35,13 +35,6 @@ static uint8_t pattern(uint64_t at)
 	return (uint8_t)(1 + (at * 31 + (at >> 9) * 5 + (at >> 17)) % 255);
 }
 
-static void want(int got, int wanted, const char *what)
-{
-	if (got != wanted)
-		front_die("%s: %s, wanted %s", what, got ? strerror(-got) : "success",
-			  wanted ? strerror(-wanted) : "success");
-}
-
 /* A guest's kernel that has a window and maps where it is told to. */
 static void init(struct front *f)
 {
@@ -56,7 +49,7 @@ static void init(struct front *f)
 	};
 	size_t len;
 
-	want(fuse_call(f, 1, &m, &out, &len), 0, "INIT");
+	front_want(fuse_call(f, 1, &m, &out, &len), 0, "INIT");
 	if (!(out.flags & FUSE_MAP_ALIGNMENT) || out.map_alignment != 12 || !(out.flags2 & 2))
 		front_die("INIT: flags %#x %#x, alignment %u", out.flags, out.flags2,
 			  out.map_alignment);
@@ -80,27 +73,20 @@ static uint64_t make(struct guest *g, const char *name, uint64_t size)
 {
 	struct fuse_entry_out e;
 
-	want(fuse_create(&g->f, ROOT, name, 0600, &e), 0, "create");
+	front_want(fuse_create(&g->f, ROOT, name, 0600, &e), 0, "create");
 	for (uint64_t at = 0; at < size; at += sizeof(data)) {
 		size_t len = size - at < sizeof(data) ? size - at : sizeof(data);
 
 		for (size_t k = 0; k < len; k++)
 			data[k] = pattern(at + k);
-		want(fuse_write(&g->f, e.nodeid, at, data, len), 0, "write");
+		front_want(fuse_write(&g->f, e.nodeid, at, data, len), 0, "write");
 	}
 	return e.nodeid;
 }
 
 static void set_size(struct guest *g, uint64_t nodeid, uint64_t size)
 {
-	struct fuse_setattr_in in = { .valid = FATTR_SIZE, .size = size };
-	struct fuse_message m = { .opcode = FUSE_SETATTR,
-				  .nodeid = nodeid,
-				  .args = &in,
-				  .arg_len = sizeof(in),
-				  .room = sizeof(struct fuse_attr_out) };
-
-	want(fuse_call(&g->f, 1, &m, NULL, NULL), 0, "truncate");
+	front_want(fuse_truncate(&g->f, nodeid, size), 0, "truncate");
 }
 
 static int allocate(struct guest *g, uint64_t nodeid, uint32_t mode, uint64_t off, uint64_t len)
@@ -120,12 +106,12 @@ static void sync_all(struct guest *g)
 		.opcode = FUSE_SYNCFS, .nodeid = ROOT, .args = &padding, .arg_len = sizeof(padding)
 	};
 
-	want(fuse_call(&g->f, 1, &m, NULL, NULL), 0, "syncfs");
+	front_want(fuse_call(&g->f, 1, &m, NULL, NULL), 0, "syncfs");
 }
 
 static void map(struct guest *g, uint64_t nodeid, uint64_t off, uint64_t moffset)
 {
-	want(shm_map(&g->shm, nodeid, off, moffset, true), 0, "SETUPMAPPING");
+	front_want(shm_map(&g->shm, nodeid, off, moffset, true), 0, "SETUPMAPPING");
 }
 
 /* [off, off + len) of the file are what the window has at @moffset, both read by the guest. */
@@ -171,14 +157,14 @@ static void test_contents(struct guest *g, const char *mount)
 	/* Stores through the window are the file's, writes to the file are in the window. */
 	memcpy(g->shm.at + 3 * SHM_RANGE + 100, "stored", 6);
 	same(g, n, 0, 3 * SHM_RANGE, SHM_RANGE);
-	want(fuse_write(&g->f, n, SHM_RANGE + 1, "written", 7), 0, "write");
+	front_want(fuse_write(&g->f, n, SHM_RANGE + 1, "written", 7), 0, "write");
 	if (memcmp(g->shm.at + 2 * SHM_RANGE + 1, "written", 7) != 0)
 		front_die("a write is not in the window");
 	/* A second mapping of the same, elsewhere; and the first one goes. */
 	map(g, n, 0, 0);
 	g->shm.at[200] = 1;
 	same(g, n, 0, 3 * SHM_RANGE, SHM_RANGE);
-	want(shm_unmap(&g->shm, 3 * SHM_RANGE), 0, "REMOVEMAPPING");
+	front_want(shm_unmap(&g->shm, 3 * SHM_RANGE), 0, "REMOVEMAPPING");
 	same(g, n, 0, 0, SHM_RANGE);
 }
 
@@ -189,24 +175,25 @@ static void test_upgrade(struct guest *g, const char *mount)
 	unsigned maps;
 
 	(void)mount;
-	want(shm_map(&g->shm, n, 0, 0, false), 0, "SETUPMAPPING to read");
+	front_want(shm_map(&g->shm, n, 0, 0, false), 0, "SETUPMAPPING to read");
 	maps = atomic_load(&g->shm.maps);
-	want(shm_map(&g->shm, n, 0, 0, true), 0, "SETUPMAPPING to write");
+	front_want(shm_map(&g->shm, n, 0, 0, true), 0, "SETUPMAPPING to write");
 	if (atomic_load(&g->shm.maps) != maps)
 		front_die("mapped again");
 	g->shm.at[5] = 99;
 	same(g, n, 0, 0, SHM_RANGE);
-	want(shm_map(&g->shm, n, SHM_RANGE, 0, true), -EBUSY, "another range at the same place");
-	want(shm_map(&g->shm, n, 0, PAGE, true), -EBUSY, "over a part of another");
-	want(shm_map(&g->shm, n, 0, g->shm.size, true), -EINVAL, "outside of the window");
-	want(shm_map(&g->shm, n, 0, g->shm.size - PAGE, true), -EINVAL, "at its end");
-	want(shm_map(&g->shm, n, PAGE, SHM_RANGE, true), -EINVAL, "not a range");
-	want(shm_map(&g->shm, ROOT, 0, SHM_RANGE, true), -EINVAL, "a directory");
-	want(shm_map(&g->shm, 77, 0, SHM_RANGE, true), -ESTALE, "a nodeid nobody gave");
-	want(shm_unmap(&g->shm, SHM_RANGE), -EINVAL, "REMOVEMAPPING of nothing");
-	want(shm_unmap(&g->shm, PAGE), -EINVAL, "REMOVEMAPPING of a part");
-	want(shm_unmap(&g->shm, 0), 0, "REMOVEMAPPING");
-	want(shm_unmap(&g->shm, 0), -EINVAL, "REMOVEMAPPING twice");
+	front_want(shm_map(&g->shm, n, SHM_RANGE, 0, true), -EBUSY,
+		   "another range at the same place");
+	front_want(shm_map(&g->shm, n, 0, PAGE, true), -EBUSY, "over a part of another");
+	front_want(shm_map(&g->shm, n, 0, g->shm.size, true), -EINVAL, "outside of the window");
+	front_want(shm_map(&g->shm, n, 0, g->shm.size - PAGE, true), -EINVAL, "at its end");
+	front_want(shm_map(&g->shm, n, PAGE, SHM_RANGE, true), -EINVAL, "not a range");
+	front_want(shm_map(&g->shm, ROOT, 0, SHM_RANGE, true), -EINVAL, "a directory");
+	front_want(shm_map(&g->shm, 77, 0, SHM_RANGE, true), -ESTALE, "a nodeid nobody gave");
+	front_want(shm_unmap(&g->shm, SHM_RANGE), -EINVAL, "REMOVEMAPPING of nothing");
+	front_want(shm_unmap(&g->shm, PAGE), -EINVAL, "REMOVEMAPPING of a part");
+	front_want(shm_unmap(&g->shm, 0), 0, "REMOVEMAPPING");
+	front_want(shm_unmap(&g->shm, 0), -EINVAL, "REMOVEMAPPING twice");
 }
 
 /* Hazard: a file that grows inside its range is not mapped anew by the kernel. */
@@ -220,14 +207,14 @@ static void test_growth(struct guest *g, const char *mount)
 	maps = atomic_load(&g->shm.maps);
 	for (size_t k = 0; k < 400000; k++)
 		data[k] = pattern(40960 + k);
-	want(fuse_write(&g->f, n, 40960, data, 400000), 0, "append");
+	front_want(fuse_write(&g->f, n, 40960, data, 400000), 0, "append");
 	is_pattern(g->shm.at, 0, 440960);
 	set_size(g, n, 600000);
 	same(g, n, 0, 0, SHM_RANGE);
 	g->shm.at[599999] = 7;
-	want(allocate(g, n, 0, 600000, 300000), 0, "fallocate");
+	front_want(allocate(g, n, 0, 600000, 300000), 0, "fallocate");
 	g->shm.at[899999] = 8;
-	want(fuse_write(&g->f, n, SHM_RANGE + 10, "behind the range", 16), 0, "write");
+	front_want(fuse_write(&g->f, n, SHM_RANGE + 10, "behind the range", 16), 0, "write");
 	g->shm.at[SHM_RANGE - 1] = 9;
 	same(g, n, 0, 0, SHM_RANGE);
 	if (atomic_load(&g->shm.maps) != maps)
@@ -258,8 +245,8 @@ static void test_truncate(struct guest *g, const char *mount)
 	same(g, n, SHM_RANGE, SHM_RANGE, SHM_RANGE);
 	g->shm.at[3 * MIB - 1] = 4;
 	same(g, n, SHM_RANGE, SHM_RANGE, SHM_RANGE);
-	want(shm_unmap(&g->shm, 0), 0, "REMOVEMAPPING");
-	want(shm_unmap(&g->shm, SHM_RANGE), 0, "REMOVEMAPPING");
+	front_want(shm_unmap(&g->shm, 0), 0, "REMOVEMAPPING");
+	front_want(shm_unmap(&g->shm, SHM_RANGE), 0, "REMOVEMAPPING");
 }
 
 static void test_punch(struct guest *g, const char *mount)
@@ -269,18 +256,18 @@ static void test_punch(struct guest *g, const char *mount)
 
 	(void)mount;
 	map(g, n, 0, 0);
-	want(allocate(g, n, punch, 10000, 500000), 0, "punch");
+	front_want(allocate(g, n, punch, 10000, 500000), 0, "punch");
 	same(g, n, 0, 0, SHM_RANGE);
-	want(allocate(g, n, FALLOC_FL_ZERO_RANGE, 700000, 70000), 0, "zero range");
+	front_want(allocate(g, n, FALLOC_FL_ZERO_RANGE, 700000, 70000), 0, "zero range");
 	same(g, n, 0, 0, SHM_RANGE);
 	if (g->shm.at[10000] || g->shm.at[9999] != pattern(9999) || g->shm.at[769999])
 		front_die("punched and zeroed bytes");
 	memset(g->shm.at + 20000, 5, 100000);
 	same(g, n, 0, 0, SHM_RANGE);
-	want(allocate(g, n, punch, SHM_RANGE - 3 * PAGE, 9 * PAGE), 0, "punch over the edge");
+	front_want(allocate(g, n, punch, SHM_RANGE - 3 * PAGE, 9 * PAGE), 0, "punch over the edge");
 	same(g, n, 0, 0, SHM_RANGE);
-	want(allocate(g, n, FALLOC_FL_COLLAPSE_RANGE, 0, PAGE), -EBUSY, "collapse");
-	want(allocate(g, n, FALLOC_FL_INSERT_RANGE, 0, PAGE), -EBUSY, "insert");
+	front_want(allocate(g, n, FALLOC_FL_COLLAPSE_RANGE, 0, PAGE), -EBUSY, "collapse");
+	front_want(allocate(g, n, FALLOC_FL_INSERT_RANGE, 0, PAGE), -EBUSY, "insert");
 }
 
 static void test_rename(struct guest *g, const char *mount)
@@ -297,7 +284,7 @@ static void test_rename(struct guest *g, const char *mount)
 	(void)mount;
 	map(g, n, 0, 0);
 	map(g, over, 0, SHM_RANGE);
-	want(fuse_call(&g->f, 1, &m, NULL, NULL), 0, "rename");
+	front_want(fuse_call(&g->f, 1, &m, NULL, NULL), 0, "rename");
 	memset(g->shm.at, 1, SHM_RANGE);
 	memset(g->shm.at + SHM_RANGE, 2, SHM_RANGE);
 	same(g, n, 0, 0, SHM_RANGE);
@@ -311,7 +298,7 @@ static void test_unlink(struct guest *g, const char *mount)
 
 	(void)mount;
 	map(g, n, 0, 0);
-	want(fuse_names(&g->f, FUSE_UNLINK, ROOT, "unlink"), 0, "unlink");
+	front_want(fuse_names(&g->f, FUSE_UNLINK, ROOT, "unlink"), 0, "unlink");
 	same(g, n, 0, 0, SHM_RANGE);
 	fuse_forget(&g->f, n, 1);
 	sync_all(g);
@@ -322,7 +309,7 @@ static void test_unlink(struct guest *g, const char *mount)
 			front_die("short read");
 		is_pattern(back, at, sizeof(back));
 	}
-	want(shm_unmap(&g->shm, 0), 0, "REMOVEMAPPING");
+	front_want(shm_unmap(&g->shm, 0), 0, "REMOVEMAPPING");
 }
 
 static void test_holes(struct guest *g, const char *mount)
@@ -330,9 +317,9 @@ static void test_holes(struct guest *g, const char *mount)
 	uint64_t n = make(g, "holes", 0);
 
 	(void)mount;
-	want(allocate(g, n, 0, 0, 500000), 0, "fallocate");
-	want(fuse_write(&g->f, n, 3 * MIB, "end", 3), 0, "write");
-	want(fuse_write(&g->f, n, 100000, "middle", 6), 0, "write");
+	front_want(allocate(g, n, 0, 0, 500000), 0, "fallocate");
+	front_want(fuse_write(&g->f, n, 3 * MIB, "end", 3), 0, "write");
+	front_want(fuse_write(&g->f, n, 100000, "middle", 6), 0, "write");
 	map(g, n, 0, 0);
 	same(g, n, 0, 0, SHM_RANGE);
 	g->shm.at[0] = 1;
@@ -351,7 +338,7 @@ static void test_reclaim(struct guest *g, const char *mount)
 		uint64_t at = k % places * SHM_RANGE, range = k % 20;
 
 		if (k >= places)
-			want(shm_unmap(&g->shm, at), 0, "REMOVEMAPPING");
+			front_want(shm_unmap(&g->shm, at), 0, "REMOVEMAPPING");
 		map(g, n, range * SHM_RANGE, at);
 		is_pattern(g->shm.at + at, range * SHM_RANGE, SHM_RANGE);
 	}
@@ -365,11 +352,11 @@ static void test_flag(struct guest *g, const char *mount)
 	struct fuse_attr attr;
 
 	(void)mount;
-	want(fuse_lookup(&g->f, ROOT, "flag-large", &e), 0, "lookup");
-	want(fuse_getattr(&g->f, large, &attr), 0, "getattr");
+	front_want(fuse_lookup(&g->f, ROOT, "flag-large", &e), 0, "lookup");
+	front_want(fuse_getattr(&g->f, large, &attr), 0, "getattr");
 	if (!(e.attr.flags & FUSE_ATTR_DAX) || !(attr.flags & FUSE_ATTR_DAX))
 		front_die("a large file is not worth a mapping");
-	want(fuse_getattr(&g->f, small, &attr), 0, "getattr");
+	front_want(fuse_getattr(&g->f, small, &attr), 0, "getattr");
 	if (attr.flags & FUSE_ATTR_DAX)
 		front_die("a small file is worth a mapping");
 }
@@ -396,7 +383,7 @@ static uint64_t size_of(struct guest *g, uint64_t nodeid)
 {
 	struct fuse_attr attr;
 
-	want(fuse_getattr(&g->f, nodeid, &attr), 0, "getattr");
+	front_want(fuse_getattr(&g->f, nodeid, &attr), 0, "getattr");
 	return attr.size;
 }
 
@@ -405,7 +392,7 @@ static void storm_map(struct guest *g, struct storm *s)
 	uint64_t k = pick(s, 16), n = s->nodeid[pick(s, 3)], off = pick(s, 3) * SHM_RANGE;
 
 	if (s->place[k].nodeid) {
-		want(shm_unmap(&g->shm, k * SHM_RANGE), 0, "REMOVEMAPPING");
+		front_want(shm_unmap(&g->shm, k * SHM_RANGE), 0, "REMOVEMAPPING");
 		s->place[k].nodeid = 0;
 		return;
 	}
@@ -434,13 +421,13 @@ static void storm_change(struct guest *g, struct storm *s)
 	case 1:
 	case 2:
 		memset(data, (int)s->seed, len);
-		want(fuse_write(&g->f, n, off, data, len), 0, "write");
+		front_want(fuse_write(&g->f, n, off, data, len), 0, "write");
 		break;
-	case 3: want(allocate(g, n, punch, off, len), 0, "punch"); break;
-	case 4: want(allocate(g, n, FALLOC_FL_ZERO_RANGE, off, len), 0, "zero range"); break;
+	case 3: front_want(allocate(g, n, punch, off, len), 0, "punch"); break;
+	case 4: front_want(allocate(g, n, FALLOC_FL_ZERO_RANGE, off, len), 0, "zero range"); break;
 	default:
-		want(allocate(g, n, pick(s, 2) ? FALLOC_FL_KEEP_SIZE : 0, off, len), 0,
-		     "fallocate");
+		front_want(allocate(g, n, pick(s, 2) ? FALLOC_FL_KEEP_SIZE : 0, off, len), 0,
+			   "fallocate");
 	}
 }
 
@@ -492,7 +479,7 @@ static void fill_image(struct guest *g, uint64_t nodeid)
 
 	while (!(err = fuse_call(&g->f, 1, &m, &out, NULL)))
 		in.offset += out.size;
-	want(err, -ENOSPC, "filling the image");
+	front_want(err, -ENOSPC, "filling the image");
 }
 
 /*
@@ -509,23 +496,23 @@ static void test_cap(struct guest *g, const char *mount)
 	fill_image(g, big);
 	/* Free are gaps of eight blocks, and what is kept back for metadata; the file begins in that. */
 	for (uint64_t at = 0; at < 24 * MIB; at += 16 * PAGE)
-		want(allocate(g, n, punch, at, 8 * PAGE), 0, "punch");
+		front_want(allocate(g, n, punch, at, 8 * PAGE), 0, "punch");
 	sync_all(g);
 	torn = make(g, "cap-torn", 10 * MIB);
 	map(g, torn, 4 * SHM_RANGE, 0);
 	map(g, torn, 3 * SHM_RANGE, SHM_RANGE);
 	if (g->shm.count < 128)
 		front_die("%u pieces: the file is not torn", g->shm.count);
-	want(shm_map(&g->shm, torn, 2 * SHM_RANGE, 2 * SHM_RANGE, true), -ENOSPC,
-	     "more pieces than there is room for");
+	front_want(shm_map(&g->shm, torn, 2 * SHM_RANGE, 2 * SHM_RANGE, true), -ENOSPC,
+		   "more pieces than there is room for");
 	is_pattern(g->shm.at, 4 * SHM_RANGE, SHM_RANGE);
 	is_pattern(g->shm.at + SHM_RANGE, 3 * SHM_RANGE, SHM_RANGE);
 	for (uint64_t k = 2; k < places; k++)
 		map(g, big, k % 8 * SHM_RANGE, k * SHM_RANGE);
 	if (g->shm.count > 400)
 		front_die("%u pieces", g->shm.count);
-	want(fuse_names(&g->f, FUSE_UNLINK, ROOT, "cap-big"), 0, "unlink");
-	want(fuse_names(&g->f, FUSE_UNLINK, ROOT, "cap-torn"), 0, "unlink");
+	front_want(fuse_names(&g->f, FUSE_UNLINK, ROOT, "cap-big"), 0, "unlink");
+	front_want(fuse_names(&g->f, FUSE_UNLINK, ROOT, "cap-torn"), 0, "unlink");
 }
 
 static void test_refusal(struct guest *g, const char *mount)
@@ -534,7 +521,7 @@ static void test_refusal(struct guest *g, const char *mount)
 
 	(void)mount;
 	atomic_store(&g->shm.refuse, true);
-	want(shm_map(&g->shm, n, 0, 0, true), -EIO, "a mapping that the front end refuses");
+	front_want(shm_map(&g->shm, n, 0, 0, true), -EIO, "a mapping that the front end refuses");
 	atomic_store(&g->shm.refuse, false);
 	map(g, n, 0, 0);
 	same(g, n, 0, 0, SHM_RANGE);
@@ -551,7 +538,7 @@ static void test_late(struct guest *g, const char *mount)
 	map(g, n, 0, 0);
 	is_pattern(g->shm.at, 0, SHM_RANGE);
 	unmaps = atomic_load(&g->shm.unmaps);
-	want(shm_unmap(&g->shm, 0), 0, "REMOVEMAPPING");
+	front_want(shm_unmap(&g->shm, 0), 0, "REMOVEMAPPING");
 	if (atomic_load(&g->shm.unmaps) == unmaps)
 		front_die("REMOVEMAPPING was answered while it was still mapped");
 	map(g, n, SHM_RANGE, 0);
@@ -568,14 +555,15 @@ static void test_deaf(struct guest *g, const char *mount)
 	map(g, n, 0, 0);
 	atomic_store(&g->shm.deaf, true);
 	(void)clock_gettime(CLOCK_MONOTONIC, &from);
-	want(shm_map(&g->shm, n, SHM_RANGE, SHM_RANGE, true), -EIO, "a mapping without an answer");
+	front_want(shm_map(&g->shm, n, SHM_RANGE, SHM_RANGE, true), -EIO,
+		   "a mapping without an answer");
 	(void)clock_gettime(CLOCK_MONOTONIC, &to);
 	if (to.tv_sec - from.tv_sec > 15)
 		front_die("an answer was waited for too long");
 	/* It is not asked again; the rest goes on, and what was mapped stays so. */
-	want(shm_map(&g->shm, n, SHM_RANGE, SHM_RANGE, true), -EBUSY, "the same again");
-	want(shm_map(&g->shm, n, SHM_RANGE, 2 * SHM_RANGE, true), -EIO, "another");
-	want(fuse_getattr(&g->f, n, &attr), 0, "getattr");
+	front_want(shm_map(&g->shm, n, SHM_RANGE, SHM_RANGE, true), -EBUSY, "the same again");
+	front_want(shm_map(&g->shm, n, SHM_RANGE, 2 * SHM_RANGE, true), -EIO, "another");
+	front_want(fuse_getattr(&g->f, n, &attr), 0, "getattr");
 	g->shm.at[77] = 1;
 	same(g, n, 0, 0, SHM_RANGE);
 }
@@ -607,7 +595,7 @@ static void test_deadlock(struct guest *g, const char *mount)
 	if (front_take(&g->f, 2, 0, &len) < 0)
 		front_die("a mapping was lost when its ring stopped");
 	memcpy(&out, front_at(&g->f, g->f.queue[2].head_gpa + 0x8000), sizeof(out));
-	want(out.error, -ENOMEM, "a mapping given up");
+	front_want(out.error, -ENOMEM, "a mapping given up");
 	front_start_queue(&g->f, 2, base);
 	pthread_mutex_unlock(&g->shm.lock);
 	/* What was given up is not in the way. */
@@ -647,14 +635,14 @@ static void test_buffer(struct guest *g, const char *mount)
 	uint64_t from = make(g, "buffer-from", 4 * MIB), to = make(g, "buffer-to", PAGE);
 
 	(void)mount;
-	want(write_from(g, to, SHM_GPA + PAGE), -EIO, "a write from an empty window");
+	front_want(write_from(g, to, SHM_GPA + PAGE), -EIO, "a write from an empty window");
 	map(g, from, 0, 0);
-	want(write_from(g, to, SHM_GPA + PAGE), 0, "a write from the window");
+	front_want(write_from(g, to, SHM_GPA + PAGE), 0, "a write from the window");
 	if (fuse_read(&g->f, to, 0, back, PAGE) != PAGE)
 		front_die("short read");
 	is_pattern(back, PAGE, PAGE);
-	want(shm_unmap(&g->shm, 0), 0, "REMOVEMAPPING");
-	want(write_from(g, to, SHM_GPA + PAGE), -EIO, "a write from where the window was");
+	front_want(shm_unmap(&g->shm, 0), 0, "REMOVEMAPPING");
+	front_want(write_from(g, to, SHM_GPA + PAGE), -EIO, "a write from where the window was");
 }
 
 /* ---- lives ---- */
@@ -669,21 +657,21 @@ static void test_restart(struct guest *g, const char *mount)
 	for (uint64_t k = 0; k < 3; k++)
 		map(g, n, k * SHM_RANGE, k * SHM_RANGE);
 	/* Unmounted and mounted: the places are free. */
-	want(fuse_call(&g->f, 1, &destroy, NULL, NULL), 0, "destroy");
+	front_want(fuse_call(&g->f, 1, &destroy, NULL, NULL), 0, "destroy");
 	init(&g->f);
-	want(fuse_lookup(&g->f, ROOT, "restart", &e), 0, "lookup");
+	front_want(fuse_lookup(&g->f, ROOT, "restart", &e), 0, "lookup");
 	for (uint64_t k = 0; k < 3; k++)
 		map(g, e.nodeid, k * SHM_RANGE, (2 - k) * SHM_RANGE);
 	is_pattern(g->shm.at, 2 * SHM_RANGE, SHM_RANGE);
 	/* Reset: the front end has unmapped everything by itself. */
 	shm_reset(&g->shm);
 	init(&g->f);
-	want(fuse_lookup(&g->f, ROOT, "restart", &e), 0, "lookup");
+	front_want(fuse_lookup(&g->f, ROOT, "restart", &e), 0, "lookup");
 	for (uint64_t k = 0; k < 3; k++)
 		map(g, e.nodeid, k * SHM_RANGE, k * SHM_RANGE);
 	is_pattern(g->shm.at, 0, 3 * SHM_RANGE);
 	/* And it vanishes with all of that, and a deleted file. */
-	want(fuse_names(&g->f, FUSE_UNLINK, ROOT, "restart"), 0, "unlink");
+	front_want(fuse_names(&g->f, FUSE_UNLINK, ROOT, "restart"), 0, "unlink");
 }
 
 /* ---- beside the host ---- */
@@ -734,7 +722,7 @@ static void test_host(struct guest *g, const char *mount)
 	host_read(path, MIB - 1, got, 1);
 	if (got[0] != 9 || g->shm.at[3000])
 		front_die("the host's truncation");
-	want(shm_unmap(&g->shm, 0), 0, "REMOVEMAPPING");
+	front_want(shm_unmap(&g->shm, 0), 0, "REMOVEMAPPING");
 	host_read(path, 1000, got, 1);
 	/* Deleted by the host while it is mapped. */
 	map(g, n, 0, 0);

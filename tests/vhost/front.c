@@ -646,3 +646,29 @@ int fuse_setlk(struct front *f, uint64_t nodeid, uint64_t owner, uint32_t type, 
 
 	return fuse_call(f, 1, &m, NULL, NULL);
 }
+
+int fuse_truncate(struct front *f, uint64_t nodeid, uint64_t size)
+{
+	struct fuse_setattr_in in = { .valid = FATTR_SIZE, .size = size };
+	struct fuse_message m = { .opcode = FUSE_SETATTR,
+				  .nodeid = nodeid,
+				  .args = &in,
+				  .arg_len = sizeof(in),
+				  .room = sizeof(struct fuse_attr_out) };
+
+	return fuse_call(f, 1, &m, NULL, NULL);
+}
+
+void front_want(int got, int wanted, const char *what)
+{
+	if (got != wanted)
+		front_die("%s: %s, wanted %s", what, got ? strerror(-got) : "success",
+			  wanted ? strerror(-wanted) : "success");
+}
+
+void front_begin(struct front *f, const char *socket)
+{
+	front_connect(f, socket);
+	front_setup(f, false);
+	fuse_init(f);
+}

@@ -114,6 +114,11 @@ int fuse_call(struct front *f, uint32_t index, const struct fuse_message *m, voi
 
 /* What is asked for most. */
 void fuse_init(struct front *f);
+int fuse_truncate(struct front *f, uint64_t nodeid, uint64_t size);
+/* Connected, set up, INIT behind it. */
+void front_begin(struct front *f, const char *socket);
+/* Dies where @got, an error of @what, is not @wanted. */
+void front_want(int got, int wanted, const char *what);
 int fuse_lookup(struct front *f, uint64_t dir, const char *name, struct fuse_entry_out *ret);
 int fuse_create(struct front *f, uint64_t dir, const char *name, uint32_t mode,
 		struct fuse_entry_out *ret);

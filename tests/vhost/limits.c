@@ -11,20 +11,6 @@
 #define ROOT 1
 #define WAIT_MS 60000
 
-static void want(int got, int wanted, const char *what)
-{
-	if (got != wanted)
-		front_die("%s: %s, wanted %s", what, got ? strerror(-got) : "success",
-			  wanted ? strerror(-wanted) : "success");
-}
-
-static void begin(struct front *f, const char *socket)
-{
-	front_connect(f, socket);
-	front_setup(f, false);
-	fuse_init(f);
-}
-
 /* The first file's nodeid; all that may be known are. */
 static uint64_t know(struct front *f, uint32_t nodes)
 {
@@ -34,14 +20,14 @@ static uint64_t know(struct front *f, uint32_t nodes)
 
 	for (uint32_t i = 0; i < nodes; i++) {
 		(void)snprintf(name, sizeof(name), "known-%u", i);
-		want(fuse_create(f, ROOT, name, 0600, &e), 0, "create");
+		front_want(fuse_create(f, ROOT, name, 0600, &e), 0, "create");
 		first = first ? first : e.nodeid;
 		last = e.nodeid;
 	}
-	want(fuse_create(f, ROOT, "one-more", 0600, &e), -ENFILE, "one inode more");
-	want(fuse_lookup(f, ROOT, "known-0", &e), 0, "lookup of a known one");
+	front_want(fuse_create(f, ROOT, "one-more", 0600, &e), -ENFILE, "one inode more");
+	front_want(fuse_lookup(f, ROOT, "known-0", &e), 0, "lookup of a known one");
 	fuse_forget(f, last, 1);
-	want(fuse_create(f, ROOT, "another", 0600, &e), 0, "create after a forget");
+	front_want(fuse_create(f, ROOT, "another", 0600, &e), 0, "create after a forget");
 	return first;
 }
 
@@ -59,8 +45,8 @@ static int lock_byte(struct front *f, uint64_t nodeid, uint64_t owner, uint64_t 
 static void lock(struct front *f, uint64_t nodeid, uint32_t locks)
 {
 	for (uint32_t i = 0; i < locks; i++)
-		want(lock_byte(f, nodeid, 1, i, F_WRLCK), 0, "lock");
-	want(lock_byte(f, nodeid, 1, locks, F_WRLCK), -ENOLCK, "one lock more");
+		front_want(lock_byte(f, nodeid, 1, i, F_WRLCK), 0, "lock");
+	front_want(lock_byte(f, nodeid, 1, locks, F_WRLCK), -ENOLCK, "one lock more");
 }
 
 /* Of one byte that owner 1 has: it ends when somebody ends it. */
@@ -88,14 +74,14 @@ void limits(const char *socket, uint32_t nodes, uint32_t locks)
 	struct front f;
 	uint64_t file;
 
-	begin(&f, socket);
+	front_begin(&f, socket);
 	file = know(&f, nodes);
-	want(fuse_write(&f, file, 0, bytes, sizeof(bytes)), 0, "write");
+	front_want(fuse_write(&f, file, 0, bytes, sizeof(bytes)), 0, "write");
 	if (fuse_read(&f, file, 0, bytes, 500) != 500)
 		front_die("read");
 	/* Room for the one that waits. */
 	lock(&f, file, locks);
-	want(lock_byte(&f, file, 1, locks - 1, F_UNLCK), 0, "unlock");
+	front_want(lock_byte(&f, file, 1, locks - 1, F_UNLCK), 0, "unlock");
 	wait_for_lock(&f, file);
 	front_close(&f);
 }
@@ -104,7 +90,7 @@ void flood(const char *socket, uint32_t times)
 {
 	struct front f;
 
-	begin(&f, socket);
+	front_begin(&f, socket);
 	for (uint32_t i = 0; i < times; i++)
 		fuse_init(&f);
 	front_close(&f);

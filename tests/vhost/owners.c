@@ -30,20 +30,6 @@ static void acl_of(uint8_t *acl, uint8_t who)
 	memcpy(acl, entries, ACL_LEN);
 }
 
-static void want(int got, int wanted, const char *what)
-{
-	if (got != wanted)
-		front_die("%s: %s, wanted %s", what, got ? strerror(-got) : "success",
-			  wanted ? strerror(-wanted) : "success");
-}
-
-static void begin(struct front *f, const char *socket)
-{
-	front_connect(f, socket);
-	front_setup(f, false);
-	fuse_init(f);
-}
-
 static struct stat host_stat(const char *dir, const char *name)
 {
 	char path[4200];
@@ -117,23 +103,23 @@ static void owned(struct front *f, const char *dir)
 
 	f->uid = 5;
 	f->gid = 6;
-	want(fuse_create(f, ROOT, "five", 0600, &e), 0, "create");
+	front_want(fuse_create(f, ROOT, "five", 0600, &e), 0, "create");
 	if (e.attr.uid != 5 || e.attr.gid != 6)
 		front_die("made by 5:6, owned by %u:%u", e.attr.uid, e.attr.gid);
 	st = host_stat(dir, "five");
 	if (st.st_uid != SHIFT + 5 || st.st_gid != SHIFT + 6)
 		front_die("in the image it is %u:%u's", st.st_uid, st.st_gid);
 	f->uid = f->gid = 0;
-	want(chown_to(f, e.nodeid, 7, 999), 0, "chown");
+	front_want(chown_to(f, e.nodeid, 7, 999), 0, "chown");
 	st = host_stat(dir, "five");
 	if (st.st_uid != SHIFT + 7 || st.st_gid != SHIFT + 999)
 		front_die("given to 7:999, in the image it is %u:%u's", st.st_uid, st.st_gid);
-	want(chown_to(f, e.nodeid, 1000, 0), -EINVAL, "chown to a user without a number");
-	want(chown_to(f, e.nodeid, 0, 5000), -EINVAL, "chown to a group without a number");
-	want(fuse_getattr(f, e.nodeid, &attr), 0, "getattr");
+	front_want(chown_to(f, e.nodeid, 1000, 0), -EINVAL, "chown to a user without a number");
+	front_want(chown_to(f, e.nodeid, 0, 5000), -EINVAL, "chown to a group without a number");
+	front_want(fuse_getattr(f, e.nodeid, &attr), 0, "getattr");
 	if (attr.uid != 7 || attr.gid != 999)
 		front_die("after that it is %u:%u's", attr.uid, attr.gid);
-	want(fuse_lookup(f, ROOT, "roots", &e), 0, "lookup");
+	front_want(fuse_lookup(f, ROOT, "roots", &e), 0, "lookup");
 	if (e.attr.uid != NOBODY || e.attr.gid != NOBODY)
 		front_die("the image's root is %u:%u", e.attr.uid, e.attr.gid);
 }
@@ -145,14 +131,14 @@ static void makes_nothing(struct front *f)
 	struct fuse_rename2_in white = { .newdir = ROOT, .flags = 4 };
 	struct fuse_entry_out e;
 
-	want(fuse_create(f, ROOT, "new", 0600, &e), -EOVERFLOW, "CREATE");
-	want(fuse_mkdir(f, ROOT, "new", &e), -EOVERFLOW, "MKDIR");
-	want(ask(f, FUSE_MKNOD, ROOT, &node, sizeof(node), "new", 4), -EOVERFLOW, "MKNOD");
-	want(ask(f, FUSE_SYMLINK, ROOT, NULL, 0, "new\0to", 7), -EOVERFLOW, "SYMLINK");
-	want(ask(f, FUSE_TMPFILE, ROOT, &tmp, sizeof(tmp), "/", 2), -EOVERFLOW, "TMPFILE");
-	want(ask(f, FUSE_RENAME2, ROOT, &white, sizeof(white), "five\0six", 9), -EOVERFLOW,
-	     "RENAME2 that leaves a whiteout");
-	want(fuse_lookup(f, ROOT, "five", &e), 0, "lookup");
+	front_want(fuse_create(f, ROOT, "new", 0600, &e), -EOVERFLOW, "CREATE");
+	front_want(fuse_mkdir(f, ROOT, "new", &e), -EOVERFLOW, "MKDIR");
+	front_want(ask(f, FUSE_MKNOD, ROOT, &node, sizeof(node), "new", 4), -EOVERFLOW, "MKNOD");
+	front_want(ask(f, FUSE_SYMLINK, ROOT, NULL, 0, "new\0to", 7), -EOVERFLOW, "SYMLINK");
+	front_want(ask(f, FUSE_TMPFILE, ROOT, &tmp, sizeof(tmp), "/", 2), -EOVERFLOW, "TMPFILE");
+	front_want(ask(f, FUSE_RENAME2, ROOT, &white, sizeof(white), "five\0six", 9), -EOVERFLOW,
+		   "RENAME2 that leaves a whiteout");
+	front_want(fuse_lookup(f, ROOT, "five", &e), 0, "lookup");
 }
 
 static void acl_owners(struct front *f, const char *dir)
@@ -162,29 +148,29 @@ static void acl_owners(struct front *f, const char *dir)
 	char path[4200];
 	size_t len = 0;
 
-	want(fuse_lookup(f, ROOT, "five", &e), 0, "lookup");
+	front_want(fuse_lookup(f, ROOT, "five", &e), 0, "lookup");
 	acl_of(acl, 5);
-	want(set_xattr(f, e.nodeid, ACL_ACCESS, acl, sizeof(acl)), 0, "setxattr of an ACL");
+	front_want(set_xattr(f, e.nodeid, ACL_ACCESS, acl, sizeof(acl)), 0, "setxattr of an ACL");
 	(void)snprintf(path, sizeof(path), "%s/five", dir);
 	if (getxattr(path, ACL_ACCESS, got, sizeof(got)) != ACL_LEN)
 		front_die("the host reads no ACL: %s", strerror(errno));
 	if ((got[16] | got[17] << 8 | got[18] << 16) != (int)SHIFT + 5)
 		front_die("the ACL names another user in the image");
-	want(get_xattr(f, e.nodeid, ACL_ACCESS, got, &len), 0, "getxattr of an ACL");
+	front_want(get_xattr(f, e.nodeid, ACL_ACCESS, got, &len), 0, "getxattr of an ACL");
 	if (len != ACL_LEN || memcmp(got, acl, ACL_LEN) != 0)
 		front_die("the guest reads another ACL than it wrote");
 	acl[17] = 0x20; /* user 8197 */
-	want(set_xattr(f, e.nodeid, ACL_ACCESS, acl, sizeof(acl)), -EINVAL,
-	     "an ACL for a user without a number");
-	want(set_xattr(f, e.nodeid, "security.capability", acl, 20), -EPERM, "capabilities");
-	want(set_xattr(f, e.nodeid, "user.a", "b", 1), 0, "another attribute");
+	front_want(set_xattr(f, e.nodeid, ACL_ACCESS, acl, sizeof(acl)), -EINVAL,
+		   "an ACL for a user without a number");
+	front_want(set_xattr(f, e.nodeid, "security.capability", acl, 20), -EPERM, "capabilities");
+	front_want(set_xattr(f, e.nodeid, "user.a", "b", 1), 0, "another attribute");
 }
 
 void owners(const char *socket, const char *dir)
 {
 	struct front f;
 
-	begin(&f, socket);
+	front_begin(&f, socket);
 	owned(&f, dir);
 	f.uid = 1000;
 	makes_nothing(&f);
@@ -202,7 +188,7 @@ static void set_mode(struct front *f, uint64_t nodeid, uint32_t mode)
 {
 	struct fuse_setattr_in in = { .valid = FATTR_MODE, .mode = S_IFREG | mode };
 
-	want(ask(f, FUSE_SETATTR, nodeid, &in, sizeof(in), NULL, 0), 0, "chmod");
+	front_want(ask(f, FUSE_SETATTR, nodeid, &in, sizeof(in), NULL, 0), 0, "chmod");
 }
 
 static void expect_mode(const char *dir, const char *name, uint32_t mode, const char *after)
@@ -230,29 +216,29 @@ static void killed(struct front *f, const char *dir)
 	struct fuse_entry_out e;
 	size_t len = 0;
 
-	want(fuse_create(f, ROOT, "suid", 0755, &e), 0, "create");
+	front_want(fuse_create(f, ROOT, "suid", 0755, &e), 0, "create");
 	m.nodeid = e.nodeid;
 	set_mode(f, e.nodeid, 06755);
 	expect_mode(dir, "suid", 06755, "chmod");
-	want(set_xattr(f, e.nodeid, "security.capability", capability, sizeof(capability)), 0,
-	     "capabilities");
-	want(fuse_call(f, 1, &m, NULL, NULL), 0, "write");
+	front_want(set_xattr(f, e.nodeid, "security.capability", capability, sizeof(capability)), 0,
+		   "capabilities");
+	front_want(fuse_call(f, 1, &m, NULL, NULL), 0, "write");
 	expect_mode(dir, "suid", 0755, "a write");
-	want(get_xattr(f, e.nodeid, "security.capability", capability, &len), -ENODATA,
-	     "capabilities after a write");
+	front_want(get_xattr(f, e.nodeid, "security.capability", capability, &len), -ENODATA,
+		   "capabilities after a write");
 	set_mode(f, e.nodeid, 06755);
-	want(ask(f, FUSE_SETATTR, e.nodeid, &cut, sizeof(cut), NULL, 0), 0, "truncate");
+	front_want(ask(f, FUSE_SETATTR, e.nodeid, &cut, sizeof(cut), NULL, 0), 0, "truncate");
 	expect_mode(dir, "suid", 0755, "truncate");
 	set_mode(f, e.nodeid, 06755);
-	want(ask(f, FUSE_SETATTR, e.nodeid, &give, sizeof(give), NULL, 0), 0, "chown");
+	front_want(ask(f, FUSE_SETATTR, e.nodeid, &give, sizeof(give), NULL, 0), 0, "chown");
 	expect_mode(dir, "suid", 0755, "chown");
 	set_mode(f, e.nodeid, 06755);
-	want(ask(f, FUSE_OPEN, e.nodeid, &open, sizeof(open), NULL, 0), 0, "open");
+	front_want(ask(f, FUSE_OPEN, e.nodeid, &open, sizeof(open), NULL, 0), 0, "open");
 	expect_mode(dir, "suid", 0755, "open with O_TRUNC");
 	/* Whom the guest's kernel trusts keeps them. */
 	set_mode(f, e.nodeid, 06755);
 	write.write_flags = 0;
-	want(fuse_call(f, 1, &m, NULL, NULL), 0, "write");
+	front_want(fuse_call(f, 1, &m, NULL, NULL), 0, "write");
 	expect_mode(dir, "suid", 06755, "a write by root");
 }
 
@@ -263,10 +249,10 @@ static void inherited(struct front *f, const char *dir)
 	struct fuse_entry_out e;
 	char path[4200];
 
-	want(fuse_mkdir(f, ROOT, "acl", &e), 0, "mkdir");
+	front_want(fuse_mkdir(f, ROOT, "acl", &e), 0, "mkdir");
 	acl_of(acl, 9);
-	want(set_xattr(f, e.nodeid, ACL_DEFAULT, acl, sizeof(acl)), 0, "setxattr of an ACL");
-	want(ask(f, FUSE_CREATE, e.nodeid, &in, sizeof(in), "file", 5), 0, "create");
+	front_want(set_xattr(f, e.nodeid, ACL_DEFAULT, acl, sizeof(acl)), 0, "setxattr of an ACL");
+	front_want(ask(f, FUSE_CREATE, e.nodeid, &in, sizeof(in), "file", 5), 0, "create");
 	(void)snprintf(path, sizeof(path), "%s/acl/file", dir);
 	if (getxattr(path, ACL_ACCESS, got, sizeof(got)) != ACL_LEN ||
 	    memcmp(got, acl, ACL_LEN) != 0)
@@ -279,7 +265,7 @@ void privileges(const char *socket, const char *dir)
 {
 	struct front f;
 
-	begin(&f, socket);
+	front_begin(&f, socket);
 	killed(&f, dir);
 	inherited(&f, dir);
 	front_close(&f);
@@ -293,12 +279,14 @@ void no_xattrs(const char *socket)
 	size_t len;
 	uint8_t got[4096];
 
-	begin(&f, socket);
-	want(fuse_create(&f, ROOT, "plain", 0600, &e), 0, "create");
-	want(set_xattr(&f, e.nodeid, "user.a", "b", 1), -ENOSYS, "SETXATTR");
-	want(get_xattr(&f, e.nodeid, "user.a", got, &len), -ENOSYS, "GETXATTR");
-	want(ask(&f, FUSE_LISTXATTR, e.nodeid, &list, sizeof(list), NULL, 0), -ENOSYS, "LISTXATTR");
-	want(ask(&f, FUSE_REMOVEXATTR, e.nodeid, NULL, 0, "user.a", 7), -ENOSYS, "REMOVEXATTR");
+	front_begin(&f, socket);
+	front_want(fuse_create(&f, ROOT, "plain", 0600, &e), 0, "create");
+	front_want(set_xattr(&f, e.nodeid, "user.a", "b", 1), -ENOSYS, "SETXATTR");
+	front_want(get_xattr(&f, e.nodeid, "user.a", got, &len), -ENOSYS, "GETXATTR");
+	front_want(ask(&f, FUSE_LISTXATTR, e.nodeid, &list, sizeof(list), NULL, 0), -ENOSYS,
+		   "LISTXATTR");
+	front_want(ask(&f, FUSE_REMOVEXATTR, e.nodeid, NULL, 0, "user.a", 7), -ENOSYS,
+		   "REMOVEXATTR");
 	front_close(&f);
 }
 
@@ -322,25 +310,26 @@ void flocks(const char *socket, const char *dir)
 	char path[4200];
 	int fd;
 
-	begin(&one, socket);
-	begin(&two, socket);
-	want(fuse_create(&one, ROOT, "flocked", 0600, &e), 0, "create");
-	want(fuse_lookup(&two, ROOT, "flocked", &e2), 0, "lookup");
+	front_begin(&one, socket);
+	front_begin(&two, socket);
+	front_want(fuse_create(&one, ROOT, "flocked", 0600, &e), 0, "create");
+	front_want(fuse_lookup(&two, ROOT, "flocked", &e2), 0, "lookup");
 	(void)snprintf(path, sizeof(path), "%s/flocked", dir);
 	fd = open(path, O_RDWR);
 	if (fd < 0)
 		front_die("%s: %s", path, strerror(errno));
-	want(flock_it(&one, e.nodeid, 1, F_WRLCK), 0, "flock");
-	want(flock_it(&two, e.nodeid, 1, F_RDLCK), -EAGAIN, "flock of the other guest");
+	front_want(flock_it(&one, e.nodeid, 1, F_WRLCK), 0, "flock");
+	front_want(flock_it(&two, e.nodeid, 1, F_RDLCK), -EAGAIN, "flock of the other guest");
 	if (!flock(fd, LOCK_SH | LOCK_NB) || errno != EWOULDBLOCK)
 		front_die("the host got a lock that a guest has");
 	/* POSIX locks are others. */
-	want(fuse_setlk(&two, e.nodeid, 1, F_WRLCK, false), 0, "POSIX lock beside it");
-	want(ask(&one, FUSE_RELEASE, e.nodeid, &release, sizeof(release), NULL, 0), 0, "release");
+	front_want(fuse_setlk(&two, e.nodeid, 1, F_WRLCK, false), 0, "POSIX lock beside it");
+	front_want(ask(&one, FUSE_RELEASE, e.nodeid, &release, sizeof(release), NULL, 0), 0,
+		   "release");
 	if (flock(fd, LOCK_SH | LOCK_NB))
 		front_die("the host gets no lock: %s", strerror(errno));
-	want(flock_it(&one, e.nodeid, 1, F_RDLCK), 0, "shared flock beside the host's");
-	want(flock_it(&two, e.nodeid, 1, F_WRLCK), -EAGAIN, "flock of what the host has");
+	front_want(flock_it(&one, e.nodeid, 1, F_RDLCK), 0, "shared flock beside the host's");
+	front_want(flock_it(&two, e.nodeid, 1, F_WRLCK), -EAGAIN, "flock of what the host has");
 	if (close(fd))
 		front_die("close: %s", strerror(errno));
 	front_close(&one); /* with its lock */
@@ -360,10 +349,10 @@ void durable(const char *socket)
 	uint64_t padding = 0;
 	struct front f;
 
-	begin(&f, socket);
-	want(fuse_create(&f, ROOT, "durable", 0600, &e), 0, "create");
-	want(fuse_write(&f, e.nodeid, 0, "safe", 4), 0, "write");
-	want(ask(&f, FUSE_SYNCFS, ROOT, &padding, sizeof(padding), NULL, 0), 0, "syncfs");
-	want(fuse_create(&f, ROOT, "lost", 0600, &e), 0, "create");
+	front_begin(&f, socket);
+	front_want(fuse_create(&f, ROOT, "durable", 0600, &e), 0, "create");
+	front_want(fuse_write(&f, e.nodeid, 0, "safe", 4), 0, "write");
+	front_want(ask(&f, FUSE_SYNCFS, ROOT, &padding, sizeof(padding), NULL, 0), 0, "syncfs");
+	front_want(fuse_create(&f, ROOT, "lost", 0600, &e), 0, "create");
 	front_close(&f);
 }

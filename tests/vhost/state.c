@@ -25,13 +25,6 @@ struct files {
 	struct fuse_entry_out open, deleted;
 };
 
-static void want(int got, int wanted, const char *what)
-{
-	if (got != wanted)
-		front_die("%s: %s, wanted %s", what, got ? strerror(-got) : "success",
-			  wanted ? strerror(-wanted) : "success");
-}
-
 /* ---- the state ---- */
 
 static bool begin(struct front *f, uint32_t direction, int fd)
@@ -72,7 +65,7 @@ static void save(struct front *f, struct state *s)
 	while ((got = read(fds[0], s->bytes + s->len, STATE_MAX - s->len)) > 0)
 		s->len += (size_t)got;
 	(void)close(fds[0]);
-	want(check(f), 0, "save");
+	front_want(check(f), 0, "save");
 }
 
 static int load(struct front *f, const struct state *s)
@@ -100,7 +93,7 @@ void state_move(struct front *from, struct front *to)
 	struct state s;
 
 	save(from, &s);
-	want(load(to, &s), 0, "load");
+	front_want(load(to, &s), 0, "load");
 }
 
 /* ---- guests ---- */
@@ -130,14 +123,14 @@ static void make_files(struct front *f, struct files *files)
 {
 	struct fuse_entry_out again;
 
-	want(fuse_create(f, ROOT, "open", 0600, &files->open), 0, "create");
-	want(fuse_write(f, files->open.nodeid, 0, TEXT, sizeof(TEXT)), 0, "write");
-	want(fuse_lookup(f, ROOT, "open", &again), 0, "lookup");
-	want(fuse_lookup(f, ROOT, "open", &again), 0, "lookup");
-	want(fuse_create(f, ROOT, "deleted", 0600, &files->deleted), 0, "create");
-	want(fuse_write(f, files->deleted.nodeid, 0, TEXT, sizeof(TEXT)), 0, "write");
-	want(fuse_names(f, FUSE_UNLINK, ROOT, "deleted"), 0, "unlink");
-	want(fuse_setlk(f, files->open.nodeid, OWNER, F_WRLCK, false), 0, "lock");
+	front_want(fuse_create(f, ROOT, "open", 0600, &files->open), 0, "create");
+	front_want(fuse_write(f, files->open.nodeid, 0, TEXT, sizeof(TEXT)), 0, "write");
+	front_want(fuse_lookup(f, ROOT, "open", &again), 0, "lookup");
+	front_want(fuse_lookup(f, ROOT, "open", &again), 0, "lookup");
+	front_want(fuse_create(f, ROOT, "deleted", 0600, &files->deleted), 0, "create");
+	front_want(fuse_write(f, files->deleted.nodeid, 0, TEXT, sizeof(TEXT)), 0, "write");
+	front_want(fuse_names(f, FUSE_UNLINK, ROOT, "deleted"), 0, "unlink");
+	front_want(fuse_setlk(f, files->open.nodeid, OWNER, F_WRLCK, false), 0, "lock");
 }
 
 static void want_text(struct front *f, uint64_t nodeid)
@@ -196,11 +189,11 @@ static void move_unmounted(const char *socket)
 	save(&from, &s);
 	front_connect(&to, socket);
 	front_negotiate(&to, false);
-	want(load(&to, &s), 0, "load");
+	front_want(load(&to, &s), 0, "load");
 	start(&to, zero);
-	want(fuse_getattr(&to, ROOT, &attr), -EIO, "getattr before INIT");
+	front_want(fuse_getattr(&to, ROOT, &attr), -EIO, "getattr before INIT");
 	fuse_init(&to);
-	want(fuse_getattr(&to, ROOT, &attr), 0, "getattr");
+	front_want(fuse_getattr(&to, ROOT, &attr), 0, "getattr");
 	front_close(&from);
 	front_close(&to);
 }
@@ -220,8 +213,8 @@ static void stay(struct front *f, const struct files *files, struct state *s)
 	stop(f, base);
 	save(f, s);
 	start(f, base);
-	want(fuse_getattr(f, files->open.nodeid, &attr), 0, "getattr");
-	want(fuse_setlk(f, files->open.nodeid, OWNER + 1, F_WRLCK, false), -EAGAIN, "lock");
+	front_want(fuse_getattr(f, files->open.nodeid, &attr), 0, "getattr");
+	front_want(fuse_setlk(f, files->open.nodeid, OWNER + 1, F_WRLCK, false), -EAGAIN, "lock");
 	stop(f, base);
 }
 
@@ -237,7 +230,7 @@ void move_state(const char *socket, const char *other)
 	live(&from, socket);
 	make_files(&from, &files);
 	live(&third, socket);
-	want(fuse_lookup(&third, ROOT, "open", &seen), 0, "lookup");
+	front_want(fuse_lookup(&third, ROOT, "open", &seen), 0, "lookup");
 	stay(&from, &files, &s);
 	save(&from, &s);
 	refused_elsewhere(other, &s);
@@ -245,25 +238,28 @@ void move_state(const char *socket, const char *other)
 	front_connect(&to, socket);
 	front_negotiate(&to, false);
 	damage(&to, &s);
-	want(load(&to, &s), 0, "load");
-	want(fuse_setlk(&third, seen.nodeid, OWNER, F_WRLCK, false), -EAGAIN, "lock of a third");
+	front_want(load(&to, &s), 0, "load");
+	front_want(fuse_setlk(&third, seen.nodeid, OWNER, F_WRLCK, false), -EAGAIN,
+		   "lock of a third");
 	start(&to, zero);
 	front_close(&from);
 	(void)poll(NULL, 0, 200);
-	want(fuse_setlk(&third, seen.nodeid, OWNER, F_WRLCK, false), -EAGAIN, "lock of a third");
+	front_want(fuse_setlk(&third, seen.nodeid, OWNER, F_WRLCK, false), -EAGAIN,
+		   "lock of a third");
 	want_text(&to, files.open.nodeid);
 	want_text(&to, files.deleted.nodeid);
-	want(fuse_write(&to, files.deleted.nodeid, 1 << 20, TEXT, sizeof(TEXT)), 0, "write");
-	want(fuse_getattr(&to, seen.nodeid + 1, &attr), -ESTALE, "forged nodeid");
-	want(fuse_setlk(&to, files.open.nodeid, OWNER, F_UNLCK, false), 0, "unlock");
-	want(fuse_setlk(&third, seen.nodeid, OWNER, F_WRLCK, false), 0, "lock of a third");
+	front_want(fuse_write(&to, files.deleted.nodeid, 1 << 20, TEXT, sizeof(TEXT)), 0, "write");
+	front_want(fuse_getattr(&to, seen.nodeid + 1, &attr), -ESTALE, "forged nodeid");
+	front_want(fuse_setlk(&to, files.open.nodeid, OWNER, F_UNLCK, false), 0, "unlock");
+	front_want(fuse_setlk(&third, seen.nodeid, OWNER, F_WRLCK, false), 0, "lock of a third");
 	/* Created, and looked up twice. */
 	fuse_forget(&to, files.open.nodeid, 2);
-	want(fuse_getattr(&to, files.open.nodeid, &attr), 0, "getattr");
+	front_want(fuse_getattr(&to, files.open.nodeid, &attr), 0, "getattr");
 	fuse_forget(&to, files.open.nodeid, 1);
-	want(fuse_getattr(&to, files.open.nodeid, &attr), -ESTALE, "getattr of a forgotten nodeid");
-	want(fuse_lookup(&to, ROOT, "deleted", &seen), -ENOENT, "lookup");
-	want(fuse_names(&to, FUSE_UNLINK, ROOT, "open"), 0, "unlink");
+	front_want(fuse_getattr(&to, files.open.nodeid, &attr), -ESTALE,
+		   "getattr of a forgotten nodeid");
+	front_want(fuse_lookup(&to, ROOT, "deleted", &seen), -ENOENT, "lookup");
+	front_want(fuse_names(&to, FUSE_UNLINK, ROOT, "open"), 0, "unlink");
 	front_close(&to);
 	front_close(&third);
 }
@@ -303,16 +299,18 @@ void load_state(const char *socket, const char *path)
 	(void)fclose(in);
 	front_connect(&f, socket);
 	front_negotiate(&f, false);
-	want(load(&f, &s), 0, "load");
+	front_want(load(&f, &s), 0, "load");
 	live(&third, socket);
-	want(fuse_lookup(&third, ROOT, "open", &seen), 0, "lookup");
-	want(fuse_setlk(&third, seen.nodeid, OWNER, F_WRLCK, false), -EAGAIN, "lock of a third");
+	front_want(fuse_lookup(&third, ROOT, "open", &seen), 0, "lookup");
+	front_want(fuse_setlk(&third, seen.nodeid, OWNER, F_WRLCK, false), -EAGAIN,
+		   "lock of a third");
 	start(&f, zero);
 	want_text(&f, files.open.nodeid);
 	/* A file without a name does not outlive its daemon. */
-	want(fuse_getattr(&f, files.deleted.nodeid, &attr), -ESTALE, "getattr of a deleted file");
-	want(fuse_setlk(&f, files.open.nodeid, OWNER, F_UNLCK, false), 0, "unlock");
-	want(fuse_setlk(&third, seen.nodeid, OWNER, F_WRLCK, false), 0, "lock of a third");
+	front_want(fuse_getattr(&f, files.deleted.nodeid, &attr), -ESTALE,
+		   "getattr of a deleted file");
+	front_want(fuse_setlk(&f, files.open.nodeid, OWNER, F_UNLCK, false), 0, "unlock");
+	front_want(fuse_setlk(&third, seen.nodeid, OWNER, F_WRLCK, false), 0, "lock of a third");
 	/* The same state again: the lock is somebody else's now. */
 	front_close(&f);
 	front_connect(&f, socket);

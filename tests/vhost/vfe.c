@@ -76,13 +76,6 @@ static void fill(uint64_t at, size_t len)
 		data[i] = pattern(at + i);
 }
 
-static void want(int got, int wanted, const char *what)
-{
-	if (got != wanted)
-		front_die("%s: %s, wanted %s", what, got ? strerror(-got) : "success",
-			  wanted ? strerror(-wanted) : "success");
-}
-
 static void want_bytes(struct front *f, uint64_t nodeid, uint64_t off, size_t len, size_t expect)
 {
 	int64_t got = fuse_read(f, nodeid, off, back, len);
@@ -99,14 +92,7 @@ static void want_bytes(struct front *f, uint64_t nodeid, uint64_t off, size_t le
 static void write_pattern(struct front *f, uint64_t nodeid, uint64_t off, size_t len)
 {
 	fill(off, len);
-	want(fuse_write(f, nodeid, off, data, len), 0, "write");
-}
-
-static void begin(struct front *f, const char *socket)
-{
-	front_connect(f, socket);
-	front_setup(f, false);
-	fuse_init(f);
+	front_want(fuse_write(f, nodeid, off, data, len), 0, "write");
 }
 
 /* ---- script ---- */
@@ -117,18 +103,6 @@ static int release(struct front *f, uint64_t nodeid)
 	struct fuse_message m = {
 		.opcode = FUSE_RELEASE, .nodeid = nodeid, .args = &in, .arg_len = sizeof(in)
 	};
-
-	return fuse_call(f, 1, &m, NULL, NULL);
-}
-
-static int truncate_to(struct front *f, uint64_t nodeid, uint64_t size)
-{
-	struct fuse_setattr_in in = { .valid = FATTR_SIZE, .size = size };
-	struct fuse_message m = { .opcode = FUSE_SETATTR,
-				  .nodeid = nodeid,
-				  .args = &in,
-				  .arg_len = sizeof(in),
-				  .room = sizeof(struct fuse_attr_out) };
 
 	return fuse_call(f, 1, &m, NULL, NULL);
 }
@@ -166,7 +140,7 @@ static void list(struct front *f, uint64_t dir, char *names, size_t size)
 					  .room = 4096 };
 		size_t len = 0;
 
-		want(fuse_call(f, 1, &m, back, &len), 0, "readdir");
+		front_want(fuse_call(f, 1, &m, back, &len), 0, "readdir");
 		if (!len)
 			return;
 		for (size_t at = 0; at < len;) {
@@ -186,20 +160,20 @@ static void files(struct front *f, uint64_t dir)
 	struct fuse_entry_out file, again;
 	struct fuse_attr attr;
 
-	want(fuse_create(f, dir, "hello", 0640, &file), 0, "create");
-	want(fuse_write(f, file.nodeid, 0, "hello from a guest\n", 19), 0, "write");
-	want(fuse_getattr(f, file.nodeid, &attr), 0, "getattr");
+	front_want(fuse_create(f, dir, "hello", 0640, &file), 0, "create");
+	front_want(fuse_write(f, file.nodeid, 0, "hello from a guest\n", 19), 0, "write");
+	front_want(fuse_getattr(f, file.nodeid, &attr), 0, "getattr");
 	if (attr.size != 19 || attr.mode != (S_IFREG | 0640) || attr.nlink != 1)
 		front_die("hello: size %" PRIu64 " mode %o", (uint64_t)attr.size, attr.mode);
-	want(release(f, file.nodeid), 0, "release");
-	want(fuse_lookup(f, dir, "hello", &again), 0, "lookup");
+	front_want(release(f, file.nodeid), 0, "release");
+	front_want(fuse_lookup(f, dir, "hello", &again), 0, "lookup");
 	if (again.nodeid != file.nodeid)
 		front_die("hello has two nodeids");
 	fuse_forget(f, file.nodeid, 2);
-	want(fuse_getattr(f, file.nodeid, &attr), -ESTALE, "getattr of a forgotten nodeid");
+	front_want(fuse_getattr(f, file.nodeid, &attr), -ESTALE, "getattr of a forgotten nodeid");
 
 	/* More than one request, odd offsets, a hole, the end. */
-	want(fuse_create(f, dir, "big", 0600, &file), 0, "create");
+	front_want(fuse_create(f, dir, "big", 0600, &file), 0, "create");
 	for (uint64_t at = 0; at < BIG; at += FRONT_DATA_MAX)
 		write_pattern(f, file.nodeid, at, FRONT_DATA_MAX);
 	write_pattern(f, file.nodeid, BIG + 8191, 12345);
@@ -208,9 +182,9 @@ static void files(struct front *f, uint64_t dir)
 	want_bytes(f, file.nodeid, 1234567, 300001, 300001);
 	want_bytes(f, file.nodeid, BIG, 65536, 8191 + 12345);
 	want_bytes(f, file.nodeid, 2 * BIG, 4096, 0);
-	want(truncate_to(f, file.nodeid, BIG + 100), 0, "truncate");
+	front_want(fuse_truncate(f, file.nodeid, BIG + 100), 0, "truncate");
 	want_bytes(f, file.nodeid, BIG, 4096, 100);
-	want(release(f, file.nodeid), 0, "release");
+	front_want(release(f, file.nodeid), 0, "release");
 }
 
 static void names(struct front *f, uint64_t dir)
@@ -218,24 +192,24 @@ static void names(struct front *f, uint64_t dir)
 	struct fuse_entry_out e, sub;
 	char text[1024], long_name[300];
 
-	want(fuse_create(f, dir, "a", 0600, &e), 0, "create");
-	want(rename_to(f, dir, "a", dir, "b"), 0, "rename");
-	want(fuse_lookup(f, dir, "a", &e), -ENOENT, "lookup of a name that moved");
-	want(fuse_mkdir(f, dir, "sub", &sub), 0, "mkdir");
-	want(fuse_names(f, FUSE_UNLINK, dir, "sub"), -EISDIR, "unlink of a directory");
-	want(rename_to(f, dir, "b", sub.nodeid, "c"), 0, "rename");
-	want(fuse_names(f, FUSE_RMDIR, dir, "sub"), -ENOTEMPTY, "rmdir");
-	want(fuse_names(f, FUSE_UNLINK, sub.nodeid, "c"), 0, "unlink");
-	want(fuse_names(f, FUSE_UNLINK, sub.nodeid, "c"), -ENOENT, "unlink again");
-	want(fuse_names(f, FUSE_RMDIR, dir, "sub"), 0, "rmdir");
+	front_want(fuse_create(f, dir, "a", 0600, &e), 0, "create");
+	front_want(rename_to(f, dir, "a", dir, "b"), 0, "rename");
+	front_want(fuse_lookup(f, dir, "a", &e), -ENOENT, "lookup of a name that moved");
+	front_want(fuse_mkdir(f, dir, "sub", &sub), 0, "mkdir");
+	front_want(fuse_names(f, FUSE_UNLINK, dir, "sub"), -EISDIR, "unlink of a directory");
+	front_want(rename_to(f, dir, "b", sub.nodeid, "c"), 0, "rename");
+	front_want(fuse_names(f, FUSE_RMDIR, dir, "sub"), -ENOTEMPTY, "rmdir");
+	front_want(fuse_names(f, FUSE_UNLINK, sub.nodeid, "c"), 0, "unlink");
+	front_want(fuse_names(f, FUSE_UNLINK, sub.nodeid, "c"), -ENOENT, "unlink again");
+	front_want(fuse_names(f, FUSE_RMDIR, dir, "sub"), 0, "rmdir");
 	list(f, dir, text, sizeof(text));
 	if (strcmp(text, ". .. hello big ") != 0 && strcmp(text, ". .. big hello ") != 0)
 		front_die("the directory holds: %s", text);
 	memset(long_name, 'n', sizeof(long_name) - 1);
 	long_name[sizeof(long_name) - 1] = 0;
-	want(fuse_lookup(f, dir, long_name, &e), -ENAMETOOLONG, "lookup of a long name");
-	want(fuse_mkdir(f, dir, "a/b", &e), -EINVAL, "mkdir with a slash");
-	want(fuse_mkdir(f, dir, "..", &e), -EINVAL, "mkdir of ..");
+	front_want(fuse_lookup(f, dir, long_name, &e), -ENAMETOOLONG, "lookup of a long name");
+	front_want(fuse_mkdir(f, dir, "a/b", &e), -EINVAL, "mkdir with a slash");
+	front_want(fuse_mkdir(f, dir, "..", &e), -EINVAL, "mkdir of ..");
 }
 
 /* Numbers can be guessed; nobody gave them to this guest. */
@@ -250,21 +224,22 @@ static void forged(struct front *f, uint64_t dir)
 			uint64_t nodeid = generation << 32 | ino;
 
 			if (nodeid != dir)
-				want(fuse_getattr(f, nodeid, &attr), -ESTALE, "forged nodeid");
+				front_want(fuse_getattr(f, nodeid, &attr), -ESTALE,
+					   "forged nodeid");
 		}
-	want(fuse_lookup(f, 12, ".", &e), -ESTALE, "lookup of . in a forged nodeid");
-	want(fuse_lookup(f, 12, "..", &e), -ESTALE, "lookup of .. in a forged nodeid");
-	want(fuse_call(f, 1, &m, NULL, NULL), -ENOSYS, "unknown opcode");
+	front_want(fuse_lookup(f, 12, ".", &e), -ESTALE, "lookup of . in a forged nodeid");
+	front_want(fuse_lookup(f, 12, "..", &e), -ESTALE, "lookup of .. in a forged nodeid");
+	front_want(fuse_call(f, 1, &m, NULL, NULL), -ENOSYS, "unknown opcode");
 	m.opcode = FUSE_SYNCFS;
 	m.args = (uint64_t[]){ 0 };
 	m.arg_len = 8;
-	want(fuse_call(f, 1, &m, NULL, NULL), 0, "syncfs");
+	front_want(fuse_call(f, 1, &m, NULL, NULL), 0, "syncfs");
 	/* Lies about lookups: the root stays, others are gone. */
 	fuse_forget(f, ROOT, UINT64_MAX);
-	want(fuse_getattr(f, ROOT, &attr), 0, "getattr of the root");
+	front_want(fuse_getattr(f, ROOT, &attr), 0, "getattr of the root");
 	fuse_forget(f, dir, UINT64_MAX);
-	want(fuse_getattr(f, dir, &attr), -ESTALE, "getattr after too many forgets");
-	want(fuse_lookup(f, ROOT, "dir", &e), 0, "lookup");
+	front_want(fuse_getattr(f, dir, &attr), -ESTALE, "getattr after too many forgets");
+	front_want(fuse_lookup(f, ROOT, "dir", &e), 0, "lookup");
 }
 
 static void script(const char *socket)
@@ -275,10 +250,10 @@ static void script(const char *socket)
 
 	front_connect(&f, socket);
 	front_setup(&f, false);
-	want(fuse_getattr(&f, ROOT, &attr), -EIO, "getattr before INIT");
+	front_want(fuse_getattr(&f, ROOT, &attr), -EIO, "getattr before INIT");
 	fuse_init(&f);
-	want(fuse_getattr(&f, ROOT, &attr), 0, "getattr of the root");
-	want(fuse_mkdir(&f, ROOT, "dir", &dir), 0, "mkdir");
+	front_want(fuse_getattr(&f, ROOT, &attr), 0, "getattr of the root");
+	front_want(fuse_mkdir(&f, ROOT, "dir", &dir), 0, "mkdir");
 	files(&f, dir.nodeid);
 	names(&f, dir.nodeid);
 	forged(&f, dir.nodeid);
@@ -290,14 +265,14 @@ static void readonly(const char *socket)
 	struct fuse_entry_out dir, file;
 	struct front f;
 
-	begin(&f, socket);
-	want(fuse_lookup(&f, ROOT, "dir", &dir), 0, "lookup");
-	want(fuse_lookup(&f, dir.nodeid, "big", &file), 0, "lookup");
+	front_begin(&f, socket);
+	front_want(fuse_lookup(&f, ROOT, "dir", &dir), 0, "lookup");
+	front_want(fuse_lookup(&f, dir.nodeid, "big", &file), 0, "lookup");
 	want_bytes(&f, file.nodeid, 0, FRONT_DATA_MAX, FRONT_DATA_MAX);
-	want(fuse_create(&f, dir.nodeid, "new", 0600, &file), -EROFS, "create");
-	want(fuse_write(&f, file.nodeid, 0, "x", 1), -EROFS, "write");
-	want(fuse_names(&f, FUSE_UNLINK, dir.nodeid, "big"), -EROFS, "unlink");
-	want(truncate_to(&f, file.nodeid, 0), -EROFS, "truncate");
+	front_want(fuse_create(&f, dir.nodeid, "new", 0600, &file), -EROFS, "create");
+	front_want(fuse_write(&f, file.nodeid, 0, "x", 1), -EROFS, "write");
+	front_want(fuse_names(&f, FUSE_UNLINK, dir.nodeid, "big"), -EROFS, "unlink");
+	front_want(fuse_truncate(&f, file.nodeid, 0), -EROFS, "truncate");
 	front_close(&f);
 }
 
@@ -329,7 +304,7 @@ static void share(const char *socket, const char *mount)
 	struct front f;
 	int fd;
 
-	begin(&f, socket);
+	front_begin(&f, socket);
 	host_path(path, sizeof(path), mount, "shared");
 	for (int i = 0; i < 200; i++) {
 		int64_t got;
@@ -337,26 +312,26 @@ static void share(const char *socket, const char *mount)
 		/* The host knows that it is not there; and then it is. */
 		if (!stat(path, &st) || errno != ENOENT)
 			front_die("%s is there before it is made", path);
-		want(fuse_create(&f, ROOT, "shared", 0600, &e), 0, "create");
+		front_want(fuse_create(&f, ROOT, "shared", 0600, &e), 0, "create");
 		if (stat(path, &st) || st.st_size)
 			front_die("%s: the host does not see it", path);
 		(void)snprintf(text, sizeof(text), "round %d", i);
-		want(fuse_write(&f, e.nodeid, 0, text, strlen(text)), 0, "write");
+		front_want(fuse_write(&f, e.nodeid, 0, text, strlen(text)), 0, "write");
 		host_expect(path, text);
 		text[0] = 'R';
-		want(fuse_write(&f, e.nodeid, 0, text, 1), 0, "write");
+		front_want(fuse_write(&f, e.nodeid, 0, text, 1), 0, "write");
 		host_expect(path, text);
 		/* And what the host writes, the guest reads. */
 		fd = open(path, O_WRONLY | O_APPEND);
 		if (fd < 0 || write(fd, "!", 1) != 1 || close(fd))
 			front_die("%s: %s", path, strerror(errno));
-		want(fuse_getattr(&f, e.nodeid, &attr), 0, "getattr");
+		front_want(fuse_getattr(&f, e.nodeid, &attr), 0, "getattr");
 		got = fuse_read(&f, e.nodeid, 0, back, 4096);
 		if (attr.size != strlen(text) + 1 || got != (int64_t)attr.size ||
 		    back[got - 1] != '!')
 			front_die("the guest reads %" PRId64 " bytes of %" PRIu64, got,
 				  (uint64_t)attr.size);
-		want(fuse_names(&f, FUSE_UNLINK, ROOT, "shared"), 0, "unlink");
+		front_want(fuse_names(&f, FUSE_UNLINK, ROOT, "shared"), 0, "unlink");
 		fuse_forget(&f, e.nodeid, 1);
 	}
 	if (!stat(path, &st))
@@ -385,14 +360,15 @@ static void grow_once(struct front *f, uint64_t file, int fd, uint8_t round)
 	for (unsigned i = 0; i < 64; i++) {
 		memset(data, (int)(round + i), GROW_BLOCK);
 		if (i % 2)
-			want(fuse_write(f, file, i * GROW_BLOCK, data, GROW_BLOCK), 0, "write");
+			front_want(fuse_write(f, file, i * GROW_BLOCK, data, GROW_BLOCK), 0,
+				   "write");
 		else if (pwrite(fd, data, GROW_BLOCK, i * GROW_BLOCK) != GROW_BLOCK)
 			front_die("the host cannot append: %s", strerror(errno));
 		if (i % 8 != 7)
 			continue;
 		for (unsigned k = 0; k < 8; k++)
 			host_reads(fd, i * (k + 1) / 9, (uint8_t)(round + i * (k + 1) / 9));
-		want(fuse_write(f, file, i * GROW_BLOCK, data, GROW_BLOCK), 0, "write");
+		front_want(fuse_write(f, file, i * GROW_BLOCK, data, GROW_BLOCK), 0, "write");
 		if (fuse_read(f, file, i * GROW_BLOCK, back, GROW_BLOCK) != GROW_BLOCK)
 			front_die("the guest reads less than it wrote");
 		host_reads(fd, i, (uint8_t)(round + i));
@@ -406,16 +382,16 @@ static void grow(const char *socket, const char *mount, unsigned rounds)
 	struct front f;
 	int fd;
 
-	begin(&f, socket);
+	front_begin(&f, socket);
 	host_path(path, sizeof(path), mount, "growing");
 	for (unsigned r = 0; r < rounds; r++) {
-		want(fuse_create(&f, ROOT, "growing", 0600, &e), 0, "create");
+		front_want(fuse_create(&f, ROOT, "growing", 0600, &e), 0, "create");
 		fd = open(path, O_RDWR);
 		if (fd < 0)
 			front_die("%s: %s", path, strerror(errno));
 		grow_once(&f, e.nodeid, fd, (uint8_t)r);
 		(void)close(fd); /* what it wrote went through to the daemon */
-		want(fuse_names(&f, FUSE_UNLINK, ROOT, "growing"), 0, "unlink");
+		front_want(fuse_names(&f, FUSE_UNLINK, ROOT, "growing"), 0, "unlink");
 		fuse_forget(&f, e.nodeid, 1);
 	}
 	front_close(&f);
@@ -433,11 +409,11 @@ static void locks(const char *socket, const char *mount)
 	uint32_t len;
 	int fd;
 
-	begin(&f, socket);
+	front_begin(&f, socket);
 	host_path(path, sizeof(path), mount, "locked");
-	want(fuse_create(&f, ROOT, "locked", 0600, &e), 0, "create");
-	want(fuse_setlk(&f, e.nodeid, 1, F_WRLCK, false), 0, "lock");
-	want(fuse_setlk(&f, e.nodeid, 2, F_WRLCK, false), -EAGAIN, "lock of another owner");
+	front_want(fuse_create(&f, ROOT, "locked", 0600, &e), 0, "create");
+	front_want(fuse_setlk(&f, e.nodeid, 1, F_WRLCK, false), 0, "lock");
+	front_want(fuse_setlk(&f, e.nodeid, 2, F_WRLCK, false), -EAGAIN, "lock of another owner");
 	fd = open(path, O_RDWR);
 	if (fd < 0 || !fcntl(fd, F_SETLK, &lock) || errno != EAGAIN)
 		front_die("the host got a lock that the guest has (%s)", strerror(errno));
@@ -447,14 +423,14 @@ static void locks(const char *socket, const char *mount)
 	front_offer(&f, 2, fuse_build(&f, 2, &m));
 	if (front_take(&f, 2, 200, &len) >= 0)
 		front_die("a lock was granted twice");
-	want(fuse_setlk(&f, e.nodeid, 1, F_UNLCK, false), 0, "unlock");
+	front_want(fuse_setlk(&f, e.nodeid, 1, F_UNLCK, false), 0, "unlock");
 	if (front_take(&f, 2, FRONT_WAIT_MS, &len) < 0 || len != sizeof(out))
 		front_die("a lock that waits was not granted");
 	memcpy(&out, front_at(&f, f.queue[2].head_gpa + 0x8000), sizeof(out));
-	want(out.error, 0, "lock that waited");
+	front_want(out.error, 0, "lock that waited");
 
 	/* The host has it, and the ring is stopped: the waiting lock is given up. */
-	want(fuse_setlk(&f, e.nodeid, 2, F_UNLCK, false), 0, "unlock");
+	front_want(fuse_setlk(&f, e.nodeid, 2, F_UNLCK, false), 0, "unlock");
 	if (fcntl(fd, F_SETLK, &lock))
 		front_die("the host gets no lock: %s", strerror(errno));
 	front_offer(&f, 2, fuse_build(&f, 2, &m));
@@ -469,13 +445,13 @@ static void locks(const char *socket, const char *mount)
 	if (front_take(&f, 2, 0, &len) < 0)
 		front_die("a request was lost when its ring stopped");
 	memcpy(&out, front_at(&f, f.queue[2].head_gpa + 0x8000), sizeof(out));
-	want(out.error, -EIO, "lock given up");
+	front_want(out.error, -EIO, "lock given up");
 
 	/* Disconnected with a lock held and one waiting: both are gone. */
 	lock.l_type = F_UNLCK;
 	if (fcntl(fd, F_SETLK, &lock))
 		front_die("unlock: %s", strerror(errno));
-	want(fuse_setlk(&f, e.nodeid, 1, F_WRLCK, false), 0, "lock");
+	front_want(fuse_setlk(&f, e.nodeid, 1, F_WRLCK, false), 0, "lock");
 	front_offer(&f, 2, fuse_build(&f, 2, &m));
 	(void)poll(NULL, 0, 50);
 	front_close(&f);
@@ -494,11 +470,11 @@ static void vanish(const char *socket)
 	struct fuse_entry_out e;
 	struct front f;
 
-	begin(&f, socket);
-	want(fuse_create(&f, ROOT, "deleted", 0600, &e), 0, "create");
+	front_begin(&f, socket);
+	front_want(fuse_create(&f, ROOT, "deleted", 0600, &e), 0, "create");
 	write_pattern(&f, e.nodeid, 0, FRONT_DATA_MAX);
-	want(fuse_setlk(&f, e.nodeid, 1, F_WRLCK, false), 0, "lock");
-	want(fuse_names(&f, FUSE_UNLINK, ROOT, "deleted"), 0, "unlink");
+	front_want(fuse_setlk(&f, e.nodeid, 1, F_WRLCK, false), 0, "lock");
+	front_want(fuse_names(&f, FUSE_UNLINK, ROOT, "deleted"), 0, "unlink");
 	want_bytes(&f, e.nodeid, 0, 4096, 4096);
 	for (uint32_t i = 1; i < FRONT_QUEUES; i++) {
 		struct fuse_write_in in = { .offset = i * FRONT_DATA_MAX, .size = FRONT_DATA_MAX };
@@ -523,26 +499,26 @@ static void restart(const char *socket)
 	uint16_t base[FRONT_QUEUES];
 	struct front f;
 
-	begin(&f, socket);
-	want(fuse_create(&f, ROOT, "restarted", 0600, &e), 0, "create");
+	front_begin(&f, socket);
+	front_want(fuse_create(&f, ROOT, "restarted", 0600, &e), 0, "create");
 	/* A machine that is paused goes on where it was. */
 	for (uint32_t i = 0; i < FRONT_QUEUES; i++)
 		base[i] = front_stop_queue(&f, i);
 	for (uint32_t i = 0; i < FRONT_QUEUES; i++)
 		front_start_queue(&f, i, base[i]);
-	want(fuse_getattr(&f, e.nodeid, &attr), 0, "getattr after a pause");
+	front_want(fuse_getattr(&f, e.nodeid, &attr), 0, "getattr after a pause");
 	/* One that is reset begins anew, whatever it held. */
-	want(fuse_setlk(&f, e.nodeid, 1, F_WRLCK, false), 0, "lock");
+	front_want(fuse_setlk(&f, e.nodeid, 1, F_WRLCK, false), 0, "lock");
 	fuse_init(&f);
-	want(fuse_getattr(&f, e.nodeid, &attr), -ESTALE, "nodeid of the life before");
-	want(fuse_lookup(&f, ROOT, "restarted", &e), 0, "lookup");
-	want(fuse_setlk(&f, e.nodeid, 2, F_WRLCK, false), 0, "lock of the life before");
+	front_want(fuse_getattr(&f, e.nodeid, &attr), -ESTALE, "nodeid of the life before");
+	front_want(fuse_lookup(&f, ROOT, "restarted", &e), 0, "lookup");
+	front_want(fuse_setlk(&f, e.nodeid, 2, F_WRLCK, false), 0, "lock of the life before");
 	/* Unmounted and mounted. */
-	want(fuse_call(&f, 1, &destroy, NULL, NULL), 0, "destroy");
-	want(fuse_getattr(&f, ROOT, &attr), -EIO, "getattr after DESTROY");
+	front_want(fuse_call(&f, 1, &destroy, NULL, NULL), 0, "destroy");
+	front_want(fuse_getattr(&f, ROOT, &attr), -EIO, "getattr after DESTROY");
 	fuse_init(&f);
-	want(fuse_lookup(&f, ROOT, "restarted", &e), 0, "lookup");
-	want(fuse_names(&f, FUSE_UNLINK, ROOT, "restarted"), 0, "unlink");
+	front_want(fuse_lookup(&f, ROOT, "restarted", &e), 0, "lookup");
+	front_want(fuse_names(&f, FUSE_UNLINK, ROOT, "restarted"), 0, "unlink");
 	if (front_tell(&f, MSG_RESET_DEVICE, NULL, 0, NULL, 0))
 		front_die("RESET_DEVICE failed");
 	for (uint32_t i = 0; i < FRONT_QUEUES; i++)
@@ -550,9 +526,9 @@ static void restart(const char *socket)
 	memset(f.memory, 0, FRONT_QUEUES * FRONT_RING);
 	for (uint32_t i = 0; i < FRONT_QUEUES; i++)
 		front_start_queue(&f, i, 0);
-	want(fuse_getattr(&f, ROOT, &attr), -EIO, "getattr after a reset");
+	front_want(fuse_getattr(&f, ROOT, &attr), -EIO, "getattr after a reset");
 	fuse_init(&f);
-	want(fuse_getattr(&f, ROOT, &attr), 0, "getattr");
+	front_want(fuse_getattr(&f, ROOT, &attr), 0, "getattr");
 	front_close(&f);
 }
 
@@ -580,7 +556,7 @@ static void slots(const char *socket)
 	    front_receive(&f, MSG_GET_CONFIG, &config, sizeof(config)) != 52 ||
 	    strcmp(config.tag, "guests") != 0 || config.queues != 2)
 		front_die("configuration: tag '%.36s', %u queues", config.tag, config.queues);
-	want(fuse_create(&f, ROOT, "slots", 0600, &e), 0, "create");
+	front_want(fuse_create(&f, ROOT, "slots", 0600, &e), 0, "create");
 	write_pattern(&f, e.nodeid, 0, FRONT_DATA_MAX);
 	if (front_tell(&f, MSG_REM_MEM_REG, &slot, sizeof(slot), NULL, 0))
 		front_die("REM_MEM_REG was refused");
@@ -589,7 +565,7 @@ static void slots(const char *socket)
 	if (front_tell(&f, MSG_ADD_MEM_REG, &slot, sizeof(slot), &f.memory_fd, 1))
 		front_die("ADD_MEM_REG was refused");
 	want_bytes(&f, e.nodeid, 0, FRONT_DATA_MAX, FRONT_DATA_MAX);
-	want(fuse_names(&f, FUSE_UNLINK, ROOT, "slots"), 0, "unlink");
+	front_want(fuse_names(&f, FUSE_UNLINK, ROOT, "slots"), 0, "unlink");
 	front_close(&f);
 }
 
@@ -613,10 +589,10 @@ static void idle(const char *socket)
 	struct front f;
 	double before;
 
-	begin(&f, socket);
+	front_begin(&f, socket);
 	for (unsigned round = 0; round < 4; round++) {
 		for (unsigned i = 0; i < 2000; i++)
-			want(fuse_getattr(&f, ROOT, &attr), 0, "getattr");
+			front_want(fuse_getattr(&f, ROOT, &attr), 0, "getattr");
 		before = daemon_seconds(&f);
 		(void)usleep(500000);
 		/* Sleeping costs nothing; a thread that looks on costs all of it. */
@@ -677,7 +653,7 @@ static void run_mapped(const char *socket, int count, char **word)
 	struct front f;
 
 	(void)count;
-	begin(&f, socket);
+	front_begin(&f, socket);
 	mapped(&f, word[0]);
 	front_close(&f);
 }
