@@ -491,6 +491,9 @@ static int serve_share(struct guests *g, const struct ctl_share *share, struct g
 			    sizeof(ret->why)); /* as for vhost= */
 	opts.fd = share->socket_fd;
 	opts.life_fd = share->life_fd;
+	/* What a guest has mapped nobody keeps it from writing. */
+	if (guest->proto.readonly)
+		opts.window_size = 0;
 	opts.once = true;
 	if (share->tag)
 		opts.tag = share->tag;

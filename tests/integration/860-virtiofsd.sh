@@ -242,6 +242,26 @@ eventually 20 test -S s
 leaves 0
 umount_kfs mnt
 
+# A window into the image is offered to those that may write, and to no others: what is mapped can be written.
+mkimage window.img 64M -b 4096
+mount_kfs window.img mnt -o "share=on,vhost=$PWD/own,dax_window=8M"
+window_offered() { # WORDS: SHMEM is among the protocol's features
+	launch --socket-path s --shared-dir mnt "$@"
+	eventually 20 test -S s || fail "no socket: $(cat launch.err)"
+	python3 - <<-'PY'
+	import socket, struct
+	s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+	s.settimeout(20)
+	s.connect('s')
+	s.sendall(struct.pack('<III', 15, 1, 0))  # GET_PROTOCOL_FEATURES
+	print(struct.unpack('<IIIQ', s.recv(20, socket.MSG_WAITALL))[3] >> 22 & 1)
+	PY
+	leaves 0
+}
+expect_eq "$(window_offered)" 1 "a window for a guest that writes"
+expect_eq "$(window_offered --readonly)" 0 "a window for a guest that only reads"
+umount_kfs mnt
+
 # ---- an image that is not mounted ----
 
 with_fd s --fd=FD -o "source=$PWD/disk.img,cache=always,xattr" -o no_posix_lock
