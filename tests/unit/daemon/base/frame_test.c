@@ -285,6 +285,25 @@ TEST(test_frame__descriptors_come_with_their_message)
 	free(data);
 }
 
+TEST(test_frame__no_descriptors_to_send_is_an_ordinary_message)
+{
+	struct frame_fds none = { .count = 0 }, got = { .count = 7 };
+	struct frame_io out, in;
+	char *data;
+	uint32_t len;
+
+	connect_ends();
+	out = io_of(ends[0]);
+	in = io_of(ends[1]);
+	out.fds = &none;
+	in.fds = &got;
+	CHECK_OK(frame_write(&out, "hello", 5));
+	CHECK_OK(frame_read(&in, 100, &data, &len));
+	CHECK_STR_EQ(data, "hello");
+	CHECK_EQ(got.count, 0);
+	free(data);
+}
+
 TEST(test_frame__unwanted_and_surplus_descriptors_are_closed)
 {
 	struct frame_fds got;
