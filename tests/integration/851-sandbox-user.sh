@@ -5,19 +5,7 @@
 need_root
 need setpriv fusermount3 pgrep
 ! grep -qs fsanitize= "$BUILD/flags.stamp" || skip "a build with sanitizers is not confined"
-[ -u "$(command -v fusermount3)" ] || skip "fusermount3 is not set-user-id"
-# Where udev has not opened the device to everybody: a copy that is, seen by this script alone.
-if [ "${1:-}" != inside ] && ! as_user test -w /dev/fuse; then
-	status=0
-	own_mounts bash "$TOP/tests/integration/$TEST_NAME.sh" inside || status=$?
-	exit "$status"
-elif [ "${1:-}" = inside ]; then
-	mkdir dev
-	mount -t tmpfs -o mode=755 none dev
-	mknod -m 666 dev/fuse c 10 229
-	mount --bind dev/fuse /dev/fuse
-	umount -l dev
-fi
+. "$LIB/fuse_for_all.sh" "$@"
 
 # threads PID FIELD: the values that its threads have, each once
 threads() { cat /proc/"$1"/task/*/status | awk -v field="$2:" '$1 == field { print $2 }' | sort -u | paste -sd' '; }

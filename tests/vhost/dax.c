@@ -38,18 +38,8 @@ static uint8_t pattern(uint64_t at)
 /* A guest's kernel that has a window and maps where it is told to. */
 static void init(struct front *f)
 {
-	struct fuse_init_in in = { .major = 7,
-				   .minor = 41,
-				   .max_readahead = 1 << 20,
-				   .flags = 0x7ffffffb,
-				   .flags2 = 0x1ff };
-	struct fuse_init_out out;
-	struct fuse_message m = {
-		.opcode = FUSE_INIT, .args = &in, .arg_len = sizeof(in), .room = sizeof(out)
-	};
-	size_t len;
+	struct fuse_init_out out = fuse_init_with(f, 0x1ff);
 
-	front_want(fuse_call(f, 1, &m, &out, &len), 0, "INIT");
 	if (!(out.flags & FUSE_MAP_ALIGNMENT) || out.map_alignment != 12 || !(out.flags2 & 2))
 		front_die("INIT: flags %#x %#x, alignment %u", out.flags, out.flags2,
 			  out.map_alignment);

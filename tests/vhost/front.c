@@ -495,13 +495,13 @@ int fuse_call(struct front *f, uint32_t index, const struct fuse_message *m, voi
 	return out.error;
 }
 
-void fuse_init(struct front *f)
+struct fuse_init_out fuse_init_with(struct front *f, uint32_t flags2)
 {
 	struct fuse_init_in in = { .major = 7,
 				   .minor = 41,
 				   .max_readahead = 1 << 20,
 				   .flags = 0x7ffffffb,
-				   .flags2 = 0x1fd };
+				   .flags2 = flags2 };
 	struct fuse_init_out out;
 	struct fuse_message m = {
 		.opcode = FUSE_INIT, .args = &in, .arg_len = sizeof(in), .room = sizeof(out)
@@ -512,6 +512,13 @@ void fuse_init(struct front *f)
 	if (err || len != sizeof(out) || out.major != 7 || out.max_write != FRONT_DATA_MAX)
 		front_die("INIT: error %d, %zu bytes, version %u.%u, max_write %u", err, len,
 			  out.major, out.minor, out.max_write);
+	return out;
+}
+
+void fuse_init(struct front *f)
+{
+	struct fuse_init_out out = fuse_init_with(f, 0x1fd);
+
 	/* No guest may cache what it cannot be told of. */
 	if (out.flags & FUSE_WRITEBACK_CACHE || out.flags & FUSE_NO_OPEN_SUPPORT ||
 	    !(out.flags & FUSE_AUTO_INVAL_DATA))

@@ -114,6 +114,8 @@ int fuse_call(struct front *f, uint32_t index, const struct fuse_message *m, voi
 
 /* What is asked for most. */
 void fuse_init(struct front *f);
+/* The same with the upper half of the flags that are offered, and nothing wanted of the answer. */
+struct fuse_init_out fuse_init_with(struct front *f, uint32_t flags2);
 int fuse_truncate(struct front *f, uint64_t nodeid, uint64_t size);
 /* Connected, set up, INIT behind it. */
 void front_begin(struct front *f, const char *socket);
