@@ -42,7 +42,7 @@ enum {
 
 struct alloc_req {
 	struct inode *inode; /* for placement and its reservation; locked exclusively */
-	uint64_t goal;	     /* wished first pblk; 0 = none */
+	uint64_t goal;	     /* wished first pblk; 0 = none: near its inode */
 	uint32_t lblk;	     /* logical block it is for (stream placement) */
 	uint32_t count;	     /* wanted, >= 1 */
 	uint32_t flags;	     /* ALLOC_* */
@@ -87,8 +87,8 @@ void balloc_drain_end(struct store *s, struct drain *d);
 MUST_USE int balloc_undo(struct handle *h, struct store *s, uint64_t pblk, uint32_t count);
 /* Drop @inode's reservation (last forget, truncate). Caller holds its lock exclusively. */
 void balloc_release_resv(struct inode *inode);
-/* Where a new file or its first block should go. */
-uint64_t balloc_goal(const struct inode *inode, uint32_t lblk);
+/* Where a file without neighbours goes; later blocks are asked for next to their neighbours. */
+uint64_t balloc_goal(const struct inode *inode);
 /* FITRIM over [start, start+len) bytes, runs >= minlen; returns bytes discarded. */
 MUST_USE int balloc_trim(struct store *s, uint64_t start, uint64_t len, uint64_t minlen,
 			 uint64_t *ret_trimmed);

@@ -80,12 +80,11 @@ bool balloc_may_use_reserved(const struct store *s, uint32_t uid, uint32_t gid, 
 
 /* ---- places --------------------------------------------------------------- */
 
-uint64_t balloc_goal(const struct inode *i, uint32_t lblk)
+uint64_t balloc_goal(const struct inode *i)
 {
 	const struct store *s = i->store;
 	uint32_t g = (i->ino - 1) / s->inodes_per_group;
 
-	(void)lblk; /* a file's later blocks are asked for next to their neighbours */
 	if (s->flex_size >= FLEX_SIZE_DIR_SCHEME) {
 		/* The first group of a flex group is left to its metadata and directories. */
 		g -= g % s->flex_size;
@@ -381,7 +380,7 @@ static void set_goal(struct search *q)
 	uint64_t goal = q->req->goal;
 
 	if (goal < s->first_data_block || goal >= s->blocks_count || goal == 0)
-		goal = balloc_goal(q->req->inode, q->req->lblk);
+		goal = balloc_goal(q->req->inode);
 	goal = MIN(goal, s->blocks_count - 1);
 	q->goal_group = store_group_of(s, goal);
 	q->goal_bit = (uint32_t)(goal - store_group_first(s, q->goal_group));

@@ -204,8 +204,6 @@ static int fill_hole(struct writing *x, struct handle *h, struct map_run *run, u
 	struct padded p = { .before = in };
 	int r;
 
-	if (req.goal == 0)
-		req.goal = balloc_goal(i, run->lblk);
 	if (x->w->off + x->w->len >= DATA_STREAM_BYTES)
 		req.flags |= ALLOC_STREAM;
 	r = balloc(h, &req, &run->pblk, &run->count);

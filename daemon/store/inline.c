@@ -173,7 +173,6 @@ int inline_convert(struct handle *h, struct inode *i)
 	CHECK(inline_has(i));
 	if (i->size == 0)
 		return inline_drop(h, i);
-	req.goal = balloc_goal(i, 0);
 	r = balloc(h, &req, &run.pblk, &run.count);
 	if (r < 0)
 		return r;

@@ -251,8 +251,6 @@ int map_allocate(struct handle *h, struct inode *i, uint32_t lblk, uint32_t coun
 		*ret_run = run;
 		return 0;
 	}
-	if (req.goal == 0)
-		req.goal = balloc_goal(i, lblk);
 	req.count = MIN(run.count, map_insert_max(i, lblk));
 	r = balloc(h, &req, &run.pblk, &run.count);
 	if (r < 0)

@@ -321,7 +321,6 @@ static int block_new(struct handle *h, struct inode *i, uint8_t *data, uint64_t 
 {
 	struct store *s = i->store;
 	struct alloc_req req = { .inode = i,
-				 .goal = balloc_goal(i, 0),
 				 .count = 1,
 				 .flags = ALLOC_META | ALLOC_RESERVED_OK };
 	struct buf *b = NULL;

@@ -580,7 +580,7 @@ TEST(test_ialloc__spreads_top_directories_and_gathers_files)
 		snprintf(name, sizeof(name), "f%u", k);
 		i = img_create(&m, dir, name, S_IFREG | 0644);
 		CHECK_EQ((i->ino - 1) / m.s->inodes_per_group, parent_group);
-		CHECK_EQ(store_group_of(m.s, balloc_goal(i, 0)), parent_group);
+		CHECK_EQ(store_group_of(m.s, balloc_goal(i)), parent_group);
 		img_put(i);
 	}
 	img_put(dir);
