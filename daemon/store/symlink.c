@@ -38,6 +38,8 @@ static int write_block(struct handle *h, struct inode *i, const char *target, ui
 
 	i->flags &= ~EXT4_INLINE_DATA_FL;
 	map_init(i);
+	/* The size says that there is a map: whoever gives the inode up frees what is in it. */
+	i->size = len;
 	err = map_allocate(h, i, 0, 1, false, ALLOC_META | ALLOC_RESERVED_OK, &run);
 	if (err)
 		return err;
@@ -48,7 +50,6 @@ static int write_block(struct handle *h, struct inode *i, const char *target, ui
 	if (err == 0) {
 		memcpy(b->data, target, len);
 		journal_dirty(h, b, 0, i->store->block_size);
-		i->size = len;
 	}
 	buf_put(b);
 	return err;

@@ -74,6 +74,17 @@ static void work_names(struct work *w)
 	keep_file(w, "/e/kept", 700, 2);
 }
 
+/* So many that buffers for their blocks have to be made, whatever is kept of others. */
+static void work_symlinks_long(struct work *w)
+{
+	for (int k = 0; k < 24; k++) {
+		char path[32];
+
+		(void)snprintf(path, sizeof(path), "/d/long%d", k);
+		do_symlink(w, path, 300);
+	}
+}
+
 static void work_symlinks(struct work *w)
 {
 	char buf[PATH_MAX];
@@ -349,6 +360,7 @@ const struct named_load fs_loads[] = {
 	    .work = work_names,
 	    .store_opts = { .bufs_max = 8, .inodes_cached_max = 4 } } },
 	{ "symlinks", { .mke2fs = { SMALL }, .fill = fill_some, .work = work_symlinks } },
+	{ "symlinks-long", { .mke2fs = { SMALL }, .fill = fill_some, .work = work_symlinks_long } },
 	{ "htree", { .mke2fs = { SMALL }, .fill = fill_some, .work = work_htree } },
 	{ "attrs",
 	  { .mke2fs = { SMALL, "-O", "ea_inode" }, .fill = fill_some, .work = work_attrs } },
