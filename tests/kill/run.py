@@ -50,6 +50,28 @@ def is_mounted(path):
         return any(line.split(" ")[4] == path for line in f)
 
 
+def users_of(mountpoint):
+    """Who has a file or a folder below it open, or mapped: what umount(8) does not say."""
+    found = []
+    for pid in (name for name in os.listdir("/proc") if name.isdigit()):
+        links = [f"/proc/{pid}/cwd", f"/proc/{pid}/root"]
+        for kind in ("fd", "map_files"):
+            try:
+                links += [f"/proc/{pid}/{kind}/{name}" for name in os.listdir(f"/proc/{pid}/{kind}")]
+            except OSError:
+                continue  # it has just ended
+        for link in links:
+            try:
+                target = os.readlink(link)
+                with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as f:
+                    comm = f.read().strip()
+            except OSError:
+                continue
+            if target.startswith(mountpoint):
+                found.append(f"{comm} ({pid}): {link}: {target}")
+    return found
+
+
 def wait_for(what, condition):
     deadline = time.monotonic() + WAIT_S
     while not condition():
@@ -83,7 +105,12 @@ class Mount:
         run("umount", "-l", self.folder)
 
     def unmount(self):
-        run("umount", self.folder)
+        try:
+            run("umount", self.folder)
+        except Fault as e:
+            users = users_of(self.folder)
+            self.abandon()
+            raise Fault(f"{e}" + "\n".join(users or ["(nobody has it open now)"])) from None
         try:
             status = self.daemon.wait(timeout=WAIT_S)
         except subprocess.TimeoutExpired:
@@ -254,6 +281,9 @@ def recheck(folder):
     seed = int(folder.rstrip("/").rsplit("-", 1)[1])
     r = Round(seed, os.path.dirname(os.path.abspath(folder)))
     print(f"seed {seed}: {r.describe()}")
+    if is_mounted(r.mountpoint):
+        print(f"{r.mountpoint} is mounted: unmount it")
+        return 1
     subprocess.run(["cp", "--sparse=always", r.image + ".killed", r.image], check=True)
     try:
         print(r.judge())
