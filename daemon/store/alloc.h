@@ -36,7 +36,7 @@ MUST_USE int store_fold_counters(struct store *s, struct handle *h);
 enum {
 	ALLOC_META = 1u << 0,	     /* a metadata block: no reservation, near the inode */
 	ALLOC_RESERVED_OK = 1u << 1, /* caller may use the root-reserved blocks */
-	ALLOC_STREAM = 1u << 2,	     /* large sequential file: prefer an aligned, long run */
+	ALLOC_STREAM = 1u << 2,	     /* large sequential file: prefer a long run */
 	ALLOC_EXACT = 1u << 3,	     /* only at the goal */
 };
 

@@ -28,6 +28,8 @@
 #define NEAR_RUN_MIN 64
 /* A window may take this share of what is free. */
 #define WINDOW_SHARE 32
+/* What of a large file is kept in one piece. */
+#define ALIGN_BYTES (2u << 20)
 /* Groups per flex group from which files are kept out of its first group, as in ext4. */
 #define FLEX_SIZE_DIR_SCHEME 4
 
@@ -40,6 +42,7 @@ struct search {
 	uint32_t want;		    /* claimed */
 	uint32_t window;	    /* wished behind it */
 	uint32_t skip;		    /* wished before it, for writes that this one overtook */
+	uint32_t unit;		    /* of a large file: where its runs begin and end; 1: anywhere */
 	uint32_t goal_group, goal_bit;
 	uint64_t pblk; /* result */
 	uint32_t count;
@@ -115,10 +118,28 @@ static int take(struct search *q, uint32_t g, uint32_t first, uint32_t count, bo
 	return 0;
 }
 
-/* The run that would serve best. */
+/* The run that would serve best, wherever it begins. */
 static uint32_t wish(const struct search *q)
 {
-	return q->skip + q->want + q->window;
+	return q->skip + q->want + q->window + q->unit - 1;
+}
+
+/*
+ * What of the free blocks @run is used: those before the place that the file's blocks have in their unit are left, if
+ * there is a unit or all that is wanted without them.
+ */
+static struct bit_run cut(const struct search *q, uint32_t g, struct bit_run run)
+{
+	uint64_t pblk = store_group_first(q->s, g) + run.first;
+	uint32_t skip = run.len >= wish(q) - q->window ? q->skip : 0;
+	uint32_t pad = (uint32_t)(q->req->lblk - skip - pblk) % q->unit;
+
+	if (run.len >= pad + MIN(skip + q->want, q->unit)) {
+		run.first += pad;
+		run.len -= pad;
+	}
+	run.len = MIN(run.len, q->skip + q->want + q->window);
+	return run;
 }
 
 /*
@@ -172,7 +193,7 @@ static int try_group(struct search *q, uint32_t g, uint32_t need)
 			busy_set_hint(s, grp, longest.len);
 		run = longest;
 	}
-	ret = run.len >= need && run.len > 0 ? take_run(q, g, run) : 1;
+	ret = run.len >= need && run.len > 0 ? take_run(q, g, cut(q, g, run)) : 1;
 	rwlock_unwrite(&grp->lock);
 	return ret;
 }
@@ -211,6 +232,9 @@ static int try_goal(struct search *q, bool exact)
 	uint32_t len;
 	int ret;
 
+	/* What only begins there, and is large, has its place searched for. */
+	if (q->unit > 1 && !q->req->goal)
+		return 1;
 	if (atomic_load_explicit(&grp->blocks_avail, memory_order_relaxed) == 0)
 		return 1;
 	rwlock_write(&grp->lock);
@@ -219,7 +243,7 @@ static int try_goal(struct search *q, bool exact)
 		rwlock_unwrite(&grp->lock);
 		return ret == -ENOMEM ? ret : 1;
 	}
-	len = busy_run_at(s, q->goal_group, q->goal_bit, wish(q));
+	len = busy_run_at(s, q->goal_group, q->goal_bit, q->skip + q->want + q->window);
 	if (len > 0 && (exact || len >= q->want || len >= NEAR_RUN_MIN))
 		ret = take_run(q, q->goal_group,
 			       (struct bit_run){ .first = q->goal_bit, .len = len });
@@ -348,12 +372,26 @@ static void plan_window(struct search *q, struct resv *r, bool is_new)
 	r->size = q->window;
 }
 
+/*
+ * A large file's runs end, and begin where they do not go on from one another, as its units do: one of 2 MiB is one
+ * piece then, which a huge page or a guest's window can map.
+ */
+static void align(struct search *q)
+{
+	uint32_t unit = ALIGN_BYTES / q->s->block_size;
+
+	if (q->want + q->window < unit || unit > q->s->blocks_per_group / 4)
+		return;
+	q->unit = unit;
+	q->window += (0 - (q->req->lblk + q->want + q->window)) % unit;
+}
+
 /* 0: the blocks came from a window of the inode's; 1: search, as q says now. */
 static int use_reservation(struct search *q)
 {
 	const struct alloc_req *req = q->req;
 	struct inode *i = req->inode;
-	bool is_new = !i->resv;
+	bool is_new = !i->resv, windows = true;
 	int ret = 1;
 
 	if (!inode_is_reg(i) || (req->flags & (ALLOC_META | ALLOC_EXACT)))
@@ -362,13 +400,14 @@ static int use_reservation(struct search *q)
 		ret = try_windows(q, i->resv);
 	/* Most files are written once, whatever their size: a window behind each would scatter them. */
 	else if (req->lblk == 0 && !(req->flags & ALLOC_STREAM))
-		return 1;
+		windows = false;
 	if (ret != 1)
 		return ret;
-	if (is_new)
+	if (is_new && windows)
 		i->resv = resv_new();
 	if (i->resv) /* without a reservation it works as well, less tidily */
 		plan_window(q, i->resv, is_new);
+	align(q);
 	return 1;
 }
 
@@ -394,8 +433,8 @@ static int find(struct search *q)
 		ret = place(q);
 	/* All that is free may be reserved for others: they are asked to give way. */
 	if (ret == 1 && resv_reclaim(q->s)) {
-		q->window = 0;
-		q->skip = 0;
+		q->window = q->skip = 0;
+		q->unit = 1;
 		ret = place(q);
 	}
 	return ret == 1 ? -ENOSPC : ret;
@@ -404,7 +443,7 @@ static int find(struct search *q)
 int balloc(struct handle *h, const struct alloc_req *req, uint64_t *ret_pblk, uint32_t *ret_count)
 {
 	struct store *s = req->inode->store;
-	struct search q = { .s = s, .h = h, .req = req };
+	struct search q = { .s = s, .h = h, .req = req, .unit = 1 };
 	uint32_t i;
 	int ret;
 

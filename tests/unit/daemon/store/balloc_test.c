@@ -20,7 +20,11 @@
 
 #define OPTIONS "-b 4096 -O 64bit,metadata_csum -g 2048 -J size=4 -m 5"
 #define SIZE "64M"
+/* Where the windows of large files have room. */
+#define ROOMY_OPTIONS "-b 4096 -J size=4"
+#define ROOMY_SIZE "512M"
 #define THREADS 4
+#define UNIT 512 /* blocks in 2 MiB */
 #define RUNS_MAX 4096
 
 /* What a test holds: blocks that no inode maps. They are freed before e2fsck looks. */
@@ -280,6 +284,94 @@ TEST(test_balloc__keeps_streams_apart)
 		img_put(i[k]);
 	}
 	CHECK_EQ(m.s->alloc->resv_blocks, 0);
+	img_close(&m);
+	img_fsck(&m);
+}
+
+static bool begins_as_its_unit(uint64_t pblk, uint32_t lblk)
+{
+	return (pblk - lblk) % UNIT == 0;
+}
+
+TEST(test_balloc__aligns_large_files_alone)
+{
+	static struct held small, large, whole;
+	struct alloc_req req = { .count = 10 };
+	struct inode *i;
+	struct img m;
+
+	img_make(&m, ROOMY_OPTIONS, ROOMY_SIZE);
+	img_open(&m);
+	/* A small one lies where the last one ended. */
+	i = new_file(&m, "small");
+	CHECK_OK(take(i, &req, &small));
+	req.count = UNIT / 4;
+	CHECK_OK(take(i, &req, &small));
+	CHECK_EQ(small.pblk[1], small.pblk[0] + 10);
+	give_back(i, &small);
+	img_put(i);
+	/* The first piece of a stream that will be large. */
+	i = new_file(&m, "large");
+	req = (struct alloc_req){ .count = UNIT / 2, .flags = ALLOC_STREAM };
+	CHECK_OK(take(i, &req, &large));
+	CHECK(begins_as_its_unit(large.pblk[0], 0));
+	give_back(i, &large);
+	img_put(i);
+	/* All of it at once, from the middle of a unit on, and no group holds it in one piece. */
+	i = new_file(&m, "whole");
+	req = (struct alloc_req){ .lblk = 100, .count = 32768 };
+	CHECK_OK(take(i, &req, &whole));
+	CHECK_GT(whole.count[0], 16000);
+	CHECK(begins_as_its_unit(whole.pblk[0], 100));
+	CHECK_EQ((100 + whole.count[0]) % UNIT, 0);
+	give_back(i, &whole);
+	img_put(i);
+	img_close(&m);
+	img_fsck(&m);
+}
+
+/* The next piece of a stream that has @at blocks; true: it does not follow the last one. */
+static bool take_piece(struct inode *i, uint32_t *at, struct held *h)
+{
+	struct alloc_req req = { .lblk = *at, .count = UNIT / 2 + 44, .flags = ALLOC_STREAM };
+	bool breaks;
+
+	rwlock_write(&i->lock);
+	if (h->n)
+		req.goal = h->pblk[h->n - 1] + h->count[h->n - 1];
+	CHECK_OK(take(i, &req, h));
+	breaks = h->pblk[h->n - 1] != req.goal;
+	if (breaks) {
+		CHECK_EQ(*at % UNIT, 0);
+		CHECK(begins_as_its_unit(h->pblk[h->n - 1], *at));
+	}
+	*at += h->count[h->n - 1];
+	rwlock_unwrite(&i->lock);
+	return breaks;
+}
+
+TEST(test_balloc__breaks_large_files_where_their_units_do)
+{
+	static struct held held[2];
+	uint32_t at[2] = { 0 }, breaks = 0;
+	struct inode *i[2];
+	struct img m;
+
+	img_make(&m, ROOMY_OPTIONS, ROOMY_SIZE);
+	img_open(&m);
+	for (int k = 0; k < 2; k++) {
+		i[k] = new_file(&m, k ? "b" : "a");
+		rwlock_unwrite(&i[k]->lock);
+	}
+	for (uint32_t step = 0; step < 20; step++)
+		breaks += take_piece(i[step % 2], &at[step % 2], &held[step % 2]);
+	CHECK_GT(breaks, 2); /* they did get in each other's way */
+	for (int k = 0; k < 2; k++) {
+		rwlock_write(&i[k]->lock);
+		give_back(i[k], &held[k]);
+		balloc_release_resv(i[k]);
+		img_put(i[k]);
+	}
 	img_close(&m);
 	img_fsck(&m);
 }
