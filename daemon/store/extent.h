@@ -136,8 +136,11 @@ MUST_USE int extent_set_state(struct handle *h, struct inode *i, uint32_t lblk, 
 			      bool unwritten);
 
 /* extent_remove.c */
-/* Unmap and free the last run of [first, last] that is within one group. CREDITS_REMOVE_STEP. */
-MUST_USE int extent_remove_step(struct handle *h, struct inode *i, uint32_t first, uint32_t last,
+/*
+ * Unmap and free the last run of [first, *last] that is within one group. CREDITS_REMOVE_STEP. While there may be *ret_more
+ * of them, *last ends before it.
+ */
+MUST_USE int extent_remove_step(struct handle *h, struct inode *i, uint32_t first, uint32_t *last,
 				bool *ret_more);
 /* Pull a lone child up into the root while it fits. CREDITS_ALLOC. */
 MUST_USE int extent_collapse_root(struct handle *h, struct inode *i);

@@ -89,7 +89,19 @@ static struct extent last_run(const struct extent_path *p, uint32_t first, uint3
 	return e;
 }
 
-int extent_remove_step(struct handle *h, struct inode *i, uint32_t first, uint32_t last,
+/* Freed as contents, a node would be forgotten with what this handle changes in it. */
+static bool is_of_tree(const struct extent_path *p, const struct extent *e)
+{
+	for (uint32_t level = 1; level <= p->depth; level++) {
+		uint64_t pblk = p->node[level].buf->pblk;
+
+		if (pblk >= e->pblk && pblk - e->pblk < e->len)
+			return true;
+	}
+	return false;
+}
+
+int extent_remove_step(struct handle *h, struct inode *i, uint32_t first, uint32_t *last,
 		       bool *ret_more)
 {
 	/* Freeing must be possible when nothing is free. */
@@ -97,21 +109,28 @@ int extent_remove_step(struct handle *h, struct inode *i, uint32_t first, uint32
 	struct extent cut;
 	int r;
 
-	r = extent_path_find(i, last, &p);
+	r = extent_path_find(i, *last, &p);
 	for (uint32_t step = 0; r == 0 && step < 2; step++) {
-		cut = last_run(&p, first, last);
-		r = cut.len > 0 ? balloc_free_prepare(h, i->store, cut.pblk) : 0;
+		cut = last_run(&p, first, *last);
+		if (cut.len > 0 && is_of_tree(&p, &cut))
+			r = store_corrupt(i->store, i->ino, cut.pblk,
+					  "extent tree: a node is mapped as contents");
+		if (r == 0 && cut.len > 0)
+			r = balloc_free_prepare(h, i->store, cut.pblk);
 		if (r == 0 && cut.len > 0)
 			r = cut_extent(h, &p, &cut);
 		extent_path_put(&p);
 		if (r <= 0)
 			break;
 		if (step == 0)
-			r = extent_make_room(h, i, last, 1, &p);
+			r = extent_make_room(h, i, *last, 1, &p);
 	}
 	if (r != 0)
 		return r < 0 ? r : -EUCLEAN;
 	*ret_more = cut.len > 0 && cut.lblk > first;
+	/* What was taken is not asked for again, whatever a damaged tree says next time. */
+	if (*ret_more)
+		*last = cut.lblk - 1;
 	return cut.len > 0 ? map_data_free(h, i, cut.pblk, cut.len) : 0;
 }
 

@@ -275,7 +275,7 @@ static int remove_extents(struct handle *h, struct inode *i, uint32_t first, uin
 
 		r = map_ensure_credits(h, i, CREDITS_REMOVE_STEP);
 		if (r == 0)
-			r = extent_remove_step(h, i, first, last, &more);
+			r = extent_remove_step(h, i, first, &last, &more);
 		if (r < 0)
 			return r;
 	}
