@@ -88,10 +88,15 @@ static const char *first_word(const struct options *o)
 	       o->dax_window				 ? "dax_window" :
 	       o->vhost_poll_us != VHOST_POLL_DEFAULT_US ? "vhost_poll" :
 	       o->guests_max				 ? "guests_max" :
+	       o->guest_nodes				 ? "guest_nodes" :
+	       o->guest_locks				 ? "guest_locks" :
 	       o->guest_cache != UNSET			 ? "guest_cache" :
-	       o->guest_writeback != UNSET		 ? "guest_writeback" :
-	       o->guest_xattr != UNSET			 ? "guest_xattr" :
-	       o->guest_acl != UNSET			 ? "guest_acl" :
+	       o->guest_writeback == ON			 ? "guest_writeback" :
+	       o->guest_writeback == OFF		 ? "guest_nowriteback" :
+	       o->guest_xattr == ON			 ? "guest_xattr" :
+	       o->guest_xattr == OFF			 ? "guest_noxattr" :
+	       o->guest_acl == ON			 ? "guest_acl" :
+	       o->guest_acl == OFF			 ? "guest_noacl" :
 	       o->guest_uids				 ? "guest_translate_uid" :
 	       o->guest_gids				 ? "guest_translate_gid" :
 							   NULL;
@@ -111,7 +116,7 @@ static bool map_of(const char *word, const char *text, struct idmap *ret_map, ch
 
 	if (err)
 		(void)snprintf(why, why_len, "%s=%s: %s", word, text,
-			       err == -E2BIG ? "more than 16 ranges" :
+			       err == -E2BIG ? "more than 16 ranges: leave some out" :
 					       "not map:GUEST:IMAGE:COUNT, or ranges that overlap");
 	return !err;
 }

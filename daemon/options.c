@@ -576,7 +576,8 @@ static int check_guests(struct parser *p)
 	if (!o->vhost)
 		return 0;
 	if (o->tag && strlen(o->tag) > TAG_MAX)
-		return refuse(p, EXIT_USAGE, "tag=%s: longer than %d bytes", o->tag, TAG_MAX);
+		return refuse(p, EXIT_USAGE, "tag=%s: longer than %d bytes: say a shorter one",
+			      o->tag, TAG_MAX);
 	if (o->socket_group && !strncmp(o->vhost, "fd:", 3))
 		return refuse(p, EXIT_USAGE,
 			      "socket_group: a socket that is handed over has its group already");
