@@ -12,13 +12,13 @@
 #include "daemon/base/stats.h"
 #include "daemon/proto/proto.h"
 #include "daemon/proto/state.h"
-#include "vhost/queue.h"
+#include "vhost/request.h"
 #include "vhost/roster.h"
 #include "vhost/window.h"
 
 static int new_session(struct device *d)
 {
-	return proto_session_new(d->opts.fs, d->opts.bus, d->opts.proto, d, &queue_ops,
+	return proto_session_new(d->opts.fs, d->opts.bus, d->opts.proto, d, &request_ops,
 				 &d->session);
 }
 

@@ -5,7 +5,7 @@
  * FUSE session.
  *
  * conn.c changes the device as the front end's messages say; it is the only one that does.
- * queue.c serves. Invariants:
+ * queue.c and request.c serve. Invariants:
  *
  * (1) Memory and rings are changed with the queues' threads ended: queue_pause(), change,
  *     queue_resume(). What a request needs of guest memory it needs on its queue's thread only;
