@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the files of a window share. window.c has what comes from outside: requests that wait, the connection's words, the
+ * thread, the window's life. ranges.c has what is mapped, and asks the front end for it.
+ *
+ * The list of ranges is the thread's; others read it, and change what pieces were announced, under the lock.
+ */
+#ifndef KFS_VHOST_WINDOW_PRIV_H
+#define KFS_VHOST_WINDOW_PRIV_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "daemon/base/list.h"
+#include "daemon/base/lock.h"
+#include "vhost/backend.h"
+#include "vhost/window.h"
+
+struct job {
+	struct list link;      /* [lock] */
+	struct proto_req *req; /* [lock] NULL: nobody waits for it */
+	/* Either of them; neither: everything is to be unmapped. */
+	struct proto_mapping *mapping;
+	struct proto_unmap *list;
+	uint32_t count;
+};
+
+struct window {
+	struct window_opts opts;
+	dev_t image_dev;
+	ino_t image_ino;
+	struct mutex lock;	/* LOCK_LEAF */
+	struct cond changed;	/* [lock] anything below */
+	struct list jobs;	/* [lock] struct job, the one at work included */
+	struct list ranges;	/* struct range */
+	uint32_t replying;	/* [lock] threads between taking a request and having ended it */
+	bool stop, taken;	/* [lock] the end; a region was taken back */
+	bool configured;	/* [lock] */
+	bool has_fd;		/* [lock] there was one, ever */
+	int fd_new;		/* [lock] to ask on from the next job on; -1 */
+	bool slots;		/* [lock] the front end may announce */
+	bool announces;		/* [lock] it does */
+	bool silent;		/* [lock] it does not */
+	bool said;		/* [thread] a failure was logged */
+	struct backend backend; /* [thread] */
+	pthread_t thread;
+	bool running;		   /* [written once] */
+	struct window_stats stats; /* [lock] */
+};
+
+/* Somebody still waits for it. */
+bool window_job_is_wanted(struct window *w, const struct job *job);
+
+/* The rest is for the window's thread, and for whoever has ended it. */
+
+/* What @job asks for: 0, or a negative errno; what could not be undone of a mapping that failed stays pinned. */
+MUST_USE int ranges_map(struct window *w, struct job *job);
+MUST_USE int ranges_unmap(struct window *w, const struct job *job);
+/* All of them. What is left after a while stays pinned. */
+void ranges_clear(struct window *w);
+/* Regions were taken back: those of them that nothing can reach any more are forgotten. */
+void ranges_look_again(struct window *w);
+/* The machine is gone, or out of reach: all is forgotten as it is. */
+void ranges_drop(struct window *w);
+
+#endif
