@@ -17,6 +17,7 @@
 #include "daemon/block/bdev.h"
 #include "daemon/ctl/ctl.h"
 #include "daemon/fs/fs.h"
+#include "daemon/guest_words.h"
 #include "daemon/options.h"
 #include "daemon/proto/proto.h"
 #include "daemon/store/store.h"
@@ -24,10 +25,6 @@
 #include "vhost/listen.h"
 #include "vhost/vhost.h"
 
-#define TAG_DEFAULT "kfs"
-#define GUEST_TIMEOUT_S 1.0
-/* virtiofsd's. */
-#define ALONE_TIMEOUT_S 86400.0
 /* A million names known to one guest cost 24 MB at most; a kernel with more forgets some first. */
 #define GUEST_NODES_MAX (1u << 20)
 /* 100 bytes each. */
@@ -74,98 +71,6 @@ static void map_image(struct fs *fs)
 			strerror(-err));
 }
 
-/* ---- the words ---- */
-
-/* The first word that is only about guests; NULL: none. */
-static const char *first_word(const struct options *o)
-{
-	return o->tag					 ? "tag" :
-	       o->guests_readonly != UNSET		 ? "guests" :
-	       o->vhost_queues				 ? "vhost_queues" :
-	       o->vhost_dir				 ? "vhost_dir" :
-	       o->socket_group				 ? "socket_group" :
-	       o->vhost_once == ON			 ? "vhost_once" :
-	       o->dax_window				 ? "dax_window" :
-	       o->vhost_poll_us != VHOST_POLL_DEFAULT_US ? "vhost_poll" :
-	       o->guests_max				 ? "guests_max" :
-	       o->guest_nodes				 ? "guest_nodes" :
-	       o->guest_locks				 ? "guest_locks" :
-	       o->guest_cache != UNSET			 ? "guest_cache" :
-	       o->guest_writeback == ON			 ? "guest_writeback" :
-	       o->guest_writeback == OFF		 ? "guest_nowriteback" :
-	       o->guest_xattr == ON			 ? "guest_xattr" :
-	       o->guest_xattr == OFF			 ? "guest_noxattr" :
-	       o->guest_acl == ON			 ? "guest_acl" :
-	       o->guest_acl == OFF			 ? "guest_noacl" :
-	       o->guest_uids				 ? "guest_translate_uid" :
-	       o->guest_gids				 ? "guest_translate_gid" :
-							   NULL;
-}
-
-/* Beside one guest nobody changes anything: neither the host nor another guest. */
-static bool is_alone(const struct options *o)
-{
-	return o->no_mount && (o->guests_max == 1 || !options_guests_write(o));
-}
-
-/* False: @why says what is wrong with the map. NULL: none, which is fine. */
-static bool map_of(const char *word, const char *text, struct idmap *ret_map, char *why,
-		   size_t why_len)
-{
-	int err = text ? idmap_parse(text, ret_map) : 0;
-
-	if (err)
-		(void)snprintf(why, why_len, "%s=%s: %s", word, text,
-			       err == -E2BIG ? "more than 16 ranges: leave some out" :
-					       "not map:GUEST:IMAGE:COUNT, or ranges that overlap");
-	return !err;
-}
-
-bool guests_words_fit(const struct options *o, char *why, size_t why_len)
-{
-	const char *word = first_word(o);
-	struct idmap map;
-
-	*why = 0;
-	if (!o->vhost && word)
-		(void)snprintf(why, why_len, "%s: needs vhost=SOCKET", word);
-	else if (!map_of("guest_translate_uid", o->guest_uids, &map, why, why_len) ||
-		 !map_of("guest_translate_gid", o->guest_gids, &map, why, why_len))
-		return false;
-	else if (o->guest_acl == ON && (o->acl == OFF || o->guest_xattr == OFF))
-		(void)snprintf(why, why_len, "guest_acl: contradicts %s: leave one out",
-			       o->acl == OFF ? "noacl" : "guest_noxattr");
-	else if (o->guest_writeback == ON && !options_guests_write(o))
-		(void)snprintf(why, why_len, "guest_writeback: guests only read: leave it out");
-	else if (o->guest_writeback == ON && o->guest_cache == PROTO_CACHE_NEVER)
-		(void)snprintf(why, why_len,
-			       "guest_writeback: contradicts guest_cache=never: leave one out");
-	else if (o->guest_writeback == ON && !is_alone(o))
-		(void)snprintf(why, why_len,
-			       "guest_writeback: others would not see its writes, and lose theirs: "
-			       "say --no-mount and guests_max=1");
-	return !*why;
-}
-
-static const char *const cache_names[] = {
-	[PROTO_CACHE_AUTO] = "auto",
-	[PROTO_CACHE_NEVER] = "never",
-	[PROTO_CACHE_METADATA] = "metadata",
-	[PROTO_CACHE_ALWAYS] = "always",
-};
-
-/* The cache= of virtiofsd; false: none of its words. */
-static bool cache_of_name(const char *name, enum proto_cache *ret_cache)
-{
-	for (size_t k = 0; k < ARRAY_SIZE(cache_names); k++) {
-		if (!strcmp(name, cache_names[k])) {
-			*ret_cache = (enum proto_cache)k;
-			return true;
-		}
-	}
-	return false;
-}
-
 /* ---- the shared directory ---- */
 
 struct found_dir {
@@ -204,34 +109,6 @@ static const char *dir_error(int error)
 
 /* ---- guests ---- */
 
-static enum proto_cache cache_of(const struct options *o)
-{
-	return o->guest_cache == UNSET ? PROTO_CACHE_AUTO : (enum proto_cache)o->guest_cache;
-}
-
-static double names_valid_s(const struct options *o, enum proto_cache cache, bool readonly)
-{
-	bool long_ones = cache == PROTO_CACHE_METADATA || cache == PROTO_CACHE_ALWAYS;
-
-	if (cache == PROTO_CACHE_NEVER)
-		return 0;
-	return long_ones && (readonly || is_alone(o)) ? ALONE_TIMEOUT_S : GUEST_TIMEOUT_S;
-}
-
-struct ctl_guests guests_told(const struct options *o, bool readonly)
-{
-	return (struct ctl_guests){
-		.socket = o->vhost,
-		.tag = o->tag ? o->tag : TAG_DEFAULT,
-		.directory = o->vhost_dir ? o->vhost_dir : "/",
-		.cache = cache_names[cache_of(o)],
-		.writable = !readonly && options_guests_write(o),
-		.writeback = o->guest_writeback == ON,
-		.max = o->guests_max ? (uint32_t)o->guests_max : VHOST_GUESTS_MAX,
-		.timeout_s = names_valid_s(o, cache_of(o), readonly),
-	};
-}
-
 /* What a guest sees and does, whichever socket it comes through. */
 struct guest {
 	struct fs_session_opts session;
@@ -242,7 +119,7 @@ static void guest_init(struct guest *guest, const struct guests_env *env, enum p
 		       bool readonly)
 {
 	const struct options *o = env->o;
-	double valid_s = names_valid_s(o, cache, env->readonly);
+	double valid_s = guest_words_valid_s(o, cache, env->readonly);
 
 	guest->session = (struct fs_session_opts){
 		.name = "guest",
@@ -265,7 +142,7 @@ static void guest_init(struct guest *guest, const struct guests_env *env, enum p
 		.entry_timeout = valid_s,
 		.attr_timeout = valid_s,
 		/* A name that appears is seen at once. */
-		.negative_timeout = valid_s > GUEST_TIMEOUT_S ? valid_s : 0,
+		.negative_timeout = valid_s > GUEST_WORDS_TIMEOUT_S ? valid_s : 0,
 		.session = &guest->session,
 	};
 }
@@ -287,7 +164,7 @@ static struct vhost_opts vhost_opts(struct guests *g, const struct proto_opts *p
 		.group = LISTEN_NO_GROUP,
 		.fd = -1,
 		.life_fd = -1,
-		.tag = o->tag ? o->tag : TAG_DEFAULT,
+		.tag = guest_words_tag(o),
 		.queues = o->vhost_queues ? (uint32_t)o->vhost_queues : 1,
 		.guests_max = o->guests_max ? (uint32_t)o->guests_max : VHOST_GUESTS_MAX,
 		.window_size = o->dax_window,
@@ -299,13 +176,6 @@ static struct vhost_opts vhost_opts(struct guests *g, const struct proto_opts *p
 	};
 }
 
-static bool translate_ids(struct proto_opts *proto, const struct options *o, char *err,
-			  size_t err_len)
-{
-	return map_of("guest_translate_uid", o->guest_uids, &proto->uids, err, err_len) &&
-	       map_of("guest_translate_gid", o->guest_gids, &proto->gids, err, err_len);
-}
-
 /* The socket of the command line. */
 static int serve_fixed(struct guests *g, char *err, size_t err_len)
 {
@@ -315,9 +185,9 @@ static int serve_fixed(struct guests *g, char *err, size_t err_len)
 	const char *why;
 	int ret = 0;
 
-	guest_init(&guest, &g->env, cache_of(o), !options_guests_write(o));
+	guest_init(&guest, &g->env, guest_words_cache(o), !options_guests_write(o));
 	guest.proto.guest_writeback = o->guest_writeback == ON;
-	if (!translate_ids(&guest.proto, o, err, err_len))
+	if (!guest_words_maps(o, &guest.proto, err, err_len))
 		return -EINVAL;
 	if (o->vhost_dir)
 		ret = find_dir(g->env.fs, o->vhost_dir, &guest.session.root_nodeid);
@@ -444,7 +314,7 @@ static int share_root(const struct guests *g, const struct ctl_share *share, str
 static int share_cache(const struct ctl_share *share, enum proto_cache *ret_cache,
 		       struct ctl_shared *ret)
 {
-	if (cache_of_name(share->cache ? share->cache : "auto", ret_cache))
+	if (guest_words_cache_named(share->cache ? share->cache : "auto", ret_cache))
 		return 0;
 	return refuse(ret, -EINVAL, "cache=%s: say never, auto, metadata or always", share->cache);
 }
@@ -455,7 +325,7 @@ static int share_writes(const struct guests *g, const struct ctl_share *share,
 {
 	const struct options *o = g->env.o;
 
-	if (o->guest_writeback == ON || (o->vhost && !share->readonly && is_alone(o)))
+	if (o->guest_writeback == ON || (o->vhost && !share->readonly && guest_words_alone(o)))
 		return refuse(ret, -EBUSY,
 			      "the guest of %s counts on nobody else's changes: start kfs without "
 			      "guest_writeback, guests=ro and guests_max=1",
@@ -492,8 +362,8 @@ static int serve_share(struct guests *g, const struct ctl_share *share, struct g
 	int err;
 
 	guest->proto.no_readdirplus |= share->no_readdirplus;
-	(void)translate_ids(&guest->proto, g->env.o, ret->why,
-			    sizeof(ret->why)); /* as for vhost= */
+	(void)guest_words_maps(g->env.o, &guest->proto, ret->why,
+			       sizeof(ret->why)); /* as for vhost= */
 	opts.fd = share->socket_fd;
 	opts.life_fd = share->life_fd;
 	/* What a guest has mapped nobody keeps it from writing. */

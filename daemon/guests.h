@@ -25,11 +25,6 @@ struct inval_bus;
 struct options;
 struct proto_session;
 
-/* False: words about guests that do not fit together, or that have no guests to be about; @why says so. */
-bool guests_words_fit(const struct options *o, char *why, size_t why_len);
-/* For people who ask: what the guests of vhost= have in common. Points into @o. */
-struct ctl_guests guests_told(const struct options *o, bool readonly);
-
 /* Everything pointed to outlives the guests. */
 struct guests_env {
 	struct fs *fs;

@@ -31,6 +31,7 @@
 #include "daemon/dev/dev.h"
 #include "daemon/dev/unmounter.h"
 #include "daemon/fs/fs.h"
+#include "daemon/guest_words.h"
 #include "daemon/guests.h"
 #include "daemon/helper.h"
 #include "daemon/inval/inval.h"
@@ -478,7 +479,7 @@ static void announce(struct daemon_ctx *c)
 			.bpf_why = c->bpf_why,
 			.trace = c->trace,
 			.extents_why = c->extents_why,
-			.guests = guests_told(&c->o, c->readonly),
+			.guests = guest_words_told(&c->o, c->readonly),
 			.id = rundir_id(c->entry),
 			.image = c->o.image,
 			.mountpoint = c->o.mountpoint,

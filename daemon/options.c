@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 
 #include "daemon/fs/fs.h"
-#include "daemon/guests.h"
+#include "daemon/guest_words.h"
 #include "daemon/helper.h"
 #include "daemon/proto/proto.h"
 #include "vhost/vhost.h"
@@ -567,7 +567,7 @@ static int check_guests(struct parser *p)
 
 	char why[256];
 
-	if (!guests_words_fit(o, why, sizeof(why)))
+	if (!guest_words_fit(o, why, sizeof(why)))
 		return refuse(p, EXIT_USAGE, "%s", why);
 	if (o->dax_window && check_window(p))
 		return -1;
