@@ -16,7 +16,6 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_fs.h>
 #include <linux/virtio_ring.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -27,6 +26,7 @@
 #include "daemon/proto/proto.h"
 #include "daemon/proto/state.h"
 #include "vhost/msg.h"
+#include "vhost/stream.h"
 #include "vhost/thread.h"
 #include "vhost/window.h"
 
@@ -45,145 +45,13 @@
 struct conn {
 	struct conn_opts opts;
 	struct device *dev;
-	int fd, stop_fd;
+	struct stream stream;
 	pthread_t thread;
 	_Atomic bool ended;
 	/* As negotiated: */
 	uint64_t features, protocol;
 	uint8_t status;
 };
-
-struct message {
-	struct msg_header head;
-	union msg_payload payload;
-	int fds[MSG_FDS_MAX];
-	unsigned fd_count;
-};
-
-static int take_fd(struct message *m, unsigned index)
-{
-	int fd = m->fds[index];
-
-	m->fds[index] = -1;
-	return fd;
-}
-
-static void close_fds(struct message *m)
-{
-	for (unsigned i = 0; i < m->fd_count; i++)
-		if (m->fds[i] >= 0)
-			(void)close(m->fds[i]); /* never used */
-	m->fd_count = 0;
-}
-
-/* ---- the stream ---- */
-
-/* True: there is something to read. */
-static bool wait_readable(struct conn *c)
-{
-	struct pollfd fds[2] = { { .fd = c->stop_fd, .events = POLLIN },
-				 { .fd = c->fd, .events = POLLIN } };
-
-	for (;;) {
-		int ready = poll(fds, 2, -1);
-
-		if (ready < 0 && errno != EINTR)
-			return false;
-		if (ready > 0)
-			return !fds[0].revents;
-	}
-}
-
-/* All of @len bytes; descriptors come with the first. 0, or -ENOTCONN: it has gone, or we stop. */
-static int receive(struct conn *c, void *data, size_t len, struct message *m)
-{
-	char control[CMSG_SPACE(MSG_FDS_MAX * sizeof(int))];
-	size_t have = 0;
-
-	while (have < len) {
-		struct iovec iov = { .iov_base = (uint8_t *)data + have, .iov_len = len - have };
-		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-		struct cmsghdr *cmsg;
-		ssize_t got;
-
-		msg.msg_control = control;
-		msg.msg_controllen = sizeof(control);
-		if (!wait_readable(c))
-			return -ENOTCONN;
-		got = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-		if (got < 0 && (errno == EAGAIN || errno == EINTR))
-			continue;
-		if (got <= 0)
-			return -ENOTCONN;
-		for (cmsg = CMSG_FIRSTHDR(&msg); cmsg; cmsg = CMSG_NXTHDR(&msg, cmsg)) {
-			size_t count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-			const int *fds = (const int *)(const void *)CMSG_DATA(cmsg);
-
-			if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
-				continue;
-			for (size_t i = 0; i < count; i++)
-				if (m->fd_count < MSG_FDS_MAX)
-					m->fds[m->fd_count++] = fds[i];
-				else
-					(void)close(fds[i]); /* one too many */
-		}
-		if (msg.msg_flags & MSG_CTRUNC)
-			return -EPROTO;
-		have += (size_t)got;
-	}
-	return 0;
-}
-
-static int receive_message(struct conn *c, struct message *m)
-{
-	int err;
-
-	memset(m, 0, sizeof(*m));
-	err = receive(c, &m->head, sizeof(m->head), m);
-	if (!err)
-		err = msg_check_header(&m->head);
-	if (!err && m->head.size)
-		err = receive(c, &m->payload, m->head.size, m);
-	return err ? err : msg_check(&m->head, &m->payload, m->fd_count);
-}
-
-/* A front end that does not read what it asked for is not waited for. @fd goes along; -1: none. */
-static int send_reply_fd(struct conn *c, const struct message *m, const void *payload,
-			 uint32_t size, int fd)
-{
-	char control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct msg_header head = { .request = m->head.request,
-				   .flags = MSG_VERSION | MSG_REPLY,
-				   .size = size };
-	struct iovec iov[2] = { { .iov_base = &head, .iov_len = sizeof(head) },
-				{ .iov_base = (void *)(uintptr_t)payload, .iov_len = size } };
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
-	ssize_t sent;
-
-	if (fd >= 0) {
-		struct cmsghdr *cmsg;
-
-		msg.msg_control = control;
-		msg.msg_controllen = sizeof(control);
-		cmsg = CMSG_FIRSTHDR(&msg);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
-	}
-	sent = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-	return sent == (ssize_t)(sizeof(head) + size) ? 0 : -ENOTCONN;
-}
-
-static int send_reply(struct conn *c, const struct message *m, const void *payload, uint32_t size)
-{
-	return send_reply_fd(c, m, payload, size, -1);
-}
-
-static int send_u64(struct conn *c, const struct message *m, uint64_t value)
-{
-	return send_reply(c, m, &value, sizeof(value));
-}
 
 /* ---- features ---- */
 
@@ -345,7 +213,7 @@ static int set_log_base(struct conn *c, const struct message *m)
 	if (!err)
 		err = resume_err;
 	if (!err)
-		return send_u64(c, m, 0);
+		return stream_reply_u64(&c->stream, m, 0);
 	log_warn("guest %u: a log of %" PRIu64 " bytes for written memory: %s",
 		 c->opts.device.number, size, strerror(-err));
 	return -EPROTO;
@@ -358,7 +226,7 @@ static int set_log_fd(struct conn *c, struct message *m)
 	device_pause(c->dev);
 	if (l->call_fd >= 0)
 		(void)close(l->call_fd); /* an event: nothing to lose */
-	l->call_fd = take_fd(m, 0);
+	l->call_fd = message_take_fd(m, 0);
 	return device_resume(c->dev);
 }
 
@@ -454,7 +322,7 @@ static int set_ring_fd(struct conn *c, struct message *m)
 	queue_pause(q);
 	if (*slot >= 0)
 		(void)close(*slot); /* an event: nothing to lose */
-	*slot = none ? -1 : take_fd(m, 0);
+	*slot = none ? -1 : message_take_fd(m, 0);
 	return queue_resume(q);
 }
 
@@ -503,7 +371,7 @@ static int get_base(struct conn *c, const struct message *m)
 	if (!q || stop_ring(q))
 		return -EPROTO;
 	state[1] = q->ring.avail_next;
-	return send_reply(c, m, state, sizeof(state));
+	return stream_reply(&c->stream, m, state, sizeof(state));
 }
 
 /* As after power on, but for memory and what was negotiated. */
@@ -536,20 +404,20 @@ static int move_state(struct conn *c, struct message *m)
 	if (!err && (!d->session || (load && atomic_load(&d->used))))
 		err = -EBUSY;
 	if (!err)
-		err = transfer_start(&d->transfer, d->session, load, take_fd(m, 0));
+		err = transfer_start(&d->transfer, d->session, load, message_take_fd(m, 0));
 	if (err)
 		log_warn("guest %u: its state cannot be %s: %s", c->opts.device.number,
 			 load ? "loaded" : "saved",
 			 err == -EBUSY ? "its rings are not stopped, or it runs already" :
 					 strerror(-err));
-	return send_u64(c, m, MSG_STATE_NOFD | (err ? MSG_STATE_ERROR : 0));
+	return stream_reply_u64(&c->stream, m, MSG_STATE_NOFD | (err ? MSG_STATE_ERROR : 0));
 }
 
 static int check_state(struct conn *c, const struct message *m)
 {
 	struct device *d = c->dev;
 	bool loads = transfer_loads(&d->transfer);
-	const int stops[2] = { c->stop_fd, c->fd };
+	const int stops[2] = { c->stream.stop_fd, c->stream.fd };
 	int err = transfer_wait(&d->transfer, stops);
 
 	if (err == -ENOTCONN)
@@ -563,7 +431,7 @@ static int check_state(struct conn *c, const struct message *m)
 	} else if (!err && !loads) {
 		log_info("guest %u: saved, it may leave", c->opts.device.number);
 	}
-	return send_u64(c, m, err != 0);
+	return stream_reply_u64(&c->stream, m, err != 0);
 }
 
 /* ---- the record of what is in flight ---- */
@@ -583,7 +451,7 @@ static int get_inflight(struct conn *c, const struct message *m)
 			 strerror(-err));
 	else
 		out.inflight.size = area.size;
-	return send_reply_fd(c, m, &out, m->head.size, fd);
+	return stream_reply_fd(&c->stream, m, &out, m->head.size, fd);
 }
 
 static int set_inflight(struct conn *c, const struct message *m)
@@ -617,7 +485,7 @@ static int get_config(struct conn *c, const struct message *m)
 		size = 0;
 	out.config.size = size;
 	memcpy(out.config.data, (const uint8_t *)&config + off, size);
-	return send_reply(c, m, &out, (uint32_t)MSG_CONFIG_HEAD + size);
+	return stream_reply(&c->stream, m, &out, (uint32_t)MSG_CONFIG_HEAD + size);
 }
 
 /* A front end that asks tells its machine: it is the proof that there is a window. */
@@ -629,7 +497,7 @@ static int get_shmem_config(struct conn *c, const struct message *m)
 	out.size[0] = c->opts.device.window_size;
 	if ((c->protocol & needed) == needed)
 		window_configured(c->dev->window, c->protocol & BIT(MSG_F_CONFIGURE_MEM_SLOTS));
-	return send_reply(c, m, &out, sizeof(out));
+	return stream_reply(&c->stream, m, &out, sizeof(out));
 }
 
 /* ---- messages ---- */
@@ -638,11 +506,12 @@ static int get_shmem_config(struct conn *c, const struct message *m)
 static int answer(struct conn *c, struct message *m)
 {
 	switch (m->head.request) {
-	case MSG_GET_FEATURES: return send_u64(c, m, FEATURES);
-	case MSG_GET_PROTOCOL_FEATURES: return send_u64(c, m, protocol_features(c));
-	case MSG_GET_QUEUE_NUM: return send_u64(c, m, DEVICE_QUEUES_MAX);
-	case MSG_GET_MAX_MEM_SLOTS: return send_u64(c, m, MEMORY_REGIONS_MAX);
-	case MSG_GET_STATUS: return send_u64(c, m, c->status);
+	case MSG_GET_FEATURES: return stream_reply_u64(&c->stream, m, FEATURES);
+	case MSG_GET_PROTOCOL_FEATURES:
+		return stream_reply_u64(&c->stream, m, protocol_features(c));
+	case MSG_GET_QUEUE_NUM: return stream_reply_u64(&c->stream, m, DEVICE_QUEUES_MAX);
+	case MSG_GET_MAX_MEM_SLOTS: return stream_reply_u64(&c->stream, m, MEMORY_REGIONS_MAX);
+	case MSG_GET_STATUS: return stream_reply_u64(&c->stream, m, c->status);
 	case MSG_GET_VRING_BASE: return get_base(c, m);
 	case MSG_GET_CONFIG: return get_config(c, m);
 	case MSG_GET_INFLIGHT_FD: return get_inflight(c, m);
@@ -683,7 +552,7 @@ static int perform(struct conn *c, struct message *m)
 	case MSG_SET_CONFIG: return -EROFS;
 	case MSG_SET_INFLIGHT_FD: return set_inflight(c, m);
 	case MSG_SET_LOG_FD: return set_log_fd(c, m);
-	case MSG_SET_BACKEND_REQ_FD: window_set_fd(c->dev->window, take_fd(m, 0)); return 0;
+	case MSG_SET_BACKEND_REQ_FD: window_set_fd(c->dev->window, message_take_fd(m, 0)); return 0;
 	case MSG_RESET_DEVICE: return reset_device(c);
 	case MSG_SET_STATUS: return set_status(c, m->payload.u64);
 	default: return -EOPNOTSUPP;
@@ -709,7 +578,7 @@ static int handle(struct conn *c, struct message *m)
 		log_warn("guest %u: %s: %s", c->opts.device.number, msg_name(m->head.request),
 			 strerror(-err));
 	if (m->head.flags & MSG_NEED_REPLY && c->protocol & BIT(MSG_F_REPLY_ACK))
-		return send_u64(c, m, err != 0);
+		return stream_reply_u64(&c->stream, m, err != 0);
 	return 0;
 }
 
@@ -742,12 +611,12 @@ static void *conn_thread(void *arg)
 	log_limit_thread(&thread_lines);
 	log_info("guest %u: connected", c->opts.device.number);
 	do {
-		err = receive_message(c, &m);
+		err = stream_receive(&c->stream, &m);
 		if (!err)
 			err = handle(c, &m);
 		if (err)
 			say_end(c, &m, err);
-		close_fds(&m);
+		message_close_fds(&m);
 		if (!err && memory_lost(&c->dev->memory)) {
 			log_warn("guest %u: disconnected: its memory was cut short",
 				 c->opts.device.number);
@@ -755,7 +624,7 @@ static void *conn_thread(void *arg)
 		}
 	} while (!err);
 	device_free(c->dev);
-	(void)shutdown(c->fd, SHUT_RDWR); /* the other end may be gone */
+	(void)shutdown(c->stream.fd, SHUT_RDWR); /* the other end may be gone */
 	atomic_store(&c->ended, true);
 	if (write(c->opts.ended_fd, &one, sizeof(one)) < 0)
 		log_debug("eventfd: %s", strerror(errno)); /* full: it will be looked at */
@@ -770,9 +639,9 @@ int conn_start(int fd, const struct conn_opts *opts, struct conn **ret_conn)
 	if (!c)
 		goto out_close;
 	c->opts = *opts;
-	c->fd = fd;
-	c->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	err = c->stop_fd < 0 ? -errno : 0;
+	c->stream.fd = fd;
+	c->stream.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	err = c->stream.stop_fd < 0 ? -errno : 0;
 	if (!err)
 		err = device_new(&opts->device, &c->dev);
 	if (!err) {
@@ -784,8 +653,8 @@ int conn_start(int fd, const struct conn_opts *opts, struct conn **ret_conn)
 		*ret_conn = c;
 		return 0;
 	}
-	if (c->stop_fd >= 0)
-		(void)close(c->stop_fd); /* a counter */
+	if (c->stream.stop_fd >= 0)
+		(void)close(c->stream.stop_fd); /* a counter */
 	free(c);
 out_close:
 	(void)close(fd); /* nothing was said on it */
@@ -801,10 +670,10 @@ void conn_free(struct conn *c)
 {
 	uint64_t one = 1;
 
-	if (write(c->stop_fd, &one, sizeof(one)) < 0)
+	if (write(c->stream.stop_fd, &one, sizeof(one)) < 0)
 		log_debug("eventfd: %s", strerror(errno)); /* full: it is awake */
 	thread_join(c->thread);
-	(void)close(c->stop_fd); /* a counter */
-	(void)close(c->fd);	 /* all replies were sent */
+	(void)close(c->stream.stop_fd); /* a counter */
+	(void)close(c->stream.fd);	/* all replies were sent */
 	free(c);
 }
