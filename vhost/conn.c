@@ -144,6 +144,28 @@ static int feature_of(uint32_t request)
 	}
 }
 
+/* ---- descriptors ---- */
+
+/*
+ * Events, pipes and sockets. A file is always ready, so its ring would be looked at all the time;
+ * and writing to one may wait for a filesystem that never answers.
+ */
+static bool is_event(int fd)
+{
+	struct stat st;
+
+	return !fstat(fd, &st) && (!(st.st_mode & S_IFMT) || S_ISFIFO(st.st_mode) ||
+				   S_ISSOCK(st.st_mode)); /* anonymous inodes have no type */
+}
+
+/* Pipes and sockets: those alone are never a filesystem's. */
+static bool is_channel(int fd)
+{
+	struct stat st;
+
+	return !fstat(fd, &st) && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
+}
+
 /* ---- memory ---- */
 
 /* In which addresses rings are named. */
@@ -223,6 +245,8 @@ static int set_log_fd(struct conn *c, struct message *m)
 {
 	struct dirty_log *l = &c->dev->log;
 
+	if (!is_event(m->fds[0]))
+		return -EINVAL;
 	device_pause(c->dev);
 	if (l->call_fd >= 0)
 		(void)close(l->call_fd); /* an event: nothing to lose */
@@ -283,18 +307,6 @@ static int set_ring(struct conn *c, const struct message *m)
 		q->ring.avail_next = (uint16_t)num;
 		return 0;
 	}
-}
-
-/*
- * Events, pipes and sockets. A file is always ready, so its ring would be looked at all the time;
- * and writing to one may wait for a filesystem that never answers.
- */
-static bool is_event(int fd)
-{
-	struct stat st;
-
-	return !fstat(fd, &st) && (!(st.st_mode & S_IFMT) || S_ISFIFO(st.st_mode) ||
-				   S_ISSOCK(st.st_mode)); /* anonymous inodes have no type */
 }
 
 static int set_ring_fd(struct conn *c, struct message *m)
@@ -399,7 +411,7 @@ static int move_state(struct conn *c, struct message *m)
 	int err = -EINVAL;
 
 	if (m->payload.transfer.direction <= MSG_STATE_LOAD &&
-	    m->payload.transfer.phase == MSG_STATE_STOPPED)
+	    m->payload.transfer.phase == MSG_STATE_STOPPED && is_channel(m->fds[0]))
 		err = is_suspended(c) ? 0 : -EBUSY;
 	if (!err && (!d->session || (load && atomic_load(&d->used))))
 		err = -EBUSY;

@@ -3,11 +3,9 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include "daemon/base/log.h"
-#include "vhost/guard.h"
 
 uint64_t dirty_log_size(uint64_t end)
 {
@@ -16,33 +14,15 @@ uint64_t dirty_log_size(uint64_t end)
 
 int dirty_log_map(struct dirty_log *l, int fd, uint64_t size, uint64_t offset)
 {
-	struct guard *guard;
-	struct stat st;
-	uint64_t end;
-	void *map;
-	int err;
+	struct shared file;
+	int err = shared_map(fd, offset, size, &file);
 
-	if (!size || add_overflows(offset, size, &end) || end > SIZE_MAX / 2)
-		return -EINVAL;
-	if (fstat(fd, &st))
-		return -errno;
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size < end)
-		return -EINVAL;
-	/* From the file's beginning: the offset need not be one that mmap(2) takes. */
-	map = mmap(NULL, (size_t)end, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		return -errno;
-	err = guard_add(map, (size_t)end, &guard);
-	if (err) {
-		(void)munmap(map, (size_t)end); /* our own mapping */
+	if (err)
 		return err;
-	}
 	dirty_log_unmap(l);
-	l->base = (uint8_t *)map + offset;
+	l->file = file;
+	l->base = file.at;
 	l->size = size;
-	l->map = map;
-	l->map_len = (size_t)end;
-	l->guard = guard;
 	return 0;
 }
 
@@ -50,8 +30,7 @@ void dirty_log_unmap(struct dirty_log *l)
 {
 	if (!l->base)
 		return;
-	guard_remove(l->guard);
-	(void)munmap(l->map, l->map_len); /* our own mapping */
+	shared_unmap(&l->file);
 	l->base = NULL;
 	l->size = 0;
 	atomic_store(&l->too_small, false);

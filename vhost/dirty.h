@@ -18,24 +18,21 @@
 #include <stdint.h>
 
 #include "daemon/base/util.h"
+#include "vhost/shared.h"
 
 #define DIRTY_PAGE UINT64_C(0x1000)
-
-struct guard;
 
 struct dirty_log {
 	uint8_t *base; /* NULL: nothing is logged */
 	uint64_t size; /* bytes */
-	void *map;
-	size_t map_len;
-	struct guard *guard;
+	struct shared file;
 	int call_fd;		/* written when marks were set; -1: none */
 	_Atomic bool too_small; /* [atomic] something was to be marked behind its end */
 };
 
 /* Bytes of a log that covers guest addresses below @end. */
 uint64_t dirty_log_size(uint64_t end);
-/* Bytes @offset.. of @fd, which stays the caller's. -EINVAL: empty, or behind the file's end. */
+/* Bytes @offset.. of @fd, which stays the caller's. Errors: shared_map()'s. */
 MUST_USE int dirty_log_map(struct dirty_log *l, int fd, uint64_t size, uint64_t offset);
 /* The event stays. */
 void dirty_log_unmap(struct dirty_log *l);

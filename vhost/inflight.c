@@ -10,10 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 
 #include "vhost/device.h"
-#include "vhost/guard.h"
 
 static uint64_t ring_size_bytes(uint16_t ring_size)
 {
@@ -56,41 +54,23 @@ int inflight_new(uint16_t queues, uint16_t ring_size, struct inflight_area *ret_
 
 int inflight_map(struct inflight *in, int fd, const struct inflight_area *area)
 {
-	struct inflight next = { .area = *area };
-	struct stat st;
-	uint64_t end;
+	struct shared file;
 	int err;
 
 	if (!makes_sense(area->queues, area->ring_size) || area->offset % sizeof(uint64_t) ||
-	    area->size < inflight_size(area->queues, area->ring_size) ||
-	    add_overflows(area->offset, area->size, &end) || end > SIZE_MAX / 2)
+	    area->size < inflight_size(area->queues, area->ring_size))
 		return -EINVAL;
-	if (fstat(fd, &st))
-		return -errno;
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size < end)
-		return -EINVAL;
-	/* From the file's beginning: the offset need not be one that mmap(2) takes. */
-	next.map_len = (size_t)end;
-	next.map = mmap(NULL, next.map_len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (next.map == MAP_FAILED)
-		return -errno;
-	err = guard_add(next.map, next.map_len, &next.guard);
-	if (err) {
-		(void)munmap(next.map, next.map_len); /* our own mapping */
+	err = shared_map(fd, area->offset, area->size, &file);
+	if (err)
 		return err;
-	}
-	next.base = (uint8_t *)next.map + area->offset;
 	inflight_unmap(in);
-	*in = next;
+	*in = (struct inflight){ .area = *area, .base = file.at, .file = file };
 	return 0;
 }
 
 void inflight_unmap(struct inflight *in)
 {
-	if (in->base) {
-		guard_remove(in->guard);
-		(void)munmap(in->map, in->map_len); /* our own mapping */
-	}
+	shared_unmap(&in->file);
 	*in = (struct inflight){ .base = NULL };
 }
 

@@ -33,13 +33,12 @@
 #include <stdint.h>
 
 #include "daemon/base/util.h"
+#include "vhost/shared.h"
 
 #define INFLIGHT_VERSION 1
 /* Parts do not share a processor's cache line. */
 #define INFLIGHT_ALIGN 64u
 #define INFLIGHT_NOTE_MAX 128u
-
-struct guard;
 
 struct inflight_desc {
 	uint8_t taken;
@@ -69,9 +68,7 @@ struct inflight_area {
 struct inflight {
 	struct inflight_area area;
 	uint8_t *base; /* NULL: none */
-	void *map;
-	size_t map_len;
-	struct guard *guard;
+	struct shared file;
 };
 
 struct inflight_ring {
@@ -85,7 +82,7 @@ uint64_t inflight_size(uint16_t queues, uint16_t ring_size);
 /* -EINVAL: no rings, or a size that a ring cannot have. *ret_fd is the caller's. */
 MUST_USE int inflight_new(uint16_t queues, uint16_t ring_size, struct inflight_area *ret_area,
 			  int *ret_fd);
-/* @fd stays the caller's. -EINVAL: too small for what it is to hold, or a file that is shorter. */
+/* @fd stays the caller's. -EINVAL: too small for what it is to hold; others are shared_map()'s. */
 MUST_USE int inflight_map(struct inflight *in, int fd, const struct inflight_area *area);
 void inflight_unmap(struct inflight *in);
 /* INFLIGHT_NOTE_MAX bytes, zeros at first; NULL: none mapped. */

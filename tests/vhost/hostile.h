@@ -136,7 +136,7 @@ void hostile_some_sessions(struct hostile *h, uint32_t count);
  * program with the case's number when something is not as it must be.
  */
 void hostile(const char *socket, uint64_t seed, uint64_t first, uint64_t cases, const char *only);
-/* A file of 1 MiB at @path is not taken for a guest's memory. */
+/* A file of 1 MiB at @path is not taken for a guest's memory, an event, a log, a record or a state. */
 void refuses(const char *socket, const char *path);
 /* The answers of an honest guest, and of the host's mount at @dir, until file @until is there. */
 void witness(const char *socket, const char *dir, const char *until);

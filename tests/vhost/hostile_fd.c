@@ -354,9 +354,39 @@ void hostile_cut_memory(struct hostile *h, uint64_t from, uint64_t to)
 	}
 }
 
+static void refused_as(struct hostile *h, const char *path, uint32_t request, const void *payload,
+		       uint32_t size, int fd)
+{
+	if (front_tell(&h->f, request, payload, size, &fd, 1) != 1)
+		front_die("%s was taken by %s", path, msg_name(request));
+}
+
+/* Those whose answer says more than that they were refused; nobody goes on with a log that is none. */
+static void refused_for_moving(struct hostile *h, const char *path, int fd)
+{
+	uint32_t load[2] = { MSG_STATE_LOAD, MSG_STATE_STOPPED };
+	uint64_t log[2] = { 4096, 0 }, answer = 0;
+
+	hostile_open(h, STAGE_FEATURES);
+	if (!front_send(&h->f, MSG_SET_DEVICE_STATE_FD, load, sizeof(load), &fd, 1) ||
+	    front_receive(&h->f, MSG_SET_DEVICE_STATE_FD, &answer, 8) != 8 ||
+	    answer != (MSG_STATE_NOFD | MSG_STATE_ERROR))
+		front_die("%s was taken for a state", path);
+	if (!front_send(&h->f, MSG_SET_LOG_BASE, log, sizeof(log), &fd, 1) ||
+	    front_receive(&h->f, MSG_SET_LOG_BASE, &answer, 8) > 0)
+		front_die("%s was taken for a log", path);
+	hostile_close(h);
+}
+
 void refuses(const char *socket, const char *path)
 {
 	struct hostile h = { .socket = socket };
+	struct {
+		uint64_t size, offset;
+		uint16_t queues, ring_size;
+		uint32_t padding;
+	} record = { .size = 1 << 20, .queues = FRONT_QUEUES, .ring_size = FRONT_NUM };
+	uint64_t ring = 1;
 	int fd = open(path, O_RDWR | O_CLOEXEC);
 
 	if (fd < 0)
@@ -364,6 +394,12 @@ void refuses(const char *socket, const char *path)
 	hostile_open(&h, STAGE_SESSION);
 	if (tell_region(&h, MSG_ADD_MEM_REG, fd) != 1)
 		front_die("%s was taken for a guest's memory", path);
+	refused_as(&h, path, MSG_SET_VRING_CALL, &ring, sizeof(ring), fd);
+	refused_as(&h, path, MSG_SET_LOG_FD, NULL, 0, fd);
 	hostile_close(&h);
+	hostile_open(&h, STAGE_FEATURES);
+	refused_as(&h, path, MSG_SET_INFLIGHT_FD, &record, sizeof(record), fd);
+	hostile_close(&h);
+	refused_for_moving(&h, path, fd);
 	(void)close(fd); /* nothing was written */
 }

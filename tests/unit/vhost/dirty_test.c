@@ -94,8 +94,15 @@ TEST(test_dirty_log__areas_that_cannot_be_are_refused)
 	CHECK_ERR(dirty_log_map(&l, fd, 101, 0), -EINVAL);
 	CHECK_ERR(dirty_log_map(&l, fd, 100, 1), -EINVAL);
 	CHECK_ERR(dirty_log_map(&l, fd, 100, UINT64_MAX - 50), -EINVAL);
+	/* Sparse: as large as addresses go. */
+	CHECK_OK(ftruncate(fd, (off_t)1 << 46) ? -errno : 0);
+	CHECK_ERR(dirty_log_map(&l, fd, UINT64_C(1) << 46, 0), -EINVAL);
+	CHECK_ERR(dirty_log_map(&l, fd, 4096, UINT64_C(1) << 45), -EINVAL);
+	CHECK_ERR(dirty_log_map(&l, fd, SHARED_BYTES_MAX, 1), -EINVAL);
 	CHECK(!l.base);
 	dirty_log_mark(&l, 0, 1);
+	CHECK_OK(dirty_log_map(&l, fd, SHARED_BYTES_MAX - 1, 1));
+	dirty_log_unmap(&l);
 	(void)close(fd);
 }
 

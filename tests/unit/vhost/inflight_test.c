@@ -168,6 +168,14 @@ TEST(test_inflight__areas_that_cannot_be_are_refused)
 	bad = a;
 	bad.offset = 4;
 	CHECK_ERR(inflight_map(&in, fd, &bad), -EINVAL);
+	/* Sparse: as large as addresses go. */
+	CHECK_OK(ftruncate(short_fd, (off_t)1 << 46) ? -errno : 0);
+	bad = a;
+	bad.offset = UINT64_C(1) << 45;
+	CHECK_ERR(inflight_map(&in, short_fd, &bad), -EINVAL);
+	bad = a;
+	bad.size = UINT64_C(1) << 45;
+	CHECK_ERR(inflight_map(&in, short_fd, &bad), -EINVAL);
 	bad = a;
 	bad.queues = 2;
 	CHECK_ERR(inflight_map(&in, fd, &bad), -EINVAL);
