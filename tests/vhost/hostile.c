@@ -49,6 +49,9 @@ static const struct family {
 	{ "storms", hostile_storms, 1 },
 	{ "wrong fds", hostile_wrong_fds, 1 },
 	{ "cut memory", hostile_cut_memory, 2 },
+	{ "records", hostile_records, 1 },
+	{ "logs", hostile_logs, 1 },
+	{ "states", hostile_states, 2 },
 };
 #define FAMILIES (sizeof(families) / sizeof(families[0]))
 
@@ -267,9 +270,11 @@ void hostile_open(struct hostile *h, enum hostile_stage stage)
 		    !front_send(&h->f, MSG_SET_FEATURES, &features, 8, NULL, 0))
 			front_die("no features");
 		h->f.protocol = protocol;
+		h->f.by_gpa = protocol & UINT64_C(1) << MSG_F_GPA_ADDRESSES;
 	}
 	if (stage < STAGE_RINGS)
 		return;
+	h->f.by_gpa = hostile_one_in(h, 4);
 	front_setup(&h->f, hostile_one_in(h, 2));
 	for (uint32_t q = 0; q < FRONT_QUEUES; q++)
 		give_err_fd(h, q);
@@ -302,6 +307,13 @@ static void stop_rings(struct hostile *h, uint32_t from, uint32_t to)
 		}
 		h->f.queue[q].kick = h->f.queue[q].call = h->err_fd[q] = -1;
 	}
+}
+
+void hostile_stop_rings(struct hostile *h)
+{
+	stop_rings(h, 0, FRONT_QUEUES);
+	for (uint32_t q = 0; q < FRONT_QUEUES; q++)
+		h->shots[q] = 0;
 }
 
 static void restart(struct hostile *h, uint32_t from, uint32_t to)

@@ -81,6 +81,8 @@ void hostile_case(struct hostile *h, uint64_t number);
 /* Connects anew if there is no connection; learns nodeids at STAGE_SESSION. */
 void hostile_open(struct hostile *h, enum hostile_stage stage);
 void hostile_close(struct hostile *h);
+/* All that is in the rings is given back; they have no kicks any more. */
+void hostile_stop_rings(struct hostile *h);
 /* All that is in a ring is given back, and it starts from nothing. */
 void hostile_restart_ring(struct hostile *h, uint32_t queue);
 void hostile_restart_rings(struct hostile *h);
@@ -111,6 +113,24 @@ void hostile_fire_last(struct hostile *h, uint32_t queue);
 /* Pieces of all shots that were not offered yet lie in @size bytes from @gpa now, instead. */
 void hostile_aim(struct hostile *h, uint64_t gpa, uint64_t size);
 
+/* ---- descriptors ---- */
+
+enum fd_flag {
+	MEMORY = 1,  /* may be mapped as a guest's: else it is refused */
+	EVENT = 2,   /* may be an event: else it is refused */
+	DEAD = 4,    /* as a kick, it breaks the ring */
+	CHANNEL = 8, /* may carry a state: else it is refused */
+};
+
+struct fd_kind {
+	const char *name;
+	int (*make)(void);
+	uint32_t flags; /* enum fd_flag */
+};
+
+/* One that is not what a message is about, mostly. The caller closes it. */
+const struct fd_kind *hostile_fd(struct hostile *h, int *ret_fd);
+
 /* ---- families: the cases @from .. @to - 1, of one life ---- */
 
 void hostile_truncate(struct hostile *h, uint64_t from, uint64_t to);
@@ -125,6 +145,9 @@ void hostile_torn(struct hostile *h, uint64_t from, uint64_t to);
 void hostile_wrong_fds(struct hostile *h, uint64_t from, uint64_t to);
 void hostile_cut_memory(struct hostile *h, uint64_t from, uint64_t to);
 void hostile_storms(struct hostile *h, uint64_t from, uint64_t to);
+void hostile_records(struct hostile *h, uint64_t from, uint64_t to);
+void hostile_logs(struct hostile *h, uint64_t from, uint64_t to);
+void hostile_states(struct hostile *h, uint64_t from, uint64_t to);
 
 /* Well-formed requests with random contents, as many as there is room for; for other families. */
 void hostile_some_bodies(struct hostile *h, uint32_t count);

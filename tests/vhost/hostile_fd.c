@@ -179,23 +179,13 @@ static int a_memory_to_read(void)
 	return ret;
 }
 
-enum kind_flag {
-	MEMORY = 1, /* may be mapped as a guest's: else it is refused */
-	EVENT = 2,  /* may be an event: else it is refused */
-	DEAD = 4,   /* as a kick, it breaks the ring */
-};
-
-static const struct fd_kind {
-	const char *name;
-	int (*make)(void);
-	uint32_t flags;
-} kinds[] = {
-	{ "a pipe that nobody reads", a_pipe_nobody_reads, EVENT },
-	{ "a pipe that nobody writes", a_pipe_nobody_writes, EVENT | DEAD },
-	{ "a full pipe", a_full_pipe, EVENT },
+static const struct fd_kind kinds[] = {
+	{ "a pipe that nobody reads", a_pipe_nobody_reads, EVENT | CHANNEL },
+	{ "a pipe that nobody writes", a_pipe_nobody_writes, EVENT | DEAD | CHANNEL },
+	{ "a full pipe", a_full_pipe, EVENT | CHANNEL },
 	{ "a full event", a_full_event, EVENT },
-	{ "a socket", a_socket, EVENT },
-	{ "a socket that nobody is at", a_socket_nobody_is_at, EVENT | DEAD },
+	{ "a socket", a_socket, EVENT | CHANNEL },
+	{ "a socket that nobody is at", a_socket_nobody_is_at, EVENT | DEAD | CHANNEL },
 	{ "a timer", a_timer, EVENT },
 	{ "an epoll", an_epoll, EVENT },
 	{ "an inotify", an_inotify, EVENT },
@@ -213,6 +203,23 @@ static const struct fd_kind {
 	{ "memory to be read", a_memory_to_read, 0 },
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+static int make(const struct fd_kind *kind)
+{
+	int fd = kind->make();
+
+	if (fd < 0)
+		front_die("%s: %s", kind->name, strerror(errno));
+	return fd;
+}
+
+const struct fd_kind *hostile_fd(struct hostile *h, int *ret_fd)
+{
+	const struct fd_kind *kind = &kinds[hostile_below(h, KINDS)];
+
+	*ret_fd = make(kind);
+	return kind;
+}
 
 /* ---- wrong descriptors ---- */
 
@@ -289,9 +296,7 @@ void hostile_wrong_fds(struct hostile *h, uint64_t from, uint64_t to)
 
 		hostile_case(h, n);
 		hostile_open(h, STAGE_SESSION);
-		fd = kind->make();
-		if (fd < 0)
-			front_die("%s: %s", kind->name, strerror(errno));
+		fd = make(kind);
 		if (hostile_one_in(h, 2))
 			as_memory(h, kind, fd);
 		else

@@ -20,7 +20,8 @@
 /*
  * Fields: i the number of a ring, n of its entries, b its base, e 0 or 1, a a ring's address, g s u o
  * those of a region, c a count of regions, r a ring's number in 64 bits, q d anything in 64 and 32
- * bits, z Z zeros, t 256 bytes of configuration.
+ * bits, z Z zeros, t 256 bytes of configuration, l k the size and offset of a log or a record, j y (16 bits) its rings and
+ * their entries.
  */
 static const struct message_row {
 	uint32_t request;
@@ -53,6 +54,15 @@ static const struct message_row {
 	{ MSG_REM_MEM_REG, "Zgsuo", 0 },
 	{ MSG_SET_STATUS, "q", 0 },
 	{ MSG_GET_STATUS, "", 0 },
+	{ MSG_SET_LOG_BASE, "lk", 1 },
+	{ MSG_SET_LOG_FD, "", 1 },
+	{ MSG_GET_INFLIGHT_FD, "lkjyz", 0 },
+	{ MSG_SET_INFLIGHT_FD, "lkjyz", 1 },
+	{ MSG_SET_INFLIGHT_FD, "lkjy", 1 },
+	{ MSG_SET_BACKEND_REQ_FD, "", 1 },
+	{ MSG_GET_SHMEM_CONFIG, "", 0 },
+	{ MSG_SET_DEVICE_STATE_FD, "ez", 1 },
+	{ MSG_CHECK_DEVICE_STATE, "", 0 },
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 
@@ -68,7 +78,7 @@ struct raw {
 
 static size_t field_size(char field)
 {
-	return field == 't' ? 256 : strchr("indebcz", field) ? 4 : 8;
+	return field == 't' ? 256 : strchr("jy", field) ? 2 : strchr("indebcz", field) ? 4 : 8;
 }
 
 /* What an honest front end might say, mostly. */
@@ -88,6 +98,10 @@ static uint64_t field_value(struct hostile *h, const struct message_row *row, ch
 	case 'c': return row->fds;
 	case 'q': return hostile_one_in(h, 2) ? UINT64_C(0x174000000) : hostile_odd(h);
 	case 'd': return hostile_below(h, 64);
+	case 'l': return UINT64_C(0x20000) << hostile_below(h, 4);
+	case 'k': return hostile_below(h, 512) * 8;
+	case 'j': return hostile_below(h, 8);
+	case 'y': return UINT64_C(1) << hostile_below(h, 12);
 	default: return 0;
 	}
 }

@@ -12,14 +12,8 @@
 #include "tests/vhost/front.h"
 
 #define ROOT 1
-#define STATE_MAX 65536u
 #define OWNER 7
 #define TEXT "written before the move"
-
-struct state {
-	uint8_t bytes[STATE_MAX];
-	size_t len;
-};
 
 struct files {
 	struct fuse_entry_out open, deleted;
@@ -27,7 +21,7 @@ struct files {
 
 /* ---- the state ---- */
 
-static bool begin(struct front *f, uint32_t direction, int fd)
+bool state_begin(struct front *f, uint32_t direction, int fd)
 {
 	uint32_t words[2] = { direction, MSG_STATE_STOPPED };
 	uint64_t answer = 0;
@@ -41,8 +35,7 @@ static bool begin(struct front *f, uint32_t direction, int fd)
 	return !(answer & 0xff);
 }
 
-/* 0: it was moved. */
-static int check(struct front *f)
+int state_check(struct front *f)
 {
 	uint64_t answer = 1;
 
@@ -52,20 +45,20 @@ static int check(struct front *f)
 	return answer != 0;
 }
 
-static void save(struct front *f, struct state *s)
+void state_save(struct front *f, struct state *s)
 {
 	int fds[2];
 	ssize_t got;
 
 	if (pipe2(fds, O_CLOEXEC))
 		front_die("pipe: %s", strerror(errno));
-	if (!begin(f, MSG_STATE_SAVE, fds[1]))
+	if (!state_begin(f, MSG_STATE_SAVE, fds[1]))
 		front_die("saving was refused");
 	s->len = 0;
 	while ((got = read(fds[0], s->bytes + s->len, STATE_MAX - s->len)) > 0)
 		s->len += (size_t)got;
 	(void)close(fds[0]);
-	front_want(check(f), 0, "save");
+	front_want(state_check(f), 0, "save");
 }
 
 static int load(struct front *f, const struct state *s)
@@ -74,7 +67,7 @@ static int load(struct front *f, const struct state *s)
 
 	if (pipe2(fds, O_CLOEXEC))
 		front_die("pipe: %s", strerror(errno));
-	if (!begin(f, MSG_STATE_LOAD, fds[0]))
+	if (!state_begin(f, MSG_STATE_LOAD, fds[0]))
 		front_die("loading was refused");
 	/* It may have stopped to read at the first wrong byte. */
 	for (size_t at = 0; at < s->len;) {
@@ -85,14 +78,14 @@ static int load(struct front *f, const struct state *s)
 		at += (size_t)done;
 	}
 	(void)close(fds[1]);
-	return check(f);
+	return state_check(f);
 }
 
 void state_move(struct front *from, struct front *to)
 {
 	struct state s;
 
-	save(from, &s);
+	state_save(from, &s);
 	front_want(load(to, &s), 0, "load");
 }
 
@@ -186,7 +179,7 @@ static void move_unmounted(const char *socket)
 
 	front_connect(&from, socket);
 	front_negotiate(&from, false);
-	save(&from, &s);
+	state_save(&from, &s);
 	front_connect(&to, socket);
 	front_negotiate(&to, false);
 	front_want(load(&to, &s), 0, "load");
@@ -207,11 +200,11 @@ static void stay(struct front *f, const struct files *files, struct state *s)
 
 	if (pipe2(fds, O_CLOEXEC))
 		front_die("pipe: %s", strerror(errno));
-	if (begin(f, MSG_STATE_SAVE, fds[1]))
+	if (state_begin(f, MSG_STATE_SAVE, fds[1]))
 		front_die("a guest that runs was saved");
 	(void)close(fds[0]);
 	stop(f, base);
-	save(f, s);
+	state_save(f, s);
 	start(f, base);
 	front_want(fuse_getattr(f, files->open.nodeid, &attr), 0, "getattr");
 	front_want(fuse_setlk(f, files->open.nodeid, OWNER + 1, F_WRLCK, false), -EAGAIN, "lock");
@@ -232,7 +225,7 @@ void move_state(const char *socket, const char *other)
 	live(&third, socket);
 	front_want(fuse_lookup(&third, ROOT, "open", &seen), 0, "lookup");
 	stay(&from, &files, &s);
-	save(&from, &s);
+	state_save(&from, &s);
 	refused_elsewhere(other, &s);
 
 	front_connect(&to, socket);
@@ -277,7 +270,7 @@ void save_state(const char *socket, const char *path)
 	live(&f, socket);
 	make_files(&f, &files);
 	stop(&f, base);
-	save(&f, &s);
+	state_save(&f, &s);
 	if (!out || fwrite(&files, sizeof(files), 1, out) != 1 ||
 	    fwrite(s.bytes, s.len, 1, out) != 1 || fclose(out))
 		front_die("%s: %s", path, strerror(errno));

@@ -3,8 +3,25 @@
 #ifndef TESTS_VHOST_STATE_H
 #define TESTS_VHOST_STATE_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 struct front;
 
+#define STATE_MAX 65536u
+
+struct state {
+	uint8_t bytes[STATE_MAX];
+	size_t len;
+};
+
+/* SET_DEVICE_STATE_FD, and @fd is closed here. False: it was refused. */
+bool state_begin(struct front *f, uint32_t direction, int fd);
+/* CHECK_DEVICE_STATE's answer; 0: it was moved. */
+int state_check(struct front *f);
+/* Of rings that are stopped. */
+void state_save(struct front *f, struct state *s);
 /* From rings that are stopped, to rings that were not started. */
 void state_move(struct front *from, struct front *to);
 
