@@ -122,6 +122,7 @@ static void *transfer_thread(void *arg)
 	struct transfer *t = arg;
 	uint64_t one = 1;
 
+	log_limit_thread(&thread_lines);
 	if (t->load) {
 		t->result = proto_state_load(t->session, read_state, t);
 	} else {

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/base/log.h"
 #include "daemon/proto/proto.h"
 #include "vhost/thread.h"
 #include "vhost/window_priv.h"
@@ -211,6 +212,7 @@ static void *window_thread(void *arg)
 	struct job *job;
 	bool taken;
 
+	log_limit_thread(&thread_lines);
 	while ((job = next_job(w, &taken)) || taken) {
 		if (!job) {
 			ranges_look_again(w);

@@ -9,16 +9,22 @@ need_root
 SEED=${KFS_SEED:-1} CASES=${KFS_CASES:-30000} FIRST=${KFS_FIRST:-0}
 VFE=$TOOLS/vhost/vfe
 
-# Sparse: what a guest takes of it takes nothing of the machine, and there is room enough for all.
+# Sparse: what a guest takes of it takes nothing of the machine, and there is room enough for all. A guest that has a window
+# does not move, and the other way round: each of the two has a daemon.
 mkimage disk.img 8G
+mkimage window.img 8G -b 4096
 mount_kfs disk.img mnt -o "vhost=$PWD/s,tag=guests,vhost_queues=2"
-pid=$(kfs_pids "$PWD/mnt")
+mount_kfs window.img wmnt -o "vhost=$PWD/s.window,tag=guests,vhost_queues=2,dax_window=32M"
+pids="$(kfs_pids "$PWD/mnt") $(kfs_pids "$PWD/wmnt")"
 
-# What the daemon holds of guests: sockets and events, threads, mappings. (Workers of the mount come and go.)
+# What the daemons hold of guests: sockets, pipes and events, threads, mappings. (Workers of the mount come and go.)
 holds() {
-	find "/proc/$pid/fd" -mindepth 1 -printf '%l\n' | awk '/^socket:|eventfd|memfd/ { n++ } END { print n + 0 }'
-	awk '/^kfs-(guest|vhost)$/ { n++ } END { print n + 0 }' "/proc/$pid"/task/*/comm
-	awk '/memfd:/ { n++ } END { print n + 0 }' "/proc/$pid/maps"
+	local pid
+	for pid in $pids; do
+		find "/proc/$pid/fd" -mindepth 1 -printf '%l\n' | awk '/^socket:|^pipe:|eventfd|memfd/ { n++ } END { print n + 0 }'
+		awk '/^kfs-(guest|vhost|window|state)$/ { n++ } END { print n + 0 }' "/proc/$pid"/task/*/comm
+		awk '/memfd:|window.img/ { n++ } END { print n + 0 }' "/proc/$pid/maps"
+	done
 }
 holds_now() { holds | tr '\n' ' '; }
 holds_as_before() { [ "$(holds_now)" = "$before" ]; }
@@ -31,24 +37,31 @@ truncate -s 1M mnt/memory
 
 "$VFE" s witness "$PWD/mnt" "$PWD/stop" >witness.log 2>&1 &
 witness=$!
+"$VFE" s.window witness "$PWD/wmnt" "$PWD/stop" >witness2.log 2>&1 &
+witness2=$!
 eventually 20 grep -q ready witness.log || fail "the honest guest: $(cat witness.log)"
+eventually 20 grep -q ready witness2.log || fail "the honest guest beside windows: $(cat witness2.log)"
 status=0
 "$VFE" s hostile "$SEED" "$CASES" "$FIRST" "${KFS_FAMILY:-}" 2>&1 >hostile.log | tee hostile.err >&2 || status=$?
 touch stop
 wait "$witness" || fail "the honest guest: $(cat witness.log)"
+wait "$witness2" || fail "the honest guest beside windows: $(cat witness2.log)"
 if [ "$status" -ne 0 ]; then
 	case=$(sed -n 's/.*FAILED: seed [0-9]* case \([0-9]*\).*/\1/p' hostile.err)
 	fail "again: make hostile SEED=$SEED CASES=1 FIRST=${case:-$FIRST} FAMILY='${KFS_FAMILY:-}'"
 fi
-cat hostile.log witness.log
+cat hostile.log witness.log witness2.log
 eventually 10 holds_as_before || fail "events, threads, mappings: $(holds_now), and before $before"
 # 200 lines a minute, and some about them, is what others may have us write.
 minutes=$((SECONDS / 60 + 2))
-lines=$(wc -l <kfs-mnt.log)
-[ "$lines" -le $((minutes * 250)) ] || fail "$lines lines in the log within $minutes minutes"
-kfsctl check mnt
-umount_kfs mnt
+for mnt in mnt wmnt; do
+	lines=$(wc -l <"kfs-$mnt.log")
+	[ "$lines" -le $((minutes * 250)) ] || fail "$lines lines in the log of $mnt within $minutes minutes"
+	kfsctl check "$mnt"
+	umount_kfs "$mnt"
+done
 fsck_clean disk.img
+fsck_clean window.img
 if [ -n "${KFS_RESULTS:-}" ]; then
 	awk -v seed="$SEED" '
 		function row(name, value, unit) {

@@ -34,91 +34,30 @@ static const struct family {
 	const char *name;
 	void (*run)(struct hostile *h, uint64_t from, uint64_t to);
 	uint32_t weight;
+	bool window; /* of a daemon that has one */
 } families[] = {
 	/* Many to a connection, and to a look at the ring. */
-	{ "truncate", hostile_truncate, 180 },
-	{ "bodies", hostile_bodies, 180 },
-	{ "forged", hostile_forged, 60 },
-	{ "forgets", hostile_forgets, 30 },
+	{ "truncate", hostile_truncate, 180, false },
+	{ "bodies", hostile_bodies, 180, false },
+	{ "forged", hostile_forged, 60, false },
+	{ "forgets", hostile_forgets, 30, false },
 	/* Each waits for the ring, a message or a connection: as many of them take a hundred times as long. */
-	{ "chains", hostile_chains, 4 },
-	{ "races", hostile_races, 4 },
-	{ "flight", hostile_flight, 1 },
-	{ "messages", hostile_messages, 3 },
-	{ "torn", hostile_torn, 1 },
-	{ "storms", hostile_storms, 1 },
-	{ "wrong fds", hostile_wrong_fds, 1 },
-	{ "cut memory", hostile_cut_memory, 2 },
-	{ "records", hostile_records, 1 },
-	{ "logs", hostile_logs, 1 },
-	{ "states", hostile_states, 2 },
+	{ "chains", hostile_chains, 4, false },
+	{ "races", hostile_races, 4, false },
+	{ "flight", hostile_flight, 1, false },
+	{ "messages", hostile_messages, 3, false },
+	{ "torn", hostile_torn, 1, false },
+	{ "storms", hostile_storms, 1, false },
+	{ "wrong fds", hostile_wrong_fds, 1, false },
+	{ "cut memory", hostile_cut_memory, 2, false },
+	{ "records", hostile_records, 1, false },
+	{ "logs", hostile_logs, 1, false },
+	{ "states", hostile_states, 30, false },
+	{ "mappings", hostile_mappings, 30, true },
+	{ "mapped races", hostile_mapped_races, 4, true },
+	{ "false fronts", hostile_false_fronts, 1, true },
 };
 #define FAMILIES (sizeof(families) / sizeof(families[0]))
-
-/* ---- drawing ---- */
-
-static uint64_t mix(uint64_t n)
-{
-	n = (n ^ n >> 30) * 0xbf58476d1ce4e5b9u;
-	n = (n ^ n >> 27) * 0x94d049bb133111ebu;
-	return n ^ n >> 31;
-}
-
-uint64_t hostile_next(struct hostile *h)
-{
-	h->rng += 0x9e3779b97f4a7c15u;
-	return mix(h->rng);
-}
-
-uint64_t hostile_below(struct hostile *h, uint64_t limit)
-{
-	return hostile_next(h) % limit;
-}
-
-bool hostile_one_in(struct hostile *h, uint64_t n)
-{
-	return hostile_below(h, n) == 0;
-}
-
-uint64_t hostile_odd(struct hostile *h)
-{
-	static const uint64_t some[] = { 0,
-					 1,
-					 2,
-					 3,
-					 8,
-					 16,
-					 40,
-					 255,
-					 256,
-					 4095,
-					 4096,
-					 0x7fff,
-					 0x8000,
-					 0xffff,
-					 0x10000,
-					 FRONT_LOW,
-					 FRONT_HIGH_GPA,
-					 FRONT_HIGH_GPA + FRONT_HIGH,
-					 0x7fffffff,
-					 0x80000000,
-					 0xffffffff,
-					 0x10000000000,
-					 0x7fffffffffffffff,
-					 0x8000000000000000,
-					 0xffffffffffffffff,
-					 0xfffffffffffff000 };
-	uint64_t n = some[hostile_below(h, sizeof(some) / sizeof(some[0]))];
-
-	return hostile_one_in(h, 4) ? n + hostile_below(h, 64) - 32 : n;
-}
-
-void hostile_case(struct hostile *h, uint64_t number)
-{
-	h->number = number;
-	h->rng = mix(h->seed * 0x9e3779b97f4a7c15u + mix(number + 1));
-	h->done++;
-}
 
 /* ---- who failed ---- */
 
@@ -214,19 +153,12 @@ static uint64_t look_up(struct hostile *h, uint64_t dir, uint32_t i)
 
 static void ask_for(struct hostile *h, uint64_t dir, uint32_t i)
 {
-	struct shot *s = hostile_shot(h, 1);
-	struct fuse_in_header head = { .len = sizeof(head) + 2,
-				       .opcode = FUSE_LOOKUP,
-				       .unique = h->f.unique += 2,
-				       .nodeid = dir };
 	char name[2] = { (char)('a' + i) };
+	struct fuse_message m = {
+		.opcode = FUSE_LOOKUP, .nodeid = dir, .text = name, .text_len = sizeof(name)
+	};
 
-	s->what = "LOOKUP";
-	s->unique = head.unique;
-	s->room = sizeof(struct fuse_out_header) + sizeof(struct fuse_entry_out);
-	memcpy(hostile_in(h, s), &head, sizeof(head));
-	memcpy(hostile_in(h, s) + sizeof(head), name, sizeof(name));
-	hostile_chain(h, s, head.len);
+	hostile_ask(h, 1, &m)->what = "LOOKUP";
 }
 
 /* Some are files and some directories; what cases before this one made of them stays. */
@@ -436,6 +368,30 @@ void hostile_chain(struct hostile *h, struct shot *s, size_t len)
 		*ring = (struct vring_desc){ .addr = hostile_table_gpa(s),
 					     .len = n * (uint32_t)sizeof(*d),
 					     .flags = VRING_DESC_F_INDIRECT };
+}
+
+struct shot *hostile_ask(struct hostile *h, uint32_t queue, const struct fuse_message *m)
+{
+	struct fuse_in_header head = { .len = (uint32_t)(sizeof(head) + m->arg_len + m->text_len),
+				       .opcode = m->opcode,
+				       .unique = h->f.unique += 2,
+				       .nodeid = m->nodeid };
+	struct shot *s;
+	uint8_t *in;
+
+	if (h->shots[queue] == HOSTILE_SLOTS)
+		hostile_fire(h);
+	s = hostile_shot(h, queue);
+	s->unique = head.unique;
+	s->room = m->no_reply ? 0 : HOSTILE_ROOM_USUAL;
+	in = hostile_in(h, s);
+	memcpy(in, &head, sizeof(head));
+	if (m->arg_len)
+		memcpy(in + sizeof(head), m->args, m->arg_len);
+	if (m->text_len)
+		memcpy(in + sizeof(head) + m->arg_len, m->text, m->text_len);
+	hostile_chain(h, s, head.len);
+	return s;
 }
 
 static void aim(struct hostile *h, const struct shot *s, uint64_t gpa, uint64_t size)
@@ -722,10 +678,11 @@ static const struct family *family_of(struct hostile *h, uint64_t life, const ch
 	}
 }
 
-static void honest(struct hostile *h)
+static void honest(struct hostile *h, const char *socket)
 {
 	struct fuse_attr attr;
 
+	h->socket = socket;
 	hostile_open(h, STAGE_SESSION);
 	if (fuse_getattr(&h->f, 1, &attr))
 		front_die("an honest guest gets no answer");
@@ -736,8 +693,10 @@ void hostile(const char *socket, uint64_t seed, uint64_t first, uint64_t cases, 
 {
 	static struct hostile h;
 	uint64_t start = now_ms(), told = start, counts[FAMILIES] = { 0 };
+	char window[108];
 
-	h.socket = socket;
+	if (snprintf(window, sizeof(window), "%s.window", socket) >= (int)sizeof(window))
+		front_die("%s: too long", socket);
 	h.seed = seed;
 	h.only = only;
 	h.first = first;
@@ -751,9 +710,10 @@ void hostile(const char *socket, uint64_t seed, uint64_t first, uint64_t cases, 
 		const struct family *family;
 
 		h.number = from;
-		h.rng = mix(seed + mix(life + 0x6c696665));
+		hostile_life(&h, life);
 		family = family_of(&h, life, only);
 		h.family = family->name;
+		h.socket = family->window ? window : socket;
 		from = from < first ? first : from;
 		to = to > h.end ? h.end : to;
 		family->run(&h, from, to);
@@ -766,7 +726,8 @@ void hostile(const char *socket, uint64_t seed, uint64_t first, uint64_t cases, 
 		}
 	}
 	h.family = "afterwards";
-	honest(&h);
+	honest(&h, socket);
+	honest(&h, window);
 	running = NULL;
 	for (size_t i = 0; i < FAMILIES; i++)
 		printf("family %" PRIu64 " %s\n", counts[i], families[i].name);

@@ -11,7 +11,7 @@
  * stopped gives everything back; and a front end that comes afterwards is served.
  *
  * A family is a row in hostile.c, a FUSE opcode one in hostile_fuse.c, a kind of chain one in
- * hostile_ring.c, a message or a kind of descriptor one in hostile_msg.c.
+ * hostile_ring.c, a message one in hostile_msg.c, a kind of descriptor one in hostile_fd.c.
  */
 #ifndef TESTS_VHOST_HOSTILE_H
 #define TESTS_VHOST_HOSTILE_H
@@ -25,13 +25,14 @@
 #define HOSTILE_LIFE 256u
 /* Requests in a ring at a time; each has memory of its own. */
 #define HOSTILE_SLOTS 64u
-#define HOSTILE_IN 2048u   /* bytes that a slot's request may have */
-#define HOSTILE_ROOM 1024u /* and its reply, header included */
-#define HOSTILE_PIECES 16u /* descriptors of one request */
-#define HOSTILE_NODES 12u  /* nodeids that were handed to us */
-#define HOSTILE_ANY 1	   /* an answer that is not foreseen */
-#define HOSTILE_FAILS 2	   /* some error */
-#define HOSTILE_NO_REPLY 3 /* nothing is written */
+#define HOSTILE_ROOM_USUAL 320u /* bytes for a reply, where nothing else is drawn */
+#define HOSTILE_IN 2048u	/* bytes that a slot's request may have */
+#define HOSTILE_ROOM 1024u	/* and its reply, header included */
+#define HOSTILE_PIECES 16u	/* descriptors of one request */
+#define HOSTILE_NODES 12u	/* nodeids that were handed to us */
+#define HOSTILE_ANY 1		/* an answer that is not foreseen */
+#define HOSTILE_FAILS 2		/* some error */
+#define HOSTILE_NO_REPLY 3	/* nothing is written */
 #define HOSTILE_CANARY 0xa5
 
 /* How far a connection is set up before its cases begin. */
@@ -75,6 +76,8 @@ bool hostile_one_in(struct hostile *h, uint64_t n);
 uint64_t hostile_odd(struct hostile *h);
 /* The case's own numbers from here on. */
 void hostile_case(struct hostile *h, uint64_t number);
+/* The life's, which say of which family it is. */
+void hostile_life(struct hostile *h, uint64_t life);
 
 /* ---- connections ---- */
 
@@ -99,6 +102,8 @@ uint64_t hostile_table_gpa(const struct shot *s);
 uint64_t hostile_out_gpa(const struct shot *s);
 /* A chain of @len bytes of request and s->room of reply, cut into pieces as drawn. */
 void hostile_chain(struct hostile *h, struct shot *s, size_t len);
+/* All of that for @m, without payload; all are fired first where there is no slot. */
+struct shot *hostile_ask(struct hostile *h, uint32_t queue, const struct fuse_message *m);
 /* Offer all shots; nothing is waited for. */
 void hostile_offer(struct hostile *h);
 /* Offer all shots, wait for them and check the answers. */
@@ -148,6 +153,10 @@ void hostile_storms(struct hostile *h, uint64_t from, uint64_t to);
 void hostile_records(struct hostile *h, uint64_t from, uint64_t to);
 void hostile_logs(struct hostile *h, uint64_t from, uint64_t to);
 void hostile_states(struct hostile *h, uint64_t from, uint64_t to);
+/* Of daemons with a window. */
+void hostile_mappings(struct hostile *h, uint64_t from, uint64_t to);
+void hostile_mapped_races(struct hostile *h, uint64_t from, uint64_t to);
+void hostile_false_fronts(struct hostile *h, uint64_t from, uint64_t to);
 
 /* Well-formed requests with random contents, as many as there is room for; for other families. */
 void hostile_some_bodies(struct hostile *h, uint32_t count);

@@ -16,7 +16,6 @@
 #define FIELDS_MAX 20
 /* Durations of the medium rather than of the daemon: one in so many. */
 #define RARE 24
-#define ROOM_USUAL 320u
 /* Payload inside a slot, and the most behind it. */
 #define PAYLOAD_MAX 600u
 #define MORE_MAX (1u << 20)
@@ -277,7 +276,7 @@ static void shoot_cut(struct hostile *h, const struct row *r, enum cut cut, uint
 	struct shot *s = must_shoot(h, any_queue(h));
 
 	whole(h, &b, r);
-	s->room = ROOM_USUAL;
+	s->room = HOSTILE_ROOM_USUAL;
 	put_head(h, &b, s);
 	s->want = cut_answer(&b, cut, at);
 	memcpy(hostile_in(h, s), b.bytes, b.len);
@@ -401,7 +400,8 @@ static void shoot_body(struct hostile *h)
 
 	s->more_in = r->opcode == FUSE_WRITE ? more : 0;
 	s->more_out = r->opcode == FUSE_READ || r->opcode == FUSE_READDIRPLUS ? more : 0;
-	s->room = hostile_one_in(h, 4) ? (uint32_t)hostile_below(h, HOSTILE_ROOM) : ROOM_USUAL;
+	s->room = hostile_one_in(h, 4) ? (uint32_t)hostile_below(h, HOSTILE_ROOM) :
+					 HOSTILE_ROOM_USUAL;
 	if (s->more_out)
 		s->room = HOSTILE_ROOM;
 	begin(&b, r, some_node(h));
@@ -443,7 +443,7 @@ void hostile_some_sessions(struct hostile *h, uint32_t count)
 		begin(&b, row_of(hostile_one_in(h, 3) ? FUSE_DESTROY : FUSE_INIT), 1);
 		if (b.row->opcode == FUSE_INIT)
 			add(&b, init, sizeof(init));
-		s->room = ROOM_USUAL;
+		s->room = HOSTILE_ROOM_USUAL;
 		put_head(h, &b, s);
 		memcpy(hostile_in(h, s), b.bytes, b.len);
 		hostile_chain(h, s, b.len);
@@ -501,7 +501,7 @@ static void shoot_forged(struct hostile *h)
 		set_field(&b, 'd', 4096);
 	if (r->opcode == FUSE_LSEEK)
 		set_field(&b, 'f', SEEK_DATA);
-	s->room = ROOM_USUAL;
+	s->room = HOSTILE_ROOM_USUAL;
 	put_head(h, &b, s);
 	s->want = r->flags & MUTE ? HOSTILE_NO_REPLY :
 		  r->flags & UNSERVED ? -ENOSYS :
@@ -536,7 +536,7 @@ static void shoot(struct hostile *h, struct body *b, int want)
 {
 	struct shot *s = must_shoot(h, queue_of(h));
 
-	s->room = ROOM_USUAL;
+	s->room = HOSTILE_ROOM_USUAL;
 	s->want = want;
 	put_head(h, b, s);
 	memcpy(hostile_in(h, s), b->bytes, b->len);

@@ -86,6 +86,8 @@ static void rot_ring(struct hostile *h, struct record *r, uint32_t queue)
 	size_t part = r->len / (r->area.inflight.queues ? r->area.inflight.queues : 1);
 	struct inflight_head *head = (void *)(r->at + queue * (part / 64 * 64));
 
+	if (queue >= r->area.inflight.queues)
+		return;
 	head->version = (uint16_t)(hostile_one_in(h, 8) ? hostile_odd(h) : 1);
 	head->desc_num = (uint16_t)(hostile_one_in(h, 8) ? hostile_odd(h) : FRONT_NUM);
 	head->last_batch_head = (uint16_t)small_or_odd(h, FRONT_NUM);
