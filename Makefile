@@ -248,7 +248,8 @@ $(LIBMKFS): $(call obj,$(MKFS_SRC)) $(BUILD)/programs.stamp
 	$(archive)
 $(LIBCTL): $(call obj,$(CTL_SRC)) $(BUILD)/programs.stamp
 	$(archive)
-$(LIBTEST): $(call obj,$(TESTLIB_SRC)) $(call obj,$(UNIT_LIB_SRC)) $(BUILD)/programs.stamp
+# With a front end for guests' tests and benchmarks.
+$(LIBTEST): $(call obj,$(TESTLIB_SRC)) $(call obj,$(UNIT_LIB_SRC)) $(call obj,tests/vhost/front.c tests/vhost/shm.c) $(BUILD)/programs.stamp
 	$(archive)
 
 PKG_LIBS = $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
@@ -290,7 +291,6 @@ $(TOOLS): $(BUILD)/bin/tests/%: $(BUILD)/obj/tests/tools/%.o $(LIBTEST) $(LIBKFS
 	$(link)
 $(BENCHES): $(BUILD)/bin/tests/%: $(BUILD)/obj/tests/%.o $(LIBTEST) $(LIBKFS)
 	$(link)
-$(BUILD)/bin/tests/bench/vhostbench: $(BUILD)/obj/tests/vhost/front.o
 $(CRASH_PROGRAM): $(call obj,$(CRASH_SRC)) $(LIBTEST) $(LIBKFS)
 	$(link)
 $(IMAGES): $(call obj,$(IMAGES_SRC)) $(LIBKFS)

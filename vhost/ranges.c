@@ -345,7 +345,13 @@ static int wait_announced(struct window *w, const struct range *r)
 	return err;
 }
 
-int ranges_map(struct window *w, struct job *job)
+void ranges_undo(struct window *w, struct range *r)
+{
+	r->dying = true;
+	(void)take_down(w, BACKEND_WAIT_MS); /* what is left stays pinned */
+}
+
+int ranges_map(struct window *w, const struct job *job, struct range **ret_made)
 {
 	struct range *r;
 	int err = window_job_is_wanted(w, job) ? range_add(w, job->mapping, &r) : -ECANCELED;
@@ -363,13 +369,12 @@ int ranges_map(struct window *w, struct job *job)
 	err = map_pieces(w, r);
 	if (!err)
 		err = wait_announced(w, r);
-	if (!err && !window_job_is_wanted(w, job))
-		err = -ECANCELED;
 	if (err) {
-		r->dying = true;
-		(void)take_down(w, BACKEND_WAIT_MS); /* what is left stays pinned */
+		ranges_undo(w, r);
+		return -EIO;
 	}
-	return err ? -EIO : 0;
+	*ret_made = r;
+	return 0;
 }
 
 int ranges_unmap(struct window *w, const struct job *job)

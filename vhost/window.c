@@ -17,8 +17,8 @@
 
 /* ---- requests ---- */
 
-/* Ends @job's request, if nobody has done so. No lock held. */
-static void end_request(struct window *w, struct job *job, int error)
+/* Ends @job's request; false: somebody has done so. No lock held. */
+static bool end_request(struct window *w, struct job *job, int error)
 {
 	struct proto_req *req;
 
@@ -28,12 +28,13 @@ static void end_request(struct window *w, struct job *job, int error)
 	w->replying += req != NULL;
 	mutex_unlock(&w->lock);
 	if (!req)
-		return;
+		return false;
 	proto_window_done(req, error);
 	mutex_lock(&w->lock);
 	w->replying--;
 	cond_wake_all(&w->changed);
 	mutex_unlock(&w->lock);
+	return true;
 }
 
 bool window_job_is_wanted(struct window *w, const struct job *job)
@@ -179,16 +180,19 @@ static void count(struct window *w, const struct job *job, int err)
 
 static void run(struct window *w, struct job *job)
 {
+	struct range *made = NULL;
 	int err = 0;
 
 	if (job->mapping)
-		err = ranges_map(w, job);
+		err = ranges_map(w, job, &made);
 	else if (job->list)
 		err = ranges_unmap(w, job);
 	else
 		ranges_clear(w);
 	count(w, job, err);
-	end_request(w, job, err);
+	/* Whoever was told that it has failed uses the place for something else. */
+	if (!end_request(w, job, err) && made)
+		ranges_undo(w, made);
 }
 
 /* NULL: the end. The job stays in the list, for window_give_up(). */

@@ -18,6 +18,8 @@
 #include "vhost/backend.h"
 #include "vhost/window.h"
 
+struct range;
+
 struct job {
 	struct list link;      /* [lock] */
 	struct proto_req *req; /* [lock] NULL: nobody waits for it */
@@ -55,8 +57,10 @@ bool window_job_is_wanted(struct window *w, const struct job *job);
 
 /* The rest is for the window's thread, and for whoever has ended it. */
 
-/* What @job asks for: 0, or a negative errno; what could not be undone of a mapping that failed stays pinned. */
-MUST_USE int ranges_map(struct window *w, struct job *job);
+/* A range is mapped no more; what the front end does not give back of it stays pinned. */
+void ranges_undo(struct window *w, struct range *r);
+/* What @job asks for: 0, or a negative errno. @ret_made is left alone where the same was mapped already. */
+MUST_USE int ranges_map(struct window *w, const struct job *job, struct range **ret_made);
 MUST_USE int ranges_unmap(struct window *w, const struct job *job);
 /* All of them. What is left after a while stays pinned. */
 void ranges_clear(struct window *w);
