@@ -157,6 +157,24 @@ static void requests(struct move *v, uint64_t file, unsigned rounds)
 	}
 }
 
+/* A READ may have left bytes in all of its room, whatever its reply says: the file may have been cut meanwhile. */
+static void read_at_end(struct move *v, uint64_t file)
+{
+	const struct front_queue *q = &v->f.queue[2];
+	struct fuse_attr attr;
+	int64_t got;
+
+	if (fuse_getattr(&v->f, file, &attr))
+		front_die("getattr");
+	got = fuse_read(&v->f, file, attr.size - 1, NULL, 16 * PAGE);
+	if (got != 1)
+		front_die("%lld bytes at the end of the file", (long long)got);
+	for (uint64_t page = q->out_gpa / PAGE; page < q->out_gpa / PAGE + 16; page++)
+		if (!(v->log[page / 8] >> page % 8 & 1))
+			front_die("the room of a short READ is not in the log from page %llu on",
+				  (unsigned long long)page);
+}
+
 static void setup(struct move *v, const char *socket, bool by_gpa, struct fuse_entry_out *file)
 {
 	front_connect(&v->f, socket);
@@ -192,6 +210,7 @@ void moving_log(const char *socket, uint64_t seed, bool by_gpa)
 	setup(v, socket, by_gpa, &file);
 	make_log(v);
 	front_log(&v->f, true);
+	read_at_end(v, file.nodeid);
 	memcpy(v->copy, v->f.memory, (size_t)PAGES * PAGE);
 	if (pthread_create(&thread, NULL, harvester, v))
 		front_die("no thread");
