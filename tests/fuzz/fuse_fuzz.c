@@ -2,7 +2,8 @@
 /*
  * Sequences of FUSE messages to the dispatcher, over a filesystem in memory, both profiles. Node ids come from earlier
  * answers mostly, as a kernel's would, and lengths are right mostly. Each request is ended exactly once: at once, or
- * when the session ends.
+ * when the session ends. Where files can be mapped there is a window of a few places: what a mapping shows is inside of
+ * the image, and stays so until it is given up.
  */
 #include <stdlib.h>
 
@@ -19,6 +20,7 @@
 #define NODES_MAX 32
 #define PIECES_MAX 16
 #define OUT_SIZE (1u << 16)
+#define MAPPINGS_MAX 4
 
 struct message {
 	struct proto_req req;
@@ -31,6 +33,8 @@ static struct message messages[MESSAGES_MAX];
 static uint8_t out_buf[OUT_SIZE];
 static uint64_t nodes[NODES_MAX];
 static uint32_t node_count;
+static struct proto_mapping *mappings[MAPPINGS_MAX];
+static uint64_t window_bytes; /* of the image that may be mapped; 0: no window */
 
 static struct message *message_of(struct proto_req *req)
 {
@@ -74,9 +78,69 @@ static int on_notify(void *transport, const struct iovec *iov, int iovcnt)
 	return 0;
 }
 
+/* ---- a window ---- */
+
+static bool on_window(void *transport)
+{
+	(void)transport;
+	return window_bytes;
+}
+
+static void give_up(uint32_t place)
+{
+	if (!mappings[place])
+		return;
+	proto_unpin(mappings[place]->pin);
+	proto_mapping_free(mappings[place]);
+	mappings[place] = NULL;
+}
+
+static void on_map(struct proto_req *req, struct proto_mapping *m)
+{
+	uint32_t place = (uint32_t)(m->moffset >> 21) % MAPPINGS_MAX;
+	uint64_t at = 0;
+
+	FUZZ_CHECK(m->count && m->len);
+	for (uint32_t i = 0; i < m->count; i++) {
+		FUZZ_CHECK(m->run[i].off == at && m->run[i].len);
+		FUZZ_CHECK(m->run[i].image_off < window_bytes &&
+			   m->run[i].len <= window_bytes - m->run[i].image_off);
+		at += m->run[i].len;
+	}
+	FUZZ_CHECK(at <= m->len);
+	give_up(place);
+	mappings[place] = m;
+	proto_window_done(req, 0);
+}
+
+static void on_unmap(struct proto_req *req, struct proto_unmap *list, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		give_up((uint32_t)(list[i].moffset >> 21) % MAPPINGS_MAX);
+	free(list);
+	proto_window_done(req, 0);
+}
+
 static const struct transport_ops ops = {
-	.name = "fuzz", .reply = on_reply, .done = on_done, .notify = on_notify
+	.name = "fuzz",
+	.reply = on_reply,
+	.done = on_done,
+	.notify = on_notify,
+	.window = on_window,
+	.map = on_map,
+	.unmap = on_unmap,
 };
+
+/* As fs_dax_enable() says, but for the image, which is a file there. */
+static void set_window(const struct store *s, uint64_t bytes)
+{
+	bool may = s->block_size % 4096 == 0 &&
+		   store_has_incompat(s, EXT4_FEATURE_INCOMPAT_EXTENTS) && !s->readonly;
+
+	window_bytes = may ? bytes : 0;
+}
+
+/* ---- messages ---- */
 
 static void dispatch(struct proto_session *s, struct message *m, size_t len, uint32_t split)
 {
@@ -173,6 +237,8 @@ static void serve(struct fs *fs, struct inval_bus *bus, struct input *in)
 	}
 	proto_get_stats(s, &stats);
 	proto_session_free(s);
+	for (uint32_t i = 0; i < MAPPINGS_MAX; i++)
+		give_up(i);
 	for (uint32_t i = 0; i < sent; i++)
 		FUZZ_CHECK(atomic_load(&messages[i].ended) == 1);
 }
@@ -190,6 +256,7 @@ static void run(struct input *in)
 	if (!store_open(scene_bdev(sc, opts.readonly), &opts, &store, &err)) {
 		FUZZ_CHECK(inval_new(&bus) == 0);
 		FUZZ_CHECK(fs_open_store(store, bus, &fs_opts, &fs) == 0);
+		set_window(store, sc->size);
 		serve(fs, bus, in);
 		if (scene_flags() & SCENE_CRASH)
 			fs_destroy(fs);
