@@ -4,27 +4,14 @@
 # beside the host's mount; it unmounts and mounts again, and is killed in the middle of a write. Skipped where QEMU or a
 # kernel that "make vm" fetched is missing.
 . "$(dirname "$0")/../lib/lib.sh"
+. "$LIB/qemu_guest.sh"
 need_root
-need qemu-system-x86_64 busybox cpio
-
-KERNEL_DIR=${KFS_CACHE:-/var/cache/kfs}/kernel-${VM_SERIES:-6.12}
-[ -e "$KERNEL_DIR/release" ] || skip "no kernel in $KERNEL_DIR: make vm fetches one"
-RELEASE=$(cat "$KERNEL_DIR/release")
-VMLINUZ=$KERNEL_DIR/boot/vmlinuz-$RELEASE
+need qemu-system-x86_64
+guest_kernel
 
 # ---- the guest ----
 
-mkdir -p root/{bin,proc,sys,dev,mnt}
-cp "$(command -v busybox)" root/bin/busybox
-cat >root/init <<'SH'
-#!/bin/busybox sh
-/bin/busybox --install -s /bin
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-job=$(sed -n 's/.*job=\([a-z]*\).*/\1/p' /proc/cmdline)
-set -e
-trap 'echo "@guest failed in line $at"; poweroff -f' EXIT
+guest_root initrd <<'SH'
 at=mount; mount -t virtiofs guests /mnt; cd /mnt
 if [ "$job" = killed ]; then
 	echo @guest writes
@@ -44,25 +31,17 @@ at=df; df /mnt | grep -q guests
 at=remount; cd /; umount /mnt; mount -t virtiofs guests /mnt; cd /mnt; md5sum -c big.sum; [ "$(stat -c %a moved-3)" = 4711 ]
 at=drop; echo 3 >/proc/sys/vm/drop_caches; md5sum -c big.sum; diff -r from-host copy
 at=unmount; cd /; umount /mnt
-trap - EXIT
-echo @guest ok
-poweroff -f
 SH
-chmod 755 root/init
-(cd root && find . | cpio -o -H newc -R 0:0 --quiet | gzip -1) >initrd
+guest_machine 2 512
 
 # boot JOB [words]: runs until the guest is off
 boot() {
 	local job=$1
 	shift
-	timeout -k 5 400 qemu-system-x86_64 -accel tcg,thread=multi -machine q35,memory-backend=mem -cpu max -smp 2 -m 512 \
-		-object memory-backend-memfd,id=mem,size=512M,share=on -nodefaults -no-user-config -nographic -no-reboot \
-		-kernel "$VMLINUZ" -initrd initrd -append "console=ttyS0 quiet panic=-1 no_timer_check job=$job" \
+	timeout -k 5 400 qemu-system-x86_64 "${MACHINE[@]}" -kernel "$VMLINUZ" -initrd initrd -append "$CONSOLE job=$job" \
 		-chardev socket,id=guest,path=s -device vhost-user-fs-pci,chardev=guest,tag=guests,queue-size=1024 \
 		-chardev "file,id=console,path=$job.log" -serial chardev:console "$@" </dev/null >"$job.qemu" 2>&1
 }
-
-said() { grep -q "@guest $2" "$1.log" 2>/dev/null; }
 
 # ---- the host ----
 

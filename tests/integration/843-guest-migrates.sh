@@ -4,28 +4,16 @@
 # a file open that grows and one that was deleted; and through a file, with another daemon in between. No line is lost. Skipped where there is no QEMU that moves a back end's state (9 or newer, as "fetch.sh qemu" has it
 # in the cache, or KFS_QEMU_ROOT), or no kernel that "make vm" fetched.
 . "$(dirname "$0")/../lib/lib.sh"
+. "$LIB/qemu_guest.sh"
 need_root
-need busybox cpio python3
-
-CACHE=${KFS_CACHE:-/var/cache/kfs}
-KERNEL_DIR=$CACHE/kernel-${VM_SERIES:-6.12} QEMU_ROOT=${KFS_QEMU_ROOT:-$CACHE/qemu}
-[ -e "$KERNEL_DIR/release" ] || skip "no kernel in $KERNEL_DIR: make vm fetches one"
+need python3
+guest_kernel
+QEMU_ROOT=${KFS_QEMU_ROOT:-${KFS_CACHE:-/var/cache/kfs}/qemu}
 [ -x "$QEMU_ROOT/usr/bin/qemu-system-x86_64" ] || skip "no QEMU that moves a back end's state in $QEMU_ROOT"
-RELEASE=$(cat "$KERNEL_DIR/release")
 
 # ---- the guest ----
 
-mkdir -p root/{bin,proc,sys,dev,mnt}
-cp "$(command -v busybox)" root/bin/busybox
-cat >root/init <<'SH'
-#!/bin/busybox sh
-/bin/busybox --install -s /bin
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-job=$(sed -n 's/.*job=\([a-z]*\).*/\1/p' /proc/cmdline)
-set -e
-trap 'echo "@guest failed in line $at"; poweroff -f' EXIT
+guest_root initrd <<'SH'
 at=mount; mount -t virtiofs guests /mnt; cd /mnt
 at=open; mkdir dir; echo kept >dir/kept; exec 5>>log
 if [ "$job" = live ]; then exec 6<>deleted; rm deleted; echo before >&6; fi
@@ -40,12 +28,8 @@ at=dir; [ "$(cat dir/kept)" = kept ]; echo after >dir/after
 if [ "$job" = live ]; then at=deleted; echo after >&6; [ "$(cat /proc/$$/fd/6 | tr '\n' ' ')" = "before after " ]; fi
 exec 5>&- 6>&-
 at=unmount; cd /; umount /mnt
-trap - EXIT
-echo "@guest ok after $i"
-poweroff -f
 SH
-chmod 755 root/init
-(cd root && find . | cpio -o -H newc -R 0:0 --quiet | gzip -1) >initrd
+guest_machine 1 256
 
 # boot NAME JOB [words]: runs until the guest is off or has left
 boot() {
@@ -53,15 +37,11 @@ boot() {
 	shift 2
 	timeout -k 5 500 "$QEMU_ROOT/lib64/ld-linux-x86-64.so.2" --library-path "$QEMU_ROOT/usr/lib/x86_64-linux-gnu" \
 		"$QEMU_ROOT/usr/bin/qemu-system-x86_64" -L "$QEMU_ROOT/usr/share/qemu" -L "$QEMU_ROOT/usr/share/seabios" \
-		-accel tcg,thread=multi -machine q35,memory-backend=mem -cpu max -smp 1 -m 256 \
-		-object memory-backend-memfd,id=mem,size=256M,share=on -nodefaults -no-user-config -nographic -no-reboot \
-		-kernel "$KERNEL_DIR/boot/vmlinuz-$RELEASE" -initrd initrd -append "console=ttyS0 quiet panic=-1 no_timer_check job=$job" \
+		"${MACHINE[@]}" -kernel "$VMLINUZ" -initrd initrd -append "$CONSOLE job=$job" \
 		-chardev socket,id=guest,path=s -device vhost-user-fs-pci,chardev=guest,tag=guests,queue-size=1024 \
 		-chardev "file,id=console,path=$name.log" -serial chardev:console -qmp "unix:$name.qmp,server=on,wait=off" "$@" \
 		</dev/null >"$name.qemu" 2>&1
 }
-
-said() { grep -q "@guest $2" "$1.log" 2>/dev/null; }
 
 # ask NAME COMMAND [JSON]: of its monitor; "migrate" returns when it is done
 cat >ask.py <<'PY'

@@ -6,29 +6,20 @@
 # truncation, rename and deletion while mapped; a window that is smaller than the files; QEMU killed in the middle.
 # Skipped where "kernel-patches/fetch.sh qemu" or "make vm" have not fetched QEMU or a kernel.
 . "$(dirname "$0")/../lib/lib.sh"
+. "$LIB/qemu_guest.sh"
 need_root
-need busybox cpio gcc
+need gcc
 
-CACHE=${KFS_CACHE:-/var/cache/kfs}
-QEMU_ROOT=$CACHE/qemu
+QEMU_ROOT=${KFS_CACHE:-/var/cache/kfs}/qemu
 [ -e "$QEMU_ROOT/.complete" ] || skip "no QEMU with windows in $QEMU_ROOT: kernel-patches/fetch.sh qemu fetches one"
-KERNEL_DIR=$CACHE/kernel-${VM_SERIES:-6.12}
-[ -e "$KERNEL_DIR/release" ] || skip "no kernel in $KERNEL_DIR: make vm fetches one"
+guest_kernel
 
 # ---- the guest ----
 
-mkdir -p root/{bin,proc,sys,dev,mnt}
-cp "$(command -v busybox)" root/bin/busybox
-gcc -O1 -static -o root/bin/dax_store "$TOP/tests/vm/dax_store.c"
-cat >root/init <<'SH'
-#!/bin/busybox sh
-/bin/busybox --install -s /bin
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-job=$(sed -n 's/.*job=\([a-z]*\).*/\1/p' /proc/cmdline)
-set -e
-trap 'echo "@guest failed in line $at"; dmesg | tail -n 20; poweroff -f' EXIT
+gcc -O1 -static -o dax_store "$TOP/tests/vm/dax_store.c"
+export LOGS=share
+mkdir -p share
+guest_root share/initrd dax_store <<'SH'
 at=mount; mount -t virtiofs -o dax=always guests /mnt; cd /mnt
 if [ "$job" = killed ]; then
 	echo @guest writes
@@ -52,14 +43,9 @@ at=inode; mount -t virtiofs -o dax=inode guests /mnt; cd /mnt; mkdir mark-3; md5
 cd /; umount /mnt
 at=default; mount -t virtiofs guests /mnt; cd /mnt; md5sum -c sums; cd /; umount /mnt
 at=never; mount -t virtiofs -o dax=never guests /mnt; cd /mnt; md5sum -c sums; cd /; umount /mnt
-trap - EXIT
-echo @guest ok
-poweroff -f
 SH
-chmod 755 root/init
-mkdir -p share
-(cd root && find . | cpio -o -H newc -R 0:0 --quiet | gzip -1) >share/initrd
-cp "$KERNEL_DIR/boot/vmlinuz-$(cat "$KERNEL_DIR/release")" share/vmlinuz
+guest_machine 2 512
+cp "$VMLINUZ" share/vmlinuz
 
 # What QEMU sees is its own root; the folder "share" is /kfs in there, in a mount namespace of its own.
 cat >qemu.sh <<'SH'
@@ -76,15 +62,11 @@ SH
 boot() {
 	local job=$1
 	timeout -k 5 600 unshare -m --propagation private bash qemu.sh "$QEMU_ROOT" "$PWD/share" \
-		-accel tcg,thread=multi -machine q35,memory-backend=mem -cpu max -smp 2 -m 512 \
-		-object memory-backend-memfd,id=mem,size=512M,share=on -nodefaults -no-user-config -nographic -no-reboot \
-		-kernel /kfs/vmlinuz -initrd /kfs/initrd -append "console=ttyS0 quiet panic=-1 no_timer_check nosoftlockup mitigations=off job=$job" \
+		"${MACHINE[@]}" -kernel /kfs/vmlinuz -initrd /kfs/initrd -append "$CONSOLE nosoftlockup mitigations=off job=$job" \
 		-chardev socket,id=guest,path=/kfs/s \
 		-device vhost-user-test-device-pci,chardev=guest,virtio-id=26,num_vqs=2,vq_size=1024,config_size=40 \
 		-chardev "file,id=console,path=/kfs/$job.log" -serial chardev:console -pidfile /kfs/qemu.pid </dev/null >"$job.qemu" 2>&1
 }
-
-said() { grep -q "@guest $2" "share/$1.log" 2>/dev/null; }
 
 # requests FROM TO NAME…: how many of these between the two marks; the last of each mark counts
 requests() {
