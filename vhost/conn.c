@@ -328,7 +328,8 @@ static int set_ring_fd(struct conn *c, struct message *m)
 			return -EOPNOTSUPP;
 		slot = &q->kick_fd;
 		atomic_store(&q->broken, false);
-		if (c->dev->session && is_suspended(c))
+		/* Else it is the queues' to look at. */
+		if (is_suspended(c) && c->dev->session)
 			proto_state_arrive(c->dev->session);
 	}
 	queue_pause(q);
@@ -435,8 +436,9 @@ static int check_state(struct conn *c, const struct message *m)
 	if (err == -ENOTCONN)
 		return err;
 	if (err)
-		log_error("guest %u: its state is not %s: %s", c->opts.device.number,
-			  loads ? "taken" : "saved", proto_state_why(err));
+		log_warn("guest %u: its state is not %s: %s", c->opts.device.number,
+			 loads ? "taken" : "saved",
+			 err == -ENXIO ? "no transfer is under way" : proto_state_why(err));
 	if (!err && loads && proto_ready(d->session)) {
 		atomic_store(&d->used, true);
 		log_info("guest %u: arrived, goes on where it was", c->opts.device.number);
