@@ -491,16 +491,16 @@ static void test_cap(struct guest *g, const char *mount)
 	torn = make(g, "cap-torn", 10 * MIB);
 	map(g, torn, 4 * SHM_RANGE, 0);
 	map(g, torn, 3 * SHM_RANGE, SHM_RANGE);
-	if (g->shm.count < 128)
-		front_die("%u pieces: the file is not torn", g->shm.count);
+	if (shm_count(&g->shm) < 128)
+		front_die("%u pieces: the file is not torn", shm_count(&g->shm));
 	front_want(shm_map(&g->shm, torn, 2 * SHM_RANGE, 2 * SHM_RANGE, true), -ENOSPC,
 		   "more pieces than there is room for");
 	is_pattern(g->shm.at, 4 * SHM_RANGE, SHM_RANGE);
 	is_pattern(g->shm.at + SHM_RANGE, 3 * SHM_RANGE, SHM_RANGE);
 	for (uint64_t k = 2; k < places; k++)
 		map(g, big, k % 8 * SHM_RANGE, k * SHM_RANGE);
-	if (g->shm.count > 400)
-		front_die("%u pieces", g->shm.count);
+	if (shm_count(&g->shm) > 400)
+		front_die("%u pieces", shm_count(&g->shm));
 	front_want(fuse_names(&g->f, FUSE_UNLINK, ROOT, "cap-big"), 0, "unlink");
 	front_want(fuse_names(&g->f, FUSE_UNLINK, ROOT, "cap-torn"), 0, "unlink");
 }

@@ -231,6 +231,30 @@ void shm_close(struct shm *s)
 	(void)munmap(s->at, s->size);
 }
 
+unsigned shm_count(struct shm *s)
+{
+	unsigned count;
+
+	pthread_mutex_lock(&s->lock);
+	count = s->count;
+	pthread_mutex_unlock(&s->lock);
+	return count;
+}
+
+/*
+ * What is mapped when the answer comes is so through the back end, which the thread sanitizer does not see. Not without it:
+ * an answer that comes too early would be waited for.
+ */
+static void order(struct shm *s)
+{
+#ifdef __SANITIZE_THREAD__
+	pthread_mutex_lock(&s->lock);
+	pthread_mutex_unlock(&s->lock);
+#else
+	(void)s;
+#endif
+}
+
 int shm_map(struct shm *s, uint64_t nodeid, uint64_t off, uint64_t moffset, bool write)
 {
 	struct fuse_setupmapping_in in = { .fh = UINT64_MAX,
@@ -242,8 +266,11 @@ int shm_map(struct shm *s, uint64_t nodeid, uint64_t off, uint64_t moffset, bool
 	struct fuse_message m = {
 		.opcode = FUSE_SETUPMAPPING, .nodeid = nodeid, .args = &in, .arg_len = sizeof(in)
 	};
+	int err;
 
-	return fuse_call(s->f, 1, &m, NULL, NULL);
+	err = fuse_call(s->f, 1, &m, NULL, NULL);
+	order(s);
+	return err;
 }
 
 int shm_unmap(struct shm *s, uint64_t moffset)
@@ -256,6 +283,9 @@ int shm_unmap(struct shm *s, uint64_t moffset)
 	struct fuse_message m = {
 		.opcode = FUSE_REMOVEMAPPING, .nodeid = 1, .args = &in, .arg_len = sizeof(in)
 	};
+	int err;
 
-	return fuse_call(s->f, 1, &m, NULL, NULL);
+	err = fuse_call(s->f, 1, &m, NULL, NULL);
+	order(s);
+	return err;
 }

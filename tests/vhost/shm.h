@@ -49,6 +49,9 @@ void shm_reset(struct shm *s);
 /* After front_close() or before it. */
 void shm_close(struct shm *s);
 
+/* Pieces that are mapped now. */
+unsigned shm_count(struct shm *s);
+
 /* Requests of the guest; 0 or what was answered. */
 int shm_map(struct shm *s, uint64_t nodeid, uint64_t off, uint64_t moffset, bool write);
 int shm_unmap(struct shm *s, uint64_t moffset);

@@ -204,8 +204,8 @@ TEST(test_guest__a_mapping_given_up_is_not_in_the_way)
 	}
 	CHECK(mapped > 0);
 	CHECK_EQ(given_up + mapped, ROUNDS);
-	CHECK_EQ(shm.count, 0);
 	front_close(&f);
 	shm_close(&shm);
+	CHECK_EQ(shm.count, 0);
 	stop();
 }
