@@ -480,13 +480,16 @@ int op_check_owner(const struct op *op)
 		       0;
 }
 
-/* Arguments, extensions, names: 0, or what to answer (-EINVAL is counted as malformed). */
-static int decode(struct op *op, const struct op_def *def, size_t ext_len)
+/*
+ * Arguments, extensions, names: 0, or what to answer (-EINVAL is counted as malformed). What was agreed on is not looked at
+ * before it was: a guest may ask on one queue while its INIT is on another.
+ */
+static int decode(struct op *op, const struct op_def *def, size_t ext_len, bool ready)
 {
 	size_t arg_size = def->arg_size;
 	int err;
 
-	if (op->opcode == FUSE_SETXATTR && op->s->setxattr_ext)
+	if (op->opcode == FUSE_SETXATTR && ready && op->s->setxattr_ext)
 		arg_size = sizeof(struct fuse_setxattr_in);
 	if (ext_len > op->in.left || arg_size > op->in.left - ext_len)
 		return -EINVAL;
@@ -505,6 +508,7 @@ static int decode(struct op *op, const struct op_def *def, size_t ext_len)
 static void serve(struct op *op, size_t ext_len)
 {
 	const struct op_def *def = op_def_of(op->opcode);
+	bool ready = atomic_load_explicit(&op->s->ready, memory_order_acquire);
 	int err;
 
 	if (!def) {
@@ -512,7 +516,7 @@ static void serve(struct op *op, size_t ext_len)
 		op_error(op, -ENOSYS);
 		return;
 	}
-	err = decode(op, def, ext_len);
+	err = decode(op, def, ext_len, ready);
 	if (err == -EINVAL) {
 		op_malformed(op);
 		return;
@@ -521,8 +525,7 @@ static void serve(struct op *op, size_t ext_len)
 		trace_request(op, def);
 	if (!err && !def->handler)
 		err = -ENOSYS;
-	if (!err && !(def->flags & OP_EARLY) &&
-	    !atomic_load_explicit(&op->s->ready, memory_order_acquire))
+	if (!err && !(def->flags & OP_EARLY) && !ready)
 		err = -EIO;
 	/* Written before ready, hence not looked at before. */
 	op->ctx.session = err || def->flags & OP_EARLY ? NULL : op->s->fs_session;
