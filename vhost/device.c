@@ -174,8 +174,12 @@ void device_note(struct device *d)
 	uint8_t *at = inflight_note(&d->inflight);
 	struct proto_note note;
 
-	if (at && d->session && proto_note_make(d->session, &note))
-		memcpy(at, note.bytes, sizeof(note.bytes));
+	if (!at || !d->session || !proto_note_make(d->session, &note))
+		return;
+	/* A guest that sends several INITs has several queues here, with the same note. */
+	mutex_lock(&d->lock);
+	memcpy(at, note.bytes, sizeof(note.bytes));
+	mutex_unlock(&d->lock);
 }
 
 void device_adopt(struct device *d)
