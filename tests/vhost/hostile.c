@@ -54,7 +54,7 @@ static const struct family {
 	{ "logs", hostile_logs, 1, false },
 	{ "states", hostile_states, 30, false },
 	{ "mappings", hostile_mappings, 30, true },
-	{ "mapped races", hostile_mapped_races, 4, true },
+	{ "mapped races", hostile_mapped_races, 2, true },
 	{ "false fronts", hostile_false_fronts, 1, true },
 };
 #define FAMILIES (sizeof(families) / sizeof(families[0]))

@@ -487,6 +487,8 @@ static void shoot_change(struct hostile *h)
 
 /* At places of whole ranges, so that the answers alone tell what is mapped. */
 #define RACES_MAX 8u
+/* Bytes that are compared after each; all are in the end. */
+#define LOOK (64 * UINT64_C(1024))
 
 struct race {
 	bool map;
@@ -522,14 +524,15 @@ static void note_race(struct hostile *h, const struct race *r)
 		front_die("REMOVEMAPPING of what was not mapped succeeds");
 }
 
-/* Below the end of a file that is still known. */
-static void want_same(struct hostile *h, const struct mapped *m)
+/* @len bytes from @from of a mapping, below the end of a file that is still known. */
+static void want_same(struct hostile *h, const struct mapped *m, uint64_t from, uint64_t len)
 {
 	static uint8_t back[FRONT_DATA_MAX];
 	const uint8_t *at = model.w.shm.at + m->moffset;
 
-	for (uint64_t k = 0; k < m->len; k += sizeof(back)) {
-		int64_t got = fuse_read(&h->f, m->node, m->off + k, back, sizeof(back));
+	for (uint64_t k = from; k < from + len; k += sizeof(back)) {
+		size_t part = from + len - k < sizeof(back) ? from + len - k : sizeof(back);
+		int64_t got = fuse_read(&h->f, m->node, m->off + k, back, part);
 
 		if (got < 0 && got != -ESTALE)
 			front_die("READ: %lld", (long long)got);
@@ -538,7 +541,7 @@ static void want_same(struct hostile *h, const struct mapped *m)
 				front_die("byte %llu is %02x in the window and %02x in the file",
 					  (unsigned long long)(m->off + k + (uint64_t)b),
 					  at[k + (uint64_t)b], back[b]);
-		if (got < (int64_t)sizeof(back))
+		if (got < (int64_t)part)
 			return;
 	}
 }
@@ -558,7 +561,8 @@ static void run_race(struct hostile *h)
 	compare(h);
 	h->judged = true;
 	if (model.count)
-		want_same(h, &model.mapped[hostile_below(h, model.count)]);
+		want_same(h, &model.mapped[hostile_below(h, model.count)],
+			  hostile_below(h, SHM_RANGE / LOOK) * LOOK, LOOK);
 	h->judged = false;
 	for (uint32_t i = 0; i < FILES; i++)
 		model.file[i] = make_file(h, model.dir, i, 0);
@@ -572,6 +576,6 @@ void hostile_mapped_races(struct hostile *h, uint64_t from, uint64_t to)
 		run_race(h);
 	}
 	for (uint32_t i = 0; i < model.count; i++)
-		want_same(h, &model.mapped[i]);
+		want_same(h, &model.mapped[i], 0, SHM_RANGE);
 	window_close(h, &model.w);
 }

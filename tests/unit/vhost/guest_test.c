@@ -134,7 +134,7 @@ TEST(test_guest__read_marks_all_of_its_room)
 /* ---- windows ---- */
 
 #define WINDOW (UINT64_C(8) << 20)
-#define ROUNDS 400
+#define ROUNDS 150
 
 /* A front end that announces nothing, and says so: mappings are there when they are answered. */
 static void start_window(struct front *f, struct shm *s, uint64_t *ret_files)
