@@ -6,7 +6,7 @@
  * Invariants
  * (1) slots_free[b] is at most the number of zero slots of block b: it is lowered
  *     before a slot is taken and raised after one was cleared. So who lowered it
- *     finds a free slot.
+ *     finds a free slot, unless the block is somebody else's, too (a damaged image).
  * (2) A slot's bytes change under the block's buffer lock, with the checksum.
  */
 #include "daemon/store/orphan.h"
@@ -70,9 +70,12 @@ static int take_slot(struct handle *h, struct store *s, uint32_t block, uint32_t
 	rwlock_write(&b->lock);
 	for (slot = 0; slot < s->orphans->slots && le32_to_cpu(*slot_of(b, slot)); slot++)
 		;
-	CHECK(slot < s->orphans->slots);
-	slot_store(h, s, b, slot, ino);
+	if (slot < s->orphans->slots)
+		slot_store(h, s, b, slot, ino);
 	rwlock_unwrite(&b->lock);
+	if (slot == s->orphans->slots)
+		return store_corrupt(s, s->orphan_file_ino, b->pblk,
+				     "orphan file: something else lives in its block");
 	*ret_pos = block * s->orphans->slots + slot + 1;
 	return 0;
 }
@@ -105,7 +108,7 @@ int orphan_file_add(struct handle *h, struct inode *i)
 		if (!claim_slot(&st->slots_free[block]))
 			continue;
 		ret = take_slot(h, s, block, i->ino, &i->orphan_pos);
-		if (ret)
+		if (ret && ret != -EUCLEAN) /* it has none */
 			atomic_fetch_add(&st->slots_free[block], 1);
 		return ret;
 	}
