@@ -53,12 +53,25 @@ uint64_t inflight_count(struct proto_session *s, enum proto_channel channel)
 /* Did an INTERRUPT for @unique come before it? Caller holds the lock. */
 static bool early_take(struct inflight_shard *shard, uint64_t unique)
 {
+	if (likely(!shard->early_count))
+		return false;
 	for (uint32_t i = 0; i < INTERRUPTS_EARLY_MAX; i++)
-		if (unlikely(shard->early[i] == unique && unique)) {
+		if (shard->early[i] == unique && unique) {
 			shard->early[i] = 0;
+			shard->early_count--;
 			return true;
 		}
 	return false;
+}
+
+/* Caller holds the lock. The oldest gives way. */
+static void early_put(struct inflight_shard *shard, uint64_t unique)
+{
+	uint64_t *slot = &shard->early[shard->early_next++ % INTERRUPTS_EARLY_MAX];
+
+	shard->early_count += unique != 0;
+	shard->early_count -= *slot != 0;
+	*slot = unique;
 }
 
 void inflight_add(struct proto_req *req)
@@ -95,7 +108,7 @@ void inflight_interrupt(struct proto_session *s, uint64_t unique)
 	if (req)
 		req->interrupted = true;
 	else
-		shard->early[shard->early_next++ % INTERRUPTS_EARLY_MAX] = unique;
+		early_put(shard, unique);
 	mutex_unlock(&shard->lock);
 }
 

@@ -45,6 +45,7 @@ struct inflight_shard {
 	struct list reqs;		      /* [lock] requests being served */
 	uint64_t early[INTERRUPTS_EARLY_MAX]; /* [lock] ids, 0 = free */
 	uint32_t early_next;		      /* [lock] slot to use next */
+	uint32_t early_count;		      /* [lock] of early, those that are ids */
 } __attribute__((aligned(64)));
 
 struct wire_timeout {
