@@ -10,8 +10,7 @@
 need_root
 need gcc
 
-QEMU_ROOT=${KFS_CACHE:-/var/cache/kfs}/qemu
-[ -e "$QEMU_ROOT/.complete" ] || skip "no QEMU with windows in $QEMU_ROOT: kernel-patches/fetch.sh qemu fetches one"
+qemu_with_windows
 guest_kernel
 
 # ---- the guest ----
@@ -47,27 +46,6 @@ SH
 guest_machine 2 512
 cp "$VMLINUZ" share/vmlinuz
 
-# What QEMU sees is its own root; the folder "share" is /kfs in there, in a mount namespace of its own.
-cat >qemu.sh <<'SH'
-set -e
-root=$1 share=$2
-shift 2
-mount --bind "$share" "$root/kfs"
-mount -t proc proc "$root/proc"
-mount --bind /dev "$root/dev"
-exec chroot "$root" qemu-system-x86_64 "$@"
-SH
-
-# boot JOB: runs until the guest is off
-boot() {
-	local job=$1
-	timeout -k 5 600 unshare -m --propagation private bash qemu.sh "$QEMU_ROOT" "$PWD/share" \
-		"${MACHINE[@]}" -kernel /kfs/vmlinuz -initrd /kfs/initrd -append "$CONSOLE nosoftlockup mitigations=off job=$job" \
-		-chardev socket,id=guest,path=/kfs/s \
-		-device vhost-user-test-device-pci,chardev=guest,virtio-id=26,num_vqs=2,vq_size=1024,config_size=40 \
-		-chardev "file,id=console,path=/kfs/$job.log" -serial chardev:console -pidfile /kfs/qemu.pid </dev/null >"$job.qemu" 2>&1
-}
-
 # requests FROM TO NAME…: how many of these between the two marks; the last of each mark counts
 requests() {
 	local from=$1 to=$2
@@ -97,7 +75,7 @@ export KFS_MKFS_OPTS=
 mkimage disk.img 512M -b 4096 -d tree
 mount_kfs disk.img mnt -o "vhost=$PWD/share/s,tag=guests,dax_window=32M,log_level=trace"
 
-boot works || { cat works.qemu; fail "QEMU failed"; }
+windows_guest works || { cat works.qemu; fail "QEMU failed"; }
 said works ok || { tail -n 40 share/works.log; fail "the guest did not get through"; }
 ! grep -E 'BUG:|WARNING:|Oops' share/works.log || fail "the guest's kernel complains"
 expect_eq "$(requests mark-1 mark-2 READ SETUPMAPPING)" 0 "requests for what was mapped"
@@ -108,7 +86,7 @@ expect_eq "$(dd if=mnt/shared bs=1 skip=2097150 count=12 2>/dev/null)" "from a g
 (cd mnt && md5sum -c --quiet sums large.sum grow.sum cut.sum)
 cmp tree/large mnt/copy
 
-boot killed &
+windows_guest killed &
 pid=$!
 eventually 300 said killed writes || { tail -n 30 share/killed.log; fail "the guest does not write"; }
 sleep 3
