@@ -76,14 +76,12 @@ clean_after() {
 		umount -f "$dir" 2>/dev/null || umount -l "$dir"
 		status=1
 	done < <(awk -v top="$scratch/" 'index($2, top) == 1 { print $2 }' /proc/self/mounts | tac)
-	for pid in /proc/[0-9]*; do
-		pid=${pid#/proc/}
-		case $(readlink "/proc/$pid/exe" 2>/dev/null) in "$BUILD"/bin/*) ;; *) continue ;; esac
+	while read -r pid; do
 		tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -Fq -- "$scratch/" || continue
 		echo "left running: pid $pid (killed)"
 		kill -KILL "$pid" 2>/dev/null
 		status=1
-	done
+	done < <(find /proc/[0-9]*/exe -maxdepth 0 -lname "$BUILD/bin/*" 2>/dev/null | cut -d/ -f3)
 	return "$status"
 }
 

@@ -165,24 +165,29 @@ fsck_clean() {
 # The processes of the kfs daemon that serve this mount point: its program with the folder among its words. Not the one
 # that only waits to unmount (daemon/dev/unmounter.h).
 kfs_pids() {
-	local dir=$1 pid words program
-	program=$(readlink -f "$BIN/kfs")
+	local dir=$1 pid word cmdline comm
 	for pid in /proc/[0-9]*; do
 		pid=${pid#/proc/}
-		[ "$(readlink "/proc/$pid/exe" 2>/dev/null)" = "$program" ] || continue
-		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" != kfs-unmounter ] || continue
-		words=$(tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null) || continue
-		grep -Fxq -- "$dir" <<<"$words" && echo "$pid"
-	done
+		# Nothing is started for each process of the machine.
+		[ "/proc/$pid/exe" -ef "$BIN/kfs" ] || continue
+		read -r comm <"/proc/$pid/comm" || continue
+		[ "$comm" != kfs-unmounter ] || continue
+		mapfile -d '' cmdline <"/proc/$pid/cmdline" || continue
+		for word in "${cmdline[@]}"; do
+			[ "$word" = "$dir" ] && echo "$pid" && break
+		done
+	done 2>/dev/null
 	return 0
 }
 
 # all_gone PID…: and their files are closed. The first thread of a killed process may be a zombie before the others end.
 all_gone() {
-	local pid
+	local pid threads
 	for pid; do
-		[ ! -e "/proc/$pid" ] || { [ "$(awk '/^State:/ { print $2 }' "/proc/$pid/status" 2>/dev/null)" = Z ] &&
-			[ "$(find "/proc/$pid/task" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l)" -le 1 ]; } || return 1
+		[ -e "/proc/$pid" ] || continue
+		grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null || [ ! -e "/proc/$pid" ] || return 1
+		threads=("/proc/$pid/task"/*)
+		[ "${#threads[@]}" -le 1 ] || return 1
 	done
 }
 
@@ -212,6 +217,11 @@ mount_kfs() {
 		return 1
 	fi
 	mountpoint -q "$dir" || fail "kfs returned, but $dir is not a mount point"
+}
+
+# tier_told: what kfsctl has to call the tier of a mount by mount_kfs
+tier_told() {
+	case ,${KFS_OPTS:-}, in *,bpf,* | *,bpf=on,*) echo bpf ;; *) echo stock ;; esac
 }
 
 # umount_kfs DIR: returns when the daemon has closed the image.
