@@ -22,12 +22,18 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/base/mountinfo.h"
 #include "daemon/base/rundir.h"
 #include "daemon/options.h"
+
+/* What kfs mounts, without BPF programs and with them. */
+#define STOCK_TYPE "fuse.kfs"
+#define MODULE_TYPE "fusebpf.kfs"
+#define FUSE_CTL_SUPER_MAGIC 0x65735543 /* kernel: fs/fuse/control.c */
 
 #define POLL_MS 5
 /* The daemon notices at once; this is for a machine that is very busy. */
@@ -207,18 +213,28 @@ static bool is_locked(int fd)
 	return !fcntl(fd, F_OFD_GETLK, &lock) && lock.l_type != F_UNLCK;
 }
 
-static bool connection_lives(unsigned int minor_no)
+/*
+ * Nobody mounts the module's list of connections by default. Its umount(2) has waited for the
+ * daemon to close the image, so whose daemon is there still is mounted still.
+ */
+static bool connection_lives(const struct mountinfo_top *top)
 {
+	bool module = strcmp(top->type, STOCK_TYPE) != 0;
 	char path[64];
+	struct statfs st;
+	int len =
+		snprintf(path, sizeof(path), "/sys/fs/%s/connections", module ? "fusebpf" : "fuse");
 
-	(void)snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u", minor_no);
+	if (module && (statfs(path, &st) || st.f_type != FUSE_CTL_SUPER_MAGIC))
+		return true;
+	(void)snprintf(path + len, sizeof(path) - (size_t)len, "/%u", top->minor);
 	return !access(path, F_OK);
 }
 
-static int wait_for_daemon(int entry_fd, unsigned int minor_no, const char *mountpoint)
+static int wait_for_daemon(int entry_fd, const struct mountinfo_top *top, const char *mountpoint)
 {
 	for (int waited = 0; is_locked(entry_fd); waited += POLL_MS) {
-		if (waited >= STILL_USED_MS && connection_lives(minor_no)) {
+		if (waited >= STILL_USED_MS && connection_lives(top)) {
 			fprintf(stderr,
 				"kfs: %s: unmounted here, but still mounted elsewhere: "
 				"the image stays in use\n",
@@ -254,7 +270,7 @@ int umount_helper_main(int argc, char **argv)
 		fprintf(stderr, "kfs: %s: not mounted\n", r.target);
 		return EXIT_MOUNT;
 	}
-	if (strcmp(top.type, "fuse.kfs") != 0) {
+	if (strcmp(top.type, STOCK_TYPE) != 0 && strcmp(top.type, MODULE_TYPE) != 0) {
 		fprintf(stderr, "kfs: %s: mounted as %s, not by kfs: use umount\n", mountpoint,
 			top.type);
 		return EXIT_MOUNT;
@@ -263,6 +279,6 @@ int umount_helper_main(int argc, char **argv)
 	if (!status && r.verbose)
 		printf("kfs: %s unmounted\n", mountpoint);
 	if (!status && !r.lazy && entry_fd >= 0)
-		status = wait_for_daemon(entry_fd, top.minor, mountpoint);
+		status = wait_for_daemon(entry_fd, &top, mountpoint);
 	return status;
 }

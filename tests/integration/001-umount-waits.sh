@@ -41,7 +41,8 @@ forget_mount "$SCRATCH/a"
 fsck_clean a.img
 
 # ---- a bind mount keeps it: said, and not waited for ----
-if [ -d /sys/fs/fuse/connections ] && [ -n "$(ls /sys/fs/fuse/connections)" ]; then
+kept_by_a_bind_mount() {
+	local pid
 	mount_kfs a.img a
 	mkdir -p bound
 	mount --bind a bound
@@ -52,6 +53,16 @@ if [ -d /sys/fs/fuse/connections ] && [ -n "$(ls /sys/fs/fuse/connections)" ]; t
 	eventually 30 all_gone "$pid" || fail "the daemon outlives the bind mount"
 	forget_mount "$SCRATCH/a"
 	fsck_clean a.img
+}
+listed() { [ -d "$1" ] && [ "$(stat -f -c %t "$1")" = 65735543 ]; }
+if [ "$(tier_told)" = bpf ] || listed /sys/fs/fuse/connections; then kept_by_a_bind_mount; fi
+# The module's list of connections is mounted by those who want it only.
+if [ "$(tier_told)" = bpf ]; then
+	connections=/sys/fs/fusebpf/connections
+	listed "$connections" && fail "the list of connections is mounted: the first time was no other than this"
+	mount -t fusebpfctl none "$connections"
+	kept_by_a_bind_mount
+	umount "$connections"
 fi
 
 # ---- what is not ours ----
