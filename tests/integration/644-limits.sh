@@ -25,7 +25,7 @@ umount_after_kill() { # DIR
 
 
 connection() {
-	echo "/sys/fs/fuse/connections/$(mountpoint -d mnt | cut -d: -f2)/waiting"
+	echo "/sys/fs/$([ "$(tier_told)" = bpf ] && echo fusebpf || echo fuse)/connections/$(mountpoint -d mnt | cut -d: -f2)/waiting"
 }
 
 queued_are() { [ "$(cat "$1")" -ge "$2" ]; }

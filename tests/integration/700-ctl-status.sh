@@ -58,13 +58,13 @@ expect_eq "$(field a.json .journal.error)" null "journal error"
 expect_eq "$(field a.json .errors.corruptions)" 0 corruptions
 expect_eq "$(field a.json .supervisor_pid)" null supervisor
 expect_eq "$(field a.json .recover)" off recover
-expect_eq "$(field a.json .tier)" stock tier
+expect_eq "$(field a.json .tier)" "$(tier_told)" tier
 expect_eq "$(field a.json .readonly)" false readonly
 expect_eq "$(field a.json .frozen)" false frozen
 expect_eq "$(field a.json .owner_uid)" 0 owner
 expect_eq "$(readlink "/proc/$(field a.json .worker_pid)/exe")" "$(readlink -f "$BIN/kfs")" "program of worker_pid"
 kfsctl status a >a.txt
-for word in "$SCRATCH/a.img" "first one" "$(dump 'Filesystem UUID')" 'stock: ' 'has_journal' 'none; errors=' 'read-write'; do
+for word in "$SCRATCH/a.img" "first one" "$(dump 'Filesystem UUID')" "$(tier_told): " 'has_journal' 'none; errors=' 'read-write'; do
 	grep -qF -- "$word" a.txt || fail "'$word' is not in: $(cat a.txt)"
 done
 
@@ -93,7 +93,7 @@ grep -q 'neither on a kfs mount nor a mounted image or id' error.txt || fail "$(
 # ---- the other profile ----
 umount_kfs b
 mount_kfs b.img b -o share=on
-expect_eq "$(kfsctl status --json b | jq -r '"\(.share) \(.tier) \(.tier_reason | contains("share=on"))"')" "true stock true" "tier of share=on"
+expect_eq "$(kfsctl status --json b | jq -r '"\(.share) \(.tier) \(.tier_reason | contains("share=on"))"')" "true $(tier_told) true" "tier of share=on"
 
 # ---- usage ----
 kfsctl --help >help.txt

@@ -83,7 +83,7 @@ expect_eq "$(grep -c '_bucket{.*opcode="MKDIR",le="+Inf"} 10$' metrics.txt)" 1 "
 # Buckets are cumulative: sorted as they stand.
 grep '_bucket{.*opcode="MKDIR"' metrics.txt | awk '{ print $NF }' | sort -nc || fail "buckets of mkdir fall"
 grep -q '^kfs_up{.*} 1$' metrics.txt || fail "kfs_up is not 1"
-grep -q '^kfs_info{.*tier="stock".*} 1$' metrics.txt || fail "kfs_info lacks the tier"
+grep -q "^kfs_info{.*tier=\"$(tier_told)\".*} 1\$" metrics.txt || fail "kfs_info lacks the tier"
 
 # All mounts in one text, also one that does not answer.
 mkimage b.img 16M
