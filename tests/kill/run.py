@@ -138,9 +138,10 @@ class Round:
         self.mkfs = rng.choice([["-b", "4096"], ["-b", "1024", "-J", "size=2"], ["-b", "4096", "-J", "size=4"],
                                 ["-b", "2048", "-O", "inline_data"], ["-b", "4096", "-O", "^metadata_csum,^64bit"],
                                 ["-b", "1024", "-O", "inline_data", "-I", "256"]])
-        self.options = ",".join([rng.choice(["share=off", "share=off", "share=on"]),
-                                 rng.choice(["commit=5", "commit=1"]), rng.choice(["relatime", "lazytime"]),
-                                 rng.choice(["max_threads=16", "max_threads=2"])])
+        chosen = [rng.choice(["share=off", "share=off", "share=on"]),
+                  rng.choice(["commit=5", "commit=1"]), rng.choice(["relatime", "lazytime"]),
+                  rng.choice(["max_threads=16", "max_threads=2"])]
+        self.options = ",".join(chosen + os.environ.get("KFS_OPTS", "").split())
         self.names = sorted(rng.sample(sorted(loads.CLASSES), rng.randint(3, 5)))
         self.delay = rng.choice([rng.uniform(0, 0.1), rng.uniform(0.1, 1.0), rng.uniform(0.5, 1.5)])
         self.replay = {3: "e2fsck", 4: "kernel"}.get(seed % 5, "kfs")
