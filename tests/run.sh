@@ -68,6 +68,15 @@ add_scripts() { # FOLDER COMMAND…
 	done
 }
 
+# A line "# vm: WORDS" in a script is for vm.sh.
+add_vm_scripts() {
+	local script words
+	for script in tests/vm/[0-9]*.sh; do
+		words=$(sed -n 's/^# vm: *//p' "$script" | head -n 1)
+		add_script vm "$script" "tests/vm/vm.sh --kernel ${VM_SERIES:-6.12} --timeout 3600 ${words:-} bash"
+	done
+}
+
 # What a script that was killed may leave: mounts below its folder, and the daemons that serve them.
 clean_after() {
 	local scratch=$1 dir pid status=0
@@ -144,7 +153,7 @@ for word; do
 	unit) ;;
 	integration | cover | real) add_scripts "$word" bash ;;
 	vm-core) add_script vm tests/vm/core.sh bash ;;
-	vm) add_scripts vm tests/vm/vm.sh --kernel "${VM_SERIES:-6.12}" --timeout 3600 bash ;;
+	vm) add_vm_scripts ;;
 	*)
 		[ "$what" = unit ] || { echo "run.sh: unknown word: $word" >&2; exit 2; }
 		add_unit "$word"

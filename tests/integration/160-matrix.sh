@@ -5,7 +5,7 @@
 # What kfs does not write is mounted read-only, and said so; what cannot be read is refused by name.
 . "$(dirname "$0")/../lib/lib.sh"
 need_kernel_ext4
-OPS=${OPS:-350}
+OPS=${OPS:-350} BLOCK_SIZES=${BLOCK_SIZES:-1024 2048 4096}
 WALK="--no-times --no-dir-size"
 
 # shellcheck disable=SC2086 # WALK is several words
@@ -74,7 +74,7 @@ readonly_said() { # NAME FEATURE mke2fs words…
 	md5sum -c --quiet before || fail "$name: a read-only mount wrote"
 }
 
-for bs in 1024 2048 4096; do
+for bs in $BLOCK_SIZES; do
 	writable "ext2-$bs" -t ext2 -b "$bs"
 	writable "ext3-$bs" -t ext3 -b "$bs"
 	writable "ext4-$bs" -b "$bs"

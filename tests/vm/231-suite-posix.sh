@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# The integration suite on mounts with BPF programs, what begins with 1, 2, 3 or 5: names, contents, attributes and locks.
+# timeout: 7200
+# vm: --cpus 1 --memory 6G --timeout 7000
+exec bash "$(dirname "${BASH_SOURCE[0]}")/suite.sh" 1 2 3 5
