@@ -320,9 +320,7 @@ static int block_free(struct handle *h, struct inode *i, uint64_t pblk)
 static int block_new(struct handle *h, struct inode *i, uint8_t *data, uint64_t *ret_pblk)
 {
 	struct store *s = i->store;
-	struct alloc_req req = { .inode = i,
-				 .count = 1,
-				 .flags = ALLOC_META | ALLOC_RESERVED_OK };
+	struct alloc_req req = { .inode = i, .count = 1, .flags = ALLOC_META | ALLOC_RESERVED_OK };
 	struct buf *b = NULL;
 	uint64_t pblk;
 	uint32_t count;
