@@ -14,7 +14,7 @@ mkdir -p "$RESULTS" share tree
 qemu_with_windows
 guest_kernel
 
-gcc -O2 -static -o random_read "$TOP/tests/vm/random_read.c"
+gcc -O2 -static -D_GNU_SOURCE -o random_read "$TOP/tests/vm/random_read.c"
 export LOGS=share
 guest_root share/initrd random_read <<SH
 for round in \$(seq $ROUNDS); do

@@ -23,6 +23,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import loads
 
 IMAGE_SIZE = "160M"
+BUSY_S = 2  # a mount that nobody uses
 WAIT_S = 120  # for whatever should take moments: only a hang is longer
 # What e2fsck may say of a log it replays: deletion goes on, and totals are not kept exact in the log.
 E2FSCK_EXPECTED = re.compile(
@@ -80,6 +81,13 @@ def wait_for(what, condition):
         time.sleep(0.005)
 
 
+def said_so(log, before):
+    """The daemon's word that the mount is there for everybody, in what it said after @before bytes."""
+    with open(log, "rb") as f:
+        f.seek(before)
+        return b": mounted at " in f.read()
+
+
 class Mount:
     """A daemon in the foreground, so that its process is ours to kill."""
 
@@ -87,9 +95,10 @@ class Mount:
         self.folder = folder
         os.makedirs(folder, exist_ok=True)
         with open(log, "ab") as out:
+            before = out.tell()
             self.daemon = subprocess.Popen(["kfs", "-f", image, folder, "-o", options], stdin=subprocess.DEVNULL,
                                            stdout=out, stderr=out)
-        wait_for("mounting", lambda: is_mounted(folder) or self.daemon.poll() is not None)
+        wait_for("mounting", lambda: said_so(log, before) or self.daemon.poll() is not None)
         if self.daemon.poll() is not None:
             with open(log, encoding="utf-8", errors="replace") as f:
                 raise Fault(f"kfs does not mount the image: {f.read()[-2000:]}")
@@ -105,12 +114,18 @@ class Mount:
         run("umount", "-l", self.folder)
 
     def unmount(self):
-        try:
-            run("umount", self.folder)
-        except Fault as e:
-            users = users_of(self.folder)
-            self.abandon()
-            raise Fault(f"{e}" + "\n".join(users or ["(nobody has it open now)"])) from None
+        """Once in some hundred times the mount is busy for a moment though nobody has anything open: it is said, and no loss."""
+        start = time.monotonic()
+        while True:
+            try:
+                run("umount", self.folder)
+                break
+            except Fault as e:
+                users = users_of(self.folder)
+                if users or time.monotonic() - start > BUSY_S:
+                    self.abandon()
+                    raise Fault(f"{e}" + "\n".join(users or ["(nobody has it open)"])) from None
+                print(f"note: {self.folder}: busy, and nobody has it open", flush=True)
         try:
             status = self.daemon.wait(timeout=WAIT_S)
         except subprocess.TimeoutExpired:

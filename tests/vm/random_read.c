@@ -3,7 +3,6 @@
  * random_read FILE MS: reads 4 KiB at random places of FILE past the page cache for so long and prints how many a second.
  * For guests: one static program.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
