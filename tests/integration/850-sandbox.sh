@@ -44,8 +44,9 @@ confined "$pid"
 capabilities "$pid" 0000000000000000
 mv kfs.log old.log
 kill -HUP "$pid"
+eventually 10 test -e kfs.log || fail "the log was not opened anew"
 "$VFE" s vanish
-grep -q 'connected' kfs.log || fail "the log was not opened anew"
+eventually 10 grep -q 'connected' kfs.log || fail "nothing is said in the new log"
 kill -TERM "$pid"
 eventually "$RELEASE_SECONDS_MAX" all_gone "$pid" || fail "the daemon does not end"
 [ ! -e s ] || fail "the socket is left behind"
