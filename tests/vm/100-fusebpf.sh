@@ -7,5 +7,5 @@ insmod "$VM_FUSEBPF"
 "$BUILD/bin/tests/vm/fusebpf_test" "$@"
 
 # Whatever was attached, pinned or killed meanwhile, nothing is left that holds the module.
-rmmod fusebpf
+bash "$(dirname "${BASH_SOURCE[0]}")/unload.sh"
 [ ! -e /sys/module/fusebpf ]

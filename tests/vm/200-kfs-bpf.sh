@@ -33,4 +33,4 @@ python3 -u "$HERE/kfs_bpf.py" "$@"
 
 say "nothing is left that holds the module"
 [ ! -e /sys/fs/bpf/kfs ] || fail "pins are left: $(find /sys/fs/bpf/kfs)"
-rmmod fusebpf
+bash "$HERE/unload.sh"

@@ -11,4 +11,4 @@ mkdir -p /tmp/kfs
 cd /tmp/kfs
 insmod "$VM_FUSEBPF"
 python3 -u "$HERE/kfs_extents.py" "$@"
-rmmod fusebpf
+bash "$HERE/unload.sh"

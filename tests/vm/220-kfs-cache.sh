@@ -202,4 +202,4 @@ umount o
 umount m
 e2fsck -fn disk.img >/dev/null 2>&1 || fail "e2fsck"
 [ ! -e /sys/fs/bpf/kfs ] || fail "pins are left: $(find /sys/fs/bpf/kfs)"
-rmmod fusebpf
+bash "$HERE/unload.sh"

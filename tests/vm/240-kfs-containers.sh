@@ -13,4 +13,4 @@ python3 -u "$HERE/kfs_containers.py" "$@"
 	echo "failed: pins are left: $(find /sys/fs/bpf/kfs)"
 	exit 1
 }
-rmmod fusebpf
+bash "$HERE/unload.sh"

@@ -47,12 +47,7 @@ for mode in off on; do
 	umount m
 done
 e2fsck -fn disk.img >/dev/null
-# The daemon ends, and the kernel frees its programs, some time after the unmounting.
-for _ in $(seq 100); do
-	if rmmod fusebpf 2>/dev/null; then break; fi
-	sleep 0.1
-done
-[ ! -e /sys/module/fusebpf ]
+bash "$(dirname "${BASH_SOURCE[0]}")/unload.sh"
 if [ "$missed" ]; then
 	echo "$missed"
 	exit 1
