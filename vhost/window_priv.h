@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the files of a window share. window.c has what comes from outside: requests that wait, the connection's words, the
- * thread, the window's life. ranges.c has what is mapped, and asks the front end for it.
+ * thread, the window's life. window_ranges.c has what is mapped, and asks the front end for it.
  *
  * The list of ranges is the thread's; others read it, and change what pieces were announced, under the lock.
  */
