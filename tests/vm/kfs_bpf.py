@@ -13,7 +13,7 @@ import sys
 import time
 
 from guest import (LONG, ZERO, Counted, Mount, absent, check, child, detach_links, drop_dentries, end_children, outcome,
-                   plant, run, wait_for)
+                   plant, reload_module, run, wait_for)
 
 
 def test_no_request(timeouts, label):
@@ -483,8 +483,7 @@ def test_kill_under_load():
         for i, name in enumerate(names):
             check("what was there is there", os.stat(name).st_size == i % 40)
         m.umount()
-    run("rmmod", "fusebpf")
-    run("insmod", os.environ["VM_FUSEBPF"])
+    reload_module()
 
 
 def test_two_mounts_under_load():

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from guest import ZERO, Counted, Mount, check, drop_dentries, plant, run, wait_for
+from guest import ZERO, Counted, Mount, check, drop_dentries, plant, reload_module, run
 
 # What container runtimes unshare; not the users, which is said where it is meant.
 CONTAINER = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--mount-proc", "--net", "--ipc", "--uts"]
@@ -16,12 +16,6 @@ def inside(container, script):
     """Runs lines of shell in there; its exit status and what it said."""
     done = subprocess.run([*container, "bash", "-euc", script], capture_output=True, text=True, timeout=120)
     return done.returncode, done.stdout + done.stderr
-
-
-def unload():
-    """By the kernel some time after the last mount has gone."""
-    wait_for("the module is let go", lambda: subprocess.run(["rmmod", "fusebpf"], capture_output=True).returncode == 0)
-    run("insmod", os.environ["VM_FUSEBPF"])
 
 
 def test_made_inside(ending):
@@ -54,7 +48,7 @@ def test_made_inside(ending):
     with open(m.path("f40")) as f:
         check("what was written in there is there", f.read() == "40\n")
     m.umount()
-    unload()
+    reload_module()
 
 
 def test_lent():
