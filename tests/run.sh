@@ -193,7 +193,9 @@ if [ "${#names[@]}" -eq 0 ]; then echo "no test's name holds '$FILTER'"; fi
 if [ "$failed" -gt 0 ]; then
 	echo "failed:"
 	for name in "${names[@]}"; do
-		grep -q '^\(0\|77\) ' "$TMP/${name//\//_}.status" 2>/dev/null || echo "  $name   (log: $TMP/${name//\//_}.log)"
+		grep -q '^\(0\|77\) ' "$TMP/${name//\//_}.status" 2>/dev/null && continue
+		echo "  $name   (log: $TMP/${name//\//_}.log)"
+		tail -n 3 "$TMP/${name//\//_}.log" 2>/dev/null | cut -c 1-300 | sed 's/^/    | /'
 	done
 fi
 echo "$passed passed, $failed failed, $skipped skipped" | tee "$BUILD/results/test.summary"

@@ -287,25 +287,28 @@ def main():
         sys.exit(f"mutants: no mutant's name or file holds '{args.only}'")
     build = os.path.abspath(args.build)
     runner = Runner(Builder(build), os.path.abspath(args.dir or os.path.join(build, "tmp/mutants")))
-    rows, failed, start = [], 0, time.monotonic()
+    rows, failed, start = [], [], time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         futures = {pool.submit(judge, runner, m, args.catcher or m.catch): m for m in chosen}
         for future in concurrent.futures.as_completed(futures):
             m, (caught, why) = futures[future], future.result()
             report(m, args.catcher or m.catch, caught, why)
-            failed += not caught
+            if not caught:
+                failed.append(f"{m.name}: {why.splitlines()[0]}")
             rows.append((f"mutants: {m.name}: caught by {args.catcher or m.catch}",
                          round(caught[0], 2) if caught else None, "s", CATCH_CPU_S if caught else None, bool(caught)))
     rows.sort(key=lambda row: row[0])
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     totals = [("mutants: tried", len(chosen), "mutants", None, True),
-              ("mutants: caught", len(chosen) - failed, "mutants", len(chosen), failed == 0),
+              ("mutants: caught", len(chosen) - len(failed), "mutants", len(chosen), not failed),
               ("mutants: time", round(time.monotonic() - start, 1), "s", None, None),
               ("mutants: processor time", round(used.ru_utime + used.ru_stime, 1), "s", None, None)]
     if args.json:
         write_results(args.json, totals + rows)
-    print(f"{len(chosen)} of {len(every)} mutants tried, {len(chosen) - failed} caught, in {totals[2][1]} s "
+    print(f"{len(chosen)} of {len(every)} mutants tried, {len(chosen) - len(failed)} caught, in {totals[2][1]} s "
           f"({totals[3][1]} s of processor time)")
+    for line in failed:
+        print(f"not caught: {line}")
     return 1 if failed else 0
 
 
