@@ -75,7 +75,8 @@ copy_sources() {
 }
 
 apply() { # TREE PATCH
-	patch -d "$1" -p1 -s -f --no-backup-if-mismatch <"$2" || die "${2##*/} does not apply"
+	patch -d "$1" -p1 -s -f --no-backup-if-mismatch <"$2" ||
+		die "${2##*/} does not apply: the series follow Debian's newest kernels, which its security updates bring"
 }
 
 

@@ -48,13 +48,20 @@ lock() {
 	flock 9
 }
 
-# Lines "deb URI SUITE COMPONENT" for Debian's own archives among the machine's sources, and their backports.
+# Lines "deb URI SUITE COMPONENT" for Debian's own archives among the machine's sources, and their backports; and, where the
+# machine takes none, the security updates that lie beside them: the newest kernels come that way.
 sources() {
 	apt-get indextargets --format '$(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT) $(CODENAME)' 'Created-By: Packages' |
 		awk '$1 == "Debian" {
 			print "deb", $2, $3, $4
-			if ($3 == $5 && $3 !~ /-/ && !seen[$3]++ && $4 == "main") print "deb", $2, $3 "-backports", "main"
-		}' | sort -u
+			if ($3 ~ /-security$/) secure = 1
+			if ($3 == $5 && $3 !~ /-/ && !seen[$3]++ && $4 == "main") {
+				print "deb", $2, $3 "-backports", "main"
+				sub("/$", "", $2)
+				beside[$3] = "deb " $2 "-security/ " $3 "-security main"
+			}
+		}
+		END { if (!secure) for (suite in beside) print beside[suite] }' | sort -u
 }
 
 # The same mirror's lines for the releases to come.
@@ -82,7 +89,11 @@ update() {
 	if [ "${APT##*/}" = later ]; then later_sources; else sources; fi >"$APT/sources.list"
 	[ -s "$APT/sources.list" ] || die "no Debian archive among the machine's apt sources"
 	say "reading package lists"
-	private_apt apt-get update -qq >&2
+	if ! private_apt apt-get update -qq >&2; then
+		say "perhaps there are no security updates beside this mirror: once more, without"
+		sed -i '/-security main$/d' "$APT/sources.list"
+		private_apt apt-get update -qq >&2
+	fi
 	touch "$APT/updated"
 }
 
@@ -233,14 +244,16 @@ unpack_root() { # FOLDER RELEASE PACKAGE…
 }
 
 unpack_kernel() { # FOLDER ROOT RELEASE VERSION
-	local folder=$1 root=$2 release=$3 version=$4 abi=${3%-amd64} name packages=()
+	local folder=$1 root=$2 release=$3 version=$4 abi=${3%-amd64} kbuild=linux-kbuild-${3%-amd64} name packages=()
+	# Up to 6.1 it is the series' alone.
+	[ -n "$(newest "$kbuild")" ] || kbuild=linux-kbuild-$(cut -d. -f1,2 <<<"$release")
 	# Up to 6.12 there is one package; then linux-image only names its parts.
 	for name in linux-image linux-binary linux-modules; do
 		[ -n "$(newest "$name-$release")" ] || continue
 		[ "$name" != linux-binary ] || packages=()
 		packages+=("$name-$release=$version")
 	done
-	packages+=("linux-headers-$release=$version" "linux-headers-$abi-common=$version" "linux-kbuild-$abi=$version")
+	packages+=("linux-headers-$release=$version" "linux-headers-$abi-common=$version" "$kbuild=$version")
 	if [ "${APT##*/}" = later ]; then
 		unpack_root "$folder" "$release" "${packages[@]}"
 	else
