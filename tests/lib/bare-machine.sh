@@ -4,17 +4,13 @@
 #
 #   bare-machine.sh [TARGET…]      default: run test; T= and J= are passed on
 #
-# The folder lies below BUILD and is removed at the end; the unpacked base is kept as an archive in
-# KFS_CACHE (default /var/cache/kfs). The mirror is the one that this machine's own apt uses. Root only.
+# The folder lies below BUILD and is removed at the end; what it is unpacked from is kept (debian_root.sh). Root only.
 
 set -eu -o pipefail
 cd "$(dirname "$0")/../.."
 TOP=$PWD
-SUITE=bookworm
 BUILD=${BUILD:-build}
 case $BUILD in /*) ;; *) BUILD=$TOP/$BUILD ;; esac
-CACHE=${KFS_CACHE:-/var/cache/kfs}
-BASE=$CACHE/bare-$SUITE.tar
 BARE=$BUILD/bare
 LOG=$BUILD/results/bare.log
 
@@ -24,30 +20,10 @@ die() {
 }
 
 [ "$(id -u)" -eq 0 ] || die "needs root"
-for tool in debootstrap git unshare pivot_root; do
-	command -v "$tool" >/dev/null || die "$tool is not installed: apt-get install debootstrap git util-linux"
+for tool in git unshare pivot_root; do
+	command -v "$tool" >/dev/null || die "$tool is not installed: apt-get install git util-linux"
 done
 [ "$#" -gt 0 ] || set -- run test
-
-mirror_of() {
-	apt-get indextargets --format "\$(REPO_URI)" "Created-By: Packages" "Codename: $1" "Component: main" | head -n 1
-}
-
-make_base() {
-	local mirror
-	[ ! -e "$BASE" ] || return 0
-	mirror=$(mirror_of "$SUITE")
-	[ -n "$mirror" ] || die "this machine's apt knows no source of $SUITE"
-	mkdir -p "$CACHE"
-	debootstrap --variant=minbase "$SUITE" "$BARE" "$mirror" >"$LOG" || die "debootstrap failed: $LOG"
-	# What the installer or systemd's tmpfiles make on every installed system.
-	ln -sf ../proc/self/mounts "$BARE/etc/mtab"
-	# How this machine reaches its mirror holds there too.
-	apt-config dump | grep -E '^Acquire::(Check-|https?::|[a-z]+::Proxy)' >"$BARE/etc/apt/apt.conf.d/90machine" || :
-	tar -C "$BARE" -cf "$BASE.new" .
-	mv "$BASE.new" "$BASE"
-	rm -rf --one-file-system "$BARE"
-}
 
 # Runs in the new mount namespace: makes BARE its root, then the targets.
 enter() {
@@ -79,7 +55,7 @@ fi
 
 mkdir -p "$BUILD/results"
 rm -rf --one-file-system "$BARE"
-make_base
+BASE=$("$TOP/tests/lib/debian_root.sh" bare "$BUILD")
 mkdir -p "$BARE"
 trap 'rm -rf --one-file-system "$BARE"' EXIT
 tar -C "$BARE" -xf "$BASE"
