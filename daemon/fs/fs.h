@@ -101,6 +101,8 @@ MUST_USE int fs_open_store(struct store *store, struct inval_bus *bus, const str
 			   struct fs **ret_fs);
 /* All sessions must be closed. Returns the store's close error. */
 MUST_USE int fs_close(struct fs *fs);
+/* The same, as store_close_print(). */
+MUST_USE int fs_close_print(struct fs *fs, uint64_t *ret_print);
 void fs_destroy(struct fs *fs); /* as a crash */
 struct store *fs_store(struct fs *fs);
 
@@ -347,6 +349,8 @@ void fs_drained(struct fs_drain *d);
 struct fs_identity {
 	uint8_t uuid[16];
 	uint64_t key[2];
+	uint64_t print; /* of the image as it was found: store.h */
+	bool untouched; /* nothing was written to it yet */
 };
 void fs_get_identity(const struct fs *fs, struct fs_identity *ret_identity);
 /* The root of @s, as the image has it. */
@@ -400,6 +404,18 @@ MUST_USE int fs_session_each_node(struct fs_session *s, fs_node_fn fn, void *arg
 uint64_t fs_session_nodes(const struct fs_session *s);
 /* Handed out @count times. -EINVAL: no inode can have it. -ENFILE, -ENOMEM. */
 MUST_USE int fs_session_add_node(struct fs_session *s, uint64_t nodeid, uint32_t count);
+/*
+ * When it is closed, what it alone knows of and has no name stays in the image, for a session that
+ * takes over: an orphan, which whoever opens the image without that session deletes.
+ */
+void fs_session_keep_deleted(struct fs_session *s, bool keep);
+/*
+ * Of a store that was opened untouched: those of its orphans that sessions know are theirs from here on. Before they use
+ * them. -EUCLEAN: the list of orphans is damaged.
+ */
+MUST_USE int fs_claim_deleted(struct fs *fs);
+/* The first change may come: the image is marked, and orphans that are nobody's are deleted. */
+MUST_USE int fs_begin_changes(struct fs *fs);
 /* What it has locked; the caller frees the list. */
 MUST_USE int fs_session_list_locks(struct fs_session *s, struct fs_flock **ret_list,
 				   uint32_t *ret_count);

@@ -77,6 +77,7 @@ struct fs_session {
 	char name[64];				    /* [written before use] */
 	bool writeback, shared, confined, readonly; /* [written before use] */
 	bool recovered;				    /* [written before use] */
+	bool keeps_deleted;			    /* [its owner] closing deletes nothing */
 	uint64_t root_nodeid; /* [written before use] fs-wide nodeid of what the session calls 1 */
 	uint64_t nodes_max;   /* [written before use] 0 = none */
 	_Atomic uint64_t saved; /* [atomic] */

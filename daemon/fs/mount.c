@@ -148,12 +148,10 @@ int fs_open_store(struct store *store, struct inval_bus *bus, const struct fs_op
 	return 0;
 }
 
-int fs_close(struct fs *fs)
+static int close_all(struct fs *fs, uint64_t *ret_print)
 {
 	int error;
 
-	if (!fs)
-		return 0;
 	for (uint32_t i = 0; i < FS_SESSIONS_MAX; i++) {
 		struct fs_session *s = atomic_load(&fs->sessions[i]);
 
@@ -165,9 +163,19 @@ int fs_close(struct fs *fs)
 	reaper_stop(fs, false);
 	sessions_free(fs);
 	mappers_fini(&fs->mappers);
-	error = store_close(fs->store);
+	error = ret_print ? store_close_print(fs->store, ret_print) : store_close(fs->store);
 	free(fs);
 	return error;
+}
+
+int fs_close(struct fs *fs)
+{
+	return fs ? close_all(fs, NULL) : 0;
+}
+
+int fs_close_print(struct fs *fs, uint64_t *ret_print)
+{
+	return close_all(fs, ret_print);
 }
 
 void fs_destroy(struct fs *fs)

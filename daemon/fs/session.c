@@ -401,6 +401,7 @@ int fs_session_open(struct fs *fs, const struct fs_session_opts *opts,
 	s->readonly = opts->readonly;
 	s->nodes_max = opts->nodes_max;
 	s->recovered = opts->recovered;
+	s->keeps_deleted = false;
 	atomic_store(&s->saved, 0);
 	s->locks_max = opts->locks_max ? opts->locks_max : LOCKS_SESSION_MAX;
 	error = session_hold_root(fs, s, opts->root_nodeid);
@@ -431,18 +432,7 @@ static void shard_drop(struct fs_session *s, struct node_shard *n, bool crash)
 	free(old.counts);
 }
 
-void fs_session_close(struct fs_session *s)
-{
-	if (!s)
-		return;
-	CHECK(atomic_load(&s->open));
-	locks_drop_session(s->fs, s);
-	for (uint32_t k = 0; k < NODE_SHARDS; k++)
-		shard_drop(s, &s->shards[k], false);
-	atomic_store(&s->open, false); /* last: from here the struct may serve another session */
-}
-
-/* A crash leaves sessions open: their references go, nothing is deleted. */
+/* Its references go, nothing is deleted: a crash, or a session that has left with its image. */
 static void session_abandon(struct fs *fs, struct fs_session *s)
 {
 	locks_drop_session(fs, s);
@@ -464,6 +454,26 @@ static void session_abandon(struct fs *fs, struct fs_session *s)
 		}
 		shard_drop(s, n, true);
 	}
+}
+
+void fs_session_close(struct fs_session *s)
+{
+	if (!s)
+		return;
+	CHECK(atomic_load(&s->open));
+	if (s->keeps_deleted) {
+		session_abandon(s->fs, s);
+	} else {
+		locks_drop_session(s->fs, s);
+		for (uint32_t k = 0; k < NODE_SHARDS; k++)
+			shard_drop(s, &s->shards[k], false);
+	}
+	atomic_store(&s->open, false); /* last: from here the struct may serve another session */
+}
+
+void fs_session_keep_deleted(struct fs_session *s, bool keep)
+{
+	s->keeps_deleted = keep;
 }
 
 void sessions_free(struct fs *fs)

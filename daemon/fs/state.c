@@ -17,6 +17,8 @@ void fs_get_identity(const struct fs *fs, struct fs_identity *ret_identity)
 	/* The seed of directory hashes: random, and no guest is ever told it. */
 	memcpy(seed, s->hash_seed, sizeof(seed));
 	memcpy(ret_identity->uuid, s->uuid, sizeof(s->uuid));
+	ret_identity->print = s->print;
+	ret_identity->untouched = s->untouched;
 	ret_identity->key[0] = siphash("kfs state 0", 11, seed[0], seed[1]);
 	ret_identity->key[1] = siphash("kfs state 1", 11, seed[0], seed[1]);
 }
@@ -82,6 +84,31 @@ int fs_session_add_node(struct fs_session *s, uint64_t nodeid, uint32_t count)
 	    ino > s->fs->store->inodes_count)
 		return -EINVAL;
 	return nodes_add(s, nodeid, count);
+}
+
+static bool keep_known(void *arg, struct inode *i)
+{
+	struct fs *fs = arg;
+
+	if (!nodes_known(fs, inode_nodeid(i)))
+		return false;
+	rwlock_write(&i->lock);
+	inode_mark_unlinked(fs, i);
+	rwlock_unwrite(&i->lock);
+	return true;
+}
+
+int fs_claim_deleted(struct fs *fs)
+{
+	return store_orphan_claim(fs->store, keep_known, fs);
+}
+
+int fs_begin_changes(struct fs *fs)
+{
+	uint32_t cleaned;
+	int error = store_begin(fs->store);
+
+	return error ? error : store_orphan_cleanup(fs->store, &cleaned);
 }
 
 int fs_session_list_locks(struct fs_session *s, struct fs_flock **ret_list, uint32_t *ret_count)

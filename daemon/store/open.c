@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "daemon/base/log.h"
+#include "daemon/base/siphash.h"
 #include "daemon/store/alloc.h"
 #include "daemon/store/balloc.h"
 #include "daemon/store/inode.h"
@@ -87,6 +88,11 @@ static int check_journal_stayed(struct store *s, uint32_t block_size, struct sto
 
 /* ---- steps of opening ----------------------------------------------------- */
 
+static uint64_t print_of(const struct ext4_super_block *sb)
+{
+	return siphash(sb, sizeof(*sb), 0, 0);
+}
+
 static int read_super(struct store *s, struct store_open_error *err)
 {
 	struct ext4_super_block sb;
@@ -100,6 +106,7 @@ static int read_super(struct store *s, struct store_open_error *err)
 	if (ret)
 		return store_open_fail(err, ret, "check the device", "superblock: %s",
 				       strerror(-ret));
+	s->print = print_of(&sb);
 	ret = geometry_decode(s, &sb, err);
 	return ret ? ret : features_check(s, err);
 }
@@ -261,10 +268,27 @@ static int mark(struct store *s, struct store_open_error *err)
 	return 0;
 }
 
+/* Whatever would have to be written before the first change is made. */
+static int check_untouched(const struct store *s, struct store_open_error *err)
+{
+	if (atomic_load(&s->readonly))
+		return store_open_fail(err, -EROFS, NULL, "it can only be read");
+	if (!store_has_compat(s, EXT4_FEATURE_COMPAT_HAS_JOURNAL) ||
+	    store_has_incompat(s, EXT4_FEATURE_INCOMPAT_MMP))
+		return store_open_fail(err, -EOPNOTSUPP, NULL,
+				       "it has no journal, or multiple mount protection");
+	if (store_has_incompat(s, EXT4_FEATURE_INCOMPAT_RECOVER))
+		return store_open_fail(err, -EBUSY, "mount it once without incoming",
+				       "it was not closed by who had it last");
+	return 0;
+}
+
 static int open_steps(struct store *s, struct store_open_error *err)
 {
 	int ret = read_super(s, err);
 
+	if (!ret && s->untouched)
+		ret = check_untouched(s, err);
 	if (!ret && !atomic_load(&s->readonly) && store_has_incompat(s, EXT4_FEATURE_INCOMPAT_MMP))
 		ret = mmp_start(s, err);
 	if (!ret)
@@ -275,7 +299,7 @@ static int open_steps(struct store *s, struct store_open_error *err)
 		ret = open_journal(s, err);
 	if (!ret)
 		ret = orphan_open(s, err);
-	if (!ret)
+	if (!ret && !s->untouched)
 		ret = mark(s, err);
 	return ret;
 }
@@ -318,6 +342,7 @@ int store_open(struct bdev *bdev, const struct store_opts *opts, struct store **
 	}
 	s->bdev = bdev;
 	s->opts = *opts;
+	s->untouched = opts->untouched;
 	ret = super_state_new(s);
 	if (ret)
 		(void)store_open_fail(err, ret, "free some memory", "no memory");
@@ -332,10 +357,21 @@ int store_open(struct bdev *bdev, const struct store_opts *opts, struct store **
 	return 0;
 }
 
+int store_begin(struct store *s)
+{
+	struct store_open_error err;
+	int ret = mark(s, &err);
+
+	if (!ret)
+		s->untouched = false;
+	return ret;
+}
+
 /* ---- closing -------------------------------------------------------------- */
 
-int store_close(struct store *s)
+static int close_all(struct store *s, uint64_t *ret_print)
 {
+	struct ext4_super_block sb;
 	int ret, mark_ret = 0;
 
 	icache_free(s->icache);
@@ -344,10 +380,24 @@ int store_close(struct store *s)
 	s->journal = NULL;
 	if (!ret && !(atomic_load(&s->error_state) & (STORE_ERR_ABORTED | STORE_ERR_FOREIGN)))
 		mark_ret = super_mark_closed(s);
+	if (!ret && !mark_ret && ret_print) {
+		mark_ret = bdev_read(s->bdev, &sb, sizeof(sb), EXT4_SUPER_OFFSET);
+		*ret_print = mark_ret ? 0 : print_of(&sb);
+	}
 	orphan_close(s);
 	mmp_stop(s, true);
 	free_all(s);
 	return ret ? ret : mark_ret;
+}
+
+int store_close(struct store *s)
+{
+	return close_all(s, NULL);
+}
+
+int store_close_print(struct store *s, uint64_t *ret_print)
+{
+	return close_all(s, ret_print);
 }
 
 void store_destroy(struct store *s)

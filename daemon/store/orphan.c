@@ -336,6 +336,43 @@ static int clean_head(struct store *s, uint32_t ino)
 	return finish(i);
 }
 
+/* Kept by store_orphan_claim(): somebody has a reference to it. */
+static bool is_claimed(struct store *s, uint32_t ino)
+{
+	struct inode *i = s->orphans->claimed ? inode_find(s, ino) : NULL;
+	bool claimed = i && atomic_load(&i->state) & INODE_ORPHAN;
+
+	if (i)
+		inode_put(i);
+	return claimed;
+}
+
+/* The list is in memory already; what is kept stays between the others. */
+static int clean_unclaimed(struct store *s, uint32_t *cleaned)
+{
+	struct orphan_state *st = s->orphans;
+	struct list *pos = st->list.next;
+	int ret = 0;
+
+	/* No lock: nobody else is here yet. */
+	while (pos != &st->list && !ret) {
+		uint32_t ino = list_entry(pos, struct orphan_node, link)->ino;
+		struct inode *i;
+
+		pos = pos->next; /* before finish() frees the node */
+		if (is_claimed(s, ino))
+			continue;
+		ret = adopt(s, ino, &i);
+		if (ret)
+			return ret;
+		i->orphan_pos = 0;
+		atomic_fetch_or(&i->state, INODE_ORPHAN);
+		ret = finish(i);
+		(*cleaned)++;
+	}
+	return ret;
+}
+
 static int clean_list(struct store *s, uint32_t *cleaned)
 {
 	struct orphan_state *st = s->orphans;
@@ -375,7 +412,7 @@ static int clean_file(struct store *s, uint32_t *cleaned)
 	for (pos = 1; pos <= end && !ret; pos++) {
 		uint32_t ino = orphan_file_slot(s, pos);
 
-		if (!ino)
+		if (!ino || is_claimed(s, ino))
 			continue;
 		(*cleaned)++;
 		ret = adopt(s, ino, &i);
@@ -405,6 +442,66 @@ int store_orphan_cleanup(struct store *s, uint32_t *ret_cleaned)
 			log_warn("the filesystem has errors: orphan inodes are left to e2fsck");
 		return 0;
 	}
-	ret = clean_list(s, ret_cleaned);
+	ret = s->orphans->claimed ? clean_unclaimed(s, ret_cleaned) : clean_list(s, ret_cleaned);
 	return ret ? ret : clean_file(s, ret_cleaned);
+}
+
+/* ---- keeping some --------------------------------------------------------- */
+
+static int claim_one(struct store *s, uint32_t ino, uint32_t file_pos, store_keep_fn keep,
+		     void *arg)
+{
+	struct inode *i;
+	int ret = adopt(s, ino, &i);
+
+	if (ret)
+		return ret;
+	if (!i->links && keep(arg, i)) {
+		i->orphan_pos = file_pos;
+		atomic_fetch_or(&i->state, INODE_ORPHAN);
+	}
+	inode_put(i);
+	return 0;
+}
+
+static int claim_list(struct store *s, store_keep_fn keep, void *arg)
+{
+	struct orphan_state *st = s->orphans;
+	uint32_t ino = st->head;
+	int ret = 0;
+
+	while (ino && !ret) {
+		struct orphan_node *n;
+
+		/* It was closed by one who knows how: a loop, or a number of nobody's, is damage. */
+		if (*node_link(st, ino))
+			return -EUCLEAN;
+		n = node_new(ino);
+		if (!n)
+			return -ENOMEM;
+		node_insert(st, n);
+		list_del(&n->link);
+		list_add_tail(&st->list, &n->link);
+		ret = claim_one(s, ino, 0, keep, arg);
+		if (!ret)
+			ret = get_next(s, ino, &ino);
+	}
+	return ret;
+}
+
+int store_orphan_claim(struct store *s, store_keep_fn keep, void *arg)
+{
+	struct orphan_state *st = s->orphans;
+	uint32_t end = st->blocks * st->slots;
+	int ret;
+
+	st->claimed = true;
+	ret = claim_list(s, keep, arg);
+	for (uint32_t pos = 1; pos <= end && !ret; pos++) {
+		uint32_t ino = orphan_file_slot(s, pos);
+
+		if (ino)
+			ret = claim_one(s, ino, pos, keep, arg);
+	}
+	return ret;
 }

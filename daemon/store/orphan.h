@@ -14,9 +14,10 @@ struct orphan_node {
 };
 
 struct orphan_state {
-	struct mutex lock;			     /* LOCK_ORPHAN: the list */
-	struct list list;			     /* [lock] newest first, as on disk */
-	uint32_t head;				     /* [lock] s_last_orphan */
+	struct mutex lock; /* LOCK_ORPHAN: the list */
+	struct list list;  /* [lock] newest first, as on disk */
+	uint32_t head;	   /* [lock] s_last_orphan */
+	bool claimed; /* [store's opener] some are kept: the list is in memory, those have INODE_ORPHAN */
 	struct orphan_node *buckets[ORPHAN_BUCKETS]; /* [lock] by number */
 	/* The orphan file. */
 	uint32_t blocks, slots; /* [written once] its blocks, slots in each; 0 without the file */

@@ -46,6 +46,11 @@ struct store_opts {
 	bool discard;	 /* give freed blocks back to the image */
 	bool no_barrier;
 	bool nouser_xattr, noacl;
+	/*
+	 * For who may have to give it back as it was: nothing is written before store_begin(). Only
+	 * images that were closed, have a journal and can be written: else -EBUSY, -EOPNOTSUPP, -EROFS.
+	 */
+	bool untouched;
 	enum errors_policy errors;
 	const char *
 		mountpoint; /* recorded in s_last_mounted when not NULL; read by store_open() only */
@@ -141,7 +146,10 @@ struct store {
 	uint32_t mmp_update_interval;	/* seconds */
 	struct block_run *journal_runs; /* [written once] the log's blocks in order */
 	uint32_t journal_run_count, journal_blocks;
-	int log_errno; /* [written once] why the journal was aborted last time, 0 = it was not */
+	/* [written once] The superblock as it was found; as the one who closed it left it. */
+	uint64_t print;
+	bool untouched; /* [its opener] store_begin() is to come */
+	int log_errno;	/* [written once] why the journal was aborted last time, 0 = it was not */
 
 	struct buf *sb_buf;	/* pinned for life; contents guarded by sb_buf->lock */
 	uint32_t sb_off;	/* byte offset of the superblock in sb_buf */
@@ -187,7 +195,18 @@ MUST_USE int store_open(struct bdev *bdev, const struct store_opts *opts, struct
 			struct store_open_error *err);
 /* Delete or truncate what a crash left on the orphan list or file. Call once after open when writable. */
 MUST_USE int store_orphan_cleanup(struct store *s, uint32_t *ret_cleaned);
+/*
+ * Between opening it untouched and store_begin(): @keep is asked about each file without a name that is
+ * an orphan, with a reference of the caller's and no lock; those for which it says yes stay when the
+ * others are cleaned up, until they are deleted by inode_delete(). Nothing is written. Once.
+ */
+typedef bool (*store_keep_fn)(void *arg, struct inode *i);
+MUST_USE int store_orphan_claim(struct store *s, store_keep_fn keep, void *arg);
+/* Mark it as in use, on the medium; store_orphan_cleanup() is to follow. */
+MUST_USE int store_begin(struct store *s);
 MUST_USE int store_close(struct store *s);
+/* The same; @ret_print: what tells this image, closed now, from any that was opened for writing since. */
+MUST_USE int store_close_print(struct store *s, uint64_t *ret_print);
 void store_destroy(struct store *s);
 /* Everything so far is durable. */
 MUST_USE int store_sync(struct store *s);

@@ -190,6 +190,94 @@ TEST(test_orphan_file__falls_back_to_the_list)
 	img_fsck(&m);
 }
 
+/* ---- kept over a change of daemons ---------------------------------------- */
+
+struct kept {
+	struct inode *inode[COUNT];
+	uint32_t count;
+};
+
+static bool keep_even(void *arg, struct inode *i)
+{
+	struct kept *k = arg;
+
+	if (i->ino % 2)
+		return false;
+	inode_ref(i);
+	k->inode[k->count++] = i;
+	return true;
+}
+
+static void open_untouched(struct img *m, uint64_t print)
+{
+	img_open_opts(m, &(struct store_opts){ .no_barrier = true, .untouched = true });
+	CHECK_EQ(m->s->print, print);
+}
+
+static void check_claim(const char *options)
+{
+	struct kept kept = { .count = 0 }, again = { .count = 0 };
+	struct inode *root;
+	uint32_t cleaned;
+	uint64_t print;
+	struct img m;
+
+	img_make(&m, options, SIZE);
+	img_open(&m);
+	root = img_root(&m);
+	for (uint32_t k = 0; k < COUNT; k++)
+		img_put(new_orphan(&m, root));
+	img_put(root);
+	CHECK_OK(store_close_print(m.s, &print));
+
+	/* Given back: as it was. */
+	open_untouched(&m, print);
+	CHECK_OK(store_orphan_claim(m.s, keep_even, &kept));
+	CHECK_GT(kept.count, 0);
+	store_destroy(m.s);
+	open_untouched(&m, print);
+	CHECK_OK(store_orphan_claim(m.s, keep_even, &again));
+	CHECK_EQ(again.count, kept.count);
+	CHECK_OK(store_begin(m.s));
+	CHECK_OK(store_orphan_cleanup(m.s, &cleaned));
+	CHECK_EQ(cleaned, COUNT - kept.count);
+	CHECK_OK(store_orphan_cleanup(m.s, &cleaned));
+	CHECK_EQ(cleaned, 0);
+	for (uint32_t k = 0; k < again.count; k++) {
+		CHECK_EQ(again.inode[k]->links, 0);
+		rwlock_write(&again.inode[k]->lock);
+		CHECK_OK(inode_delete(again.inode[k]));
+	}
+	img_close(&m);
+	img_fsck(&m);
+}
+
+TEST(test_orphan_claim__keeps_some_of_the_list)
+{
+	check_claim(LIST);
+}
+
+TEST(test_orphan_claim__keeps_some_of_the_file)
+{
+	check_claim(FILE_);
+}
+
+TEST(test_untouched__is_refused_where_something_would_have_to_be_written)
+{
+	struct store_opts opts = { .no_barrier = true, .untouched = true };
+	struct bdev_open_opts how = { 0 };
+	struct store_open_error err;
+	struct store *s;
+	struct bdev *b;
+	struct img m;
+
+	img_make(&m, LIST, SIZE);
+	img_open(&m);
+	store_destroy(m.s);
+	CHECK_OK(bdev_open_file(m.path, &how, &b));
+	CHECK_EQ(store_open(b, &opts, &s, &err), -EBUSY);
+}
+
 /* ---- impossible ones ------------------------------------------------------ */
 
 static void cleanup_reports(struct img *m, uint32_t head)
