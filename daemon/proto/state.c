@@ -110,6 +110,10 @@ const char *proto_state_why(int error)
 	case -EOPNOTSUPP: return "it is of another version of kfs";
 	case -ESTALE: return "another directory was shared";
 	case -EINVAL: return "options differ: share with the same ones";
+	case -EXDEV:
+		return "it came with its image: only a daemon that was started with incoming takes "
+		       "it";
+	case -EREMCHG: return "somebody else has written to the image since it was handed over";
 	case -ENFILE: return "the guest held more files than one may here";
 	case -EBUSY:
 		return "another user of the image has locked the same files, or the guest runs already";
@@ -127,6 +131,7 @@ struct saver {
 	void *arg;
 	struct fs_identity id;
 	uint64_t seal, nodes;
+	const struct proto_handover *handover; /* NULL: the image stays */
 };
 
 static uint64_t next_seal(const struct fs_identity *id, uint64_t seal, const void *data, size_t len)
@@ -174,11 +179,22 @@ static int save_head(struct saver *v, struct state_head *h)
 	return v->write(v->arg, h, sizeof(*h));
 }
 
+static int hand_over(struct saver *v)
+{
+	struct state_image image = { .reserved = cpu_to_le64(0) };
+	uint64_t print = 0;
+	int err = v->handover->close(v->handover->arg, &print);
+
+	image.print = cpu_to_le64(print);
+	return err ? err : save_record(v, &image, sizeof(image));
+}
+
 static int save_end(struct saver *v)
 {
+	int err = v->handover ? hand_over(v) : 0;
 	le64 seal = cpu_to_le64(next_seal(&v->id, v->seal, "end", 3));
 
-	return v->write(v->arg, &seal, sizeof(seal));
+	return err ? err : v->write(v->arg, &seal, sizeof(seal));
 }
 
 static int save_mounted(struct proto_session *s, struct saver *v, struct state_head *h)
@@ -189,6 +205,8 @@ static int save_mounted(struct proto_session *s, struct saver *v, struct state_h
 	int err;
 
 	fill_head(s, STATE_WHOLE, &v->id, h);
+	if (v->handover)
+		h->flags = cpu_to_le32(le32_to_cpu(h->flags) | STATE_F_HANDED);
 	err = fs_session_list_locks(s->fs_session, &locks, &count);
 	if (err)
 		return err;
@@ -207,9 +225,10 @@ static int save_mounted(struct proto_session *s, struct saver *v, struct state_h
 	return err ? err : save_end(v);
 }
 
-int proto_state_save(struct proto_session *s, proto_write_fn write, void *arg)
+static int save(struct proto_session *s, const struct proto_handover *handover,
+		proto_write_fn write, void *arg)
 {
-	struct saver v = { .write = write, .arg = arg };
+	struct saver v = { .write = write, .arg = arg, .handover = handover };
 	struct state_head h;
 	int err;
 
@@ -221,8 +240,26 @@ int proto_state_save(struct proto_session *s, proto_write_fn write, void *arg)
 	h.version = cpu_to_le16(STATE_VERSION);
 	h.kind = cpu_to_le16(STATE_WHOLE);
 	memcpy(h.uuid, v.id.uuid, sizeof(h.uuid));
+	h.flags = cpu_to_le32(handover ? STATE_F_HANDED : 0);
 	err = save_head(&v, &h);
 	return err ? err : save_end(&v);
+}
+
+int proto_state_save(struct proto_session *s, proto_write_fn write, void *arg)
+{
+	return save(s, NULL, write, arg);
+}
+
+int proto_state_hand_over(struct proto_session *s, const struct proto_handover *handover,
+			  proto_write_fn write, void *arg)
+{
+	return save(s, handover, write, arg);
+}
+
+void proto_keep_deleted(struct proto_session *s, bool keep)
+{
+	if (s->fs_session)
+		fs_session_keep_deleted(s->fs_session, keep);
 }
 
 struct loader {
@@ -230,6 +267,7 @@ struct loader {
 	void *arg;
 	struct fs_identity id;
 	uint64_t seal;
+	bool handed;
 };
 
 /* The end, where something was to be: it was cut off. */
@@ -287,11 +325,14 @@ static int load_locks(struct loader *v, struct fs_flock *list, uint32_t count)
 
 static int load_end(struct loader *v)
 {
+	struct state_image image = { .print = cpu_to_le64(v->id.print) };
+	int err = v->handed ? load_record(v, &image, sizeof(image)) : 0;
 	uint64_t want = next_seal(&v->id, v->seal, "end", 3);
 	uint8_t more;
 	le64 seal;
-	int err = load_bytes(v, &seal, sizeof(seal));
 
+	if (!err)
+		err = load_bytes(v, &seal, sizeof(seal));
 	if (!err && le64_to_cpu(seal) != want)
 		err = -EBADMSG;
 	if (err)
@@ -299,7 +340,9 @@ static int load_end(struct loader *v)
 	err = v->read(v->arg, &more, 1);
 	if (!err)
 		return -EMSGSIZE;
-	return err == -ENODATA ? 0 : err;
+	if (err != -ENODATA)
+		return err;
+	return le64_to_cpu(image.print) == v->id.print ? 0 : -EREMCHG;
 }
 
 static int take_locks(struct proto_session *s, const struct fs_flock *list, uint32_t count)
@@ -331,6 +374,8 @@ static int load_mounted(struct proto_session *s, struct loader *v, const struct 
 		err = load_locks(v, locks, (uint32_t)count);
 	if (!err)
 		err = load_end(v);
+	if (!err && v->id.untouched)
+		err = fs_claim_deleted(s->fs);
 	/* Here already: they are the guest's, whichever of its sessions has them. */
 	if (!err && !fs_session_saved(s->fs, number))
 		err = take_locks(s, locks, (uint32_t)count);
@@ -356,11 +401,15 @@ int proto_state_load(struct proto_session *s, proto_read_fn read, void *arg)
 	if (err)
 		return err;
 	v.seal = le64_to_cpu(h.seal);
+	v.handed = le32_to_cpu(h.flags) & STATE_F_HANDED;
+	if (v.handed && !v.id.untouched)
+		return -EXDEV;
 	if (!le32_to_cpu(h.minor))
 		return load_end(&v);
 	err = adopt_head(s, &h, le32_to_cpu(h.flags) & STATE_F_RECOVERED);
 	if (err)
 		return err;
+	fs_session_keep_deleted(s->fs_session, v.id.untouched);
 	err = load_mounted(s, &v, &h);
 	if (err)
 		init_undo(s);

@@ -48,6 +48,23 @@ typedef int (*proto_read_fn)(void *arg, void *data, size_t len);
 MUST_USE int proto_state_save(struct proto_session *s, proto_write_fn write, void *arg);
 MUST_USE int proto_state_load(struct proto_session *s, proto_read_fn read, void *arg);
 /*
+ * A session that moves together with its image. @close: frees @s, keeping what it has open
+ * (fs_session_keep_deleted()), and closes the image. What follows is written only then: who reads the
+ * end may open it. After a failure @s is gone if @close was called, else as before.
+ *
+ * Such a state is taken by sessions of a store that was opened untouched, and of no other (-EXDEV):
+ * the first thing that an ordinary daemon does is to delete what has no name. -EREMCHG: somebody has
+ * written to the image since.
+ */
+struct proto_handover {
+	int (*close)(void *arg, uint64_t *ret_print);
+	void *arg;
+};
+MUST_USE int proto_state_hand_over(struct proto_session *s, const struct proto_handover *handover,
+				   proto_write_fn write, void *arg);
+/* Freeing it deletes nothing, or does again. */
+void proto_keep_deleted(struct proto_session *s, bool keep);
+/*
  * A loaded session is about to serve: what its origin, if that is a session of this image here,
  * still has locked becomes this one's.
  */

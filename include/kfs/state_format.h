@@ -6,6 +6,7 @@
  *
  *	head, with its seal					a note
  *	head, with its seal; nodes; locks; the last seal	a state
+ *	the same, with an image before the last seal		a state that was handed over
  *
  * A seal is a keyed hash of everything before it and of the seal before. The key is made of what
  * only those know who can read the image: a front end, through whose hands the state goes, can
@@ -29,6 +30,7 @@ enum state_kind { STATE_NOTE = 1, STATE_WHOLE = 2 };
 enum {
 	STATE_F_READONLY = 1,
 	STATE_F_RECOVERED = 2, /* nodeids that are not listed may have been handed out as well */
+	STATE_F_HANDED = 4,    /* with its image, which was closed before the last seal was made */
 };
 
 struct state_head {
@@ -65,10 +67,17 @@ struct state_lock {
 /*2c*/	le32	reserved;
 };
 
+/* The image as it was closed: what the guest has open is there as long as nobody else has written to it. */
+struct state_image {
+/*00*/	le64	print;		/* hash of its superblock */
+/*08*/	le64	reserved;
+};
+
 static_assert(offsetof(struct state_head, uuid) == 0x08, "state_head.uuid");
 static_assert(offsetof(struct state_head, nodes) == 0x30, "state_head.nodes");
 static_assert(offsetof(struct state_head, seal) == 0x50, "state_head.seal");
 static_assert(sizeof(struct state_head) == 0x58, "state_head");
+static_assert(sizeof(struct state_image) == 0x10, "state_image");
 static_assert(sizeof(struct state_node) == 0x10, "state_node");
 static_assert(sizeof(struct state_lock) == 0x30, "state_lock");
 
