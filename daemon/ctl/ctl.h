@@ -73,12 +73,20 @@ struct ctl_env {
 	/* NULL: cannot serve any. Called on a client's thread. */
 	int (*share_add)(void *arg, const struct ctl_share *share, struct ctl_shared *ret_shared);
 	void *share_arg;
+	bool held;  /* as ctl_server_hold() does, from the start */
 	bool share; /* the profile: others than the host may write */
 	double entry_timeout_s, attr_timeout_s, negative_timeout_s; /* as told to the kernel */
 };
 
 /* -EADDRINUSE, -ENAMETOOLONG, ...: the socket could not be made; nothing is left behind. */
 MUST_USE int ctl_server_start(const struct ctl_env *env, struct ctl_server **ret_server);
+/*
+ * Nobody is answered from here on, and no command runs: @env.fs is not used. NULL, or why that cannot be had: a command
+ * goes on and on. For one thread at a time; NULL servers have no commands.
+ */
+MUST_USE const char *ctl_server_hold(struct ctl_server *server);
+/* Answers again, about @fs. */
+void ctl_server_release(struct ctl_server *server, struct fs *fs);
 /* Waits for commands that run, closes all clients, removes the socket. NULL is fine. */
 void ctl_server_stop(struct ctl_server *server);
 

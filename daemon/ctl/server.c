@@ -24,6 +24,8 @@
 /* A refused client gets its reply if its socket takes it at once; it cannot hold the acceptor up. */
 #define REFUSAL_MS 100
 #define ACCEPT_PAUSE_MS 100
+/* Status and statistics are a matter of milliseconds; a check is one of minutes. */
+#define HOLD_WAIT_MS 2000
 
 struct client {
 	struct ctl_server *server;
@@ -47,6 +49,60 @@ static void refuse(const struct ctl_server *server, int fd, int error, const cha
 	(void)send_reply(server, fd, reply, REFUSAL_MS); /* it is closed next in any case */
 }
 
+/* False: nobody is answered just now. */
+static bool begin_command(struct ctl_server *server)
+{
+	bool begun;
+
+	mutex_lock(&server->lock);
+	begun = !server->held;
+	server->busy += begun;
+	mutex_unlock(&server->lock);
+	return begun;
+}
+
+static void end_command(struct ctl_server *server)
+{
+	mutex_lock(&server->lock);
+	server->busy--;
+	cond_wake_all(&server->client_left);
+	mutex_unlock(&server->lock);
+}
+
+const char *ctl_server_hold(struct ctl_server *server)
+{
+	uint64_t until_ns = stats_now_ns() + HOLD_WAIT_MS * UINT64_C(1000000);
+	struct timespec until = { .tv_sec = (time_t)(until_ns / 1000000000),
+				  .tv_nsec = (long)(until_ns % 1000000000) };
+	const char *why = NULL;
+	bool waits = true;
+
+	if (!server)
+		return NULL;
+	mutex_lock(&server->lock);
+	server->held = true;
+	while (server->busy && waits)
+		waits = cond_wait_until(&server->client_left, &server->lock, &until);
+	/* Without a command that runs nobody changes it. */
+	if (server->busy)
+		why = "a command of kfsctl runs on it: wait for it";
+	else if (server->freeze != CTL_THAWED)
+		why = "it is frozen: thaw it";
+	server->held = !why;
+	mutex_unlock(&server->lock);
+	return why;
+}
+
+void ctl_server_release(struct ctl_server *server, struct fs *fs)
+{
+	if (!server)
+		return;
+	mutex_lock(&server->lock);
+	server->env.fs = fs;
+	server->held = false;
+	mutex_unlock(&server->lock);
+}
+
 /* Serves one request; false when the connection is done with. */
 static bool client_serve(struct client *client)
 {
@@ -68,7 +124,15 @@ static bool client_serve(struct client *client)
 		       "");
 	if (ret)
 		return false;
-	reply = ctl_answer_fds(server->commands, &from, request, len);
+	if (begin_command(server)) {
+		reply = ctl_answer_fds(server->commands, &from, request, len);
+		end_command(server);
+	} else {
+		reply = ctl_refusal(
+			-EAGAIN, server->env.image,
+			"it is not open: it went with its guest, or its guest is waited for",
+			"ask the daemon that has it");
+	}
 	frame_fds_close(&fds);
 	return send_reply(server, client->fd, reply, CTL_REPLY_MS);
 }
@@ -227,6 +291,7 @@ int ctl_server_start_with(const struct ctl_env *env, const struct ctl_command *c
 	server->env = *env;
 	server->commands = commands;
 	server->listen_fd = -1;
+	server->held = env->held;
 	server->started_ns = stats_now_ns();
 	server->started_at = time(NULL);
 	mutex_init(&server->work, LOCK_CTL);

@@ -34,7 +34,7 @@ struct ctl_check_job {
 };
 
 struct ctl_server {
-	struct ctl_env env;		    /* [written once] */
+	struct ctl_env env;		    /* [written once]; fs: [lock] while held, else kept */
 	const struct ctl_command *commands; /* [written once] */
 	uint64_t started_ns;		    /* [written once] CLOCK_MONOTONIC */
 	time_t started_at;		    /* [written once] */
@@ -50,6 +50,8 @@ struct ctl_server {
 	struct mutex lock;	     /* LOCK_LEAF: clients */
 	struct cond client_left;
 	unsigned int clients; /* [lock] */
+	unsigned int busy;    /* [lock] commands that run */
+	bool held;	      /* [lock] none is begun */
 };
 
 bool ctl_is_frozen(struct ctl_server *server);
