@@ -329,8 +329,11 @@ static int set_ring_fd(struct conn *c, struct message *m)
 		slot = &q->kick_fd;
 		atomic_store(&q->broken, false);
 		/* Else it is the queues' to look at. */
-		if (is_suspended(c) && c->dev->session)
-			proto_state_arrive(c->dev->session);
+		if (is_suspended(c)) {
+			handover_arrive(c->dev);
+			if (c->dev->session)
+				proto_state_arrive(c->dev->session);
+		}
 	}
 	queue_pause(q);
 	if (*slot >= 0)
@@ -392,6 +395,9 @@ static int reset_device(struct conn *c)
 {
 	int err = stop_all(c);
 
+	/* It begins anew where its image is: what it had is given up by a session of the image. */
+	if (c->dev->handover.saved)
+		handover_arrive(c->dev);
 	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++) {
 		struct queue *q = &c->dev->queues[i];
 
@@ -411,13 +417,15 @@ static int move_state(struct conn *c, struct message *m)
 	bool load = m->payload.transfer.direction == MSG_STATE_LOAD;
 	int err = -EINVAL;
 
+	if (!d->transfer.running)
+		d->handover.why[0] = '\0';
 	if (m->payload.transfer.direction <= MSG_STATE_LOAD &&
 	    m->payload.transfer.phase == MSG_STATE_STOPPED && is_channel(m->fds[0]))
 		err = is_suspended(c) ? 0 : -EBUSY;
-	if (!err && (!d->session || (load && atomic_load(&d->used))))
+	if (!err && !handover_can(d, load))
 		err = -EBUSY;
 	if (!err)
-		err = transfer_start(&d->transfer, d->session, load, message_take_fd(m, 0));
+		err = transfer_start(&d->transfer, d, load, message_take_fd(m, 0));
 	if (err)
 		log_warn("guest %u: its state cannot be %s: %s", c->opts.device.number,
 			 load ? "loaded" : "saved",
@@ -438,7 +446,9 @@ static int check_state(struct conn *c, const struct message *m)
 	if (err)
 		log_warn("guest %u: its state is not %s: %s", c->opts.device.number,
 			 loads ? "taken" : "saved",
-			 err == -ENXIO ? "no transfer is under way" : proto_state_why(err));
+			 err == -ENXIO	  ? "no transfer is under way" :
+			 *d->handover.why ? d->handover.why :
+					    proto_state_why(err));
 	if (!err && loads && proto_ready(d->session)) {
 		atomic_store(&d->used, true);
 		log_info("guest %u: arrived, goes on where it was", c->opts.device.number);
@@ -581,8 +591,10 @@ static int handle(struct conn *c, struct message *m)
 		return -EPROTO;
 	/* Whatever it is: the session is the transfer's until somebody has asked how it went. */
 	if (m->head.request != MSG_CHECK_DEVICE_STATE && transfer_cancel(&c->dev->transfer) &&
-	    transfer_loads(&c->dev->transfer))
+	    transfer_loads(&c->dev->transfer)) {
+		handover_undo(c->dev);
 		device_renew(c->dev, device_generation(c->dev));
+	}
 	if (msg_has_reply(m->head.request))
 		return answer(c, m);
 	err = perform(c, m);

@@ -18,6 +18,8 @@
 
 static int new_session(struct device *d)
 {
+	if (!d->opts.fs)
+		return 0; /* handover.h: away */
 	return proto_session_new(d->opts.fs, d->opts.bus, d->opts.proto, d, &request_ops,
 				 &d->session);
 }
@@ -65,6 +67,7 @@ int device_new(const struct device_opts *opts, struct device **ret_device)
 		err = queue_init(&d->queues[i], d, i);
 	if (!err)
 		err = new_window(d);
+	handover_enter(d);
 	if (!err)
 		err = new_session(d);
 	if (err) {
@@ -84,8 +87,10 @@ void device_free(struct device *d)
 	roster_del(d);
 	(void)transfer_cancel(&d->transfer); /* the session ends as well */
 	end_window(d);
+	handover_undo(d);
 	proto_session_free(d->session); /* locks that wait end with it */
 	d->session = NULL;
+	handover_leave(d);
 	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++)
 		queue_fini(&d->queues[i]);
 	memory_clear(&d->memory);
@@ -206,6 +211,53 @@ void device_adopt(struct device *d)
 		 d->opts.number);
 }
 
+/* Nobody uses the session from here on, until renewed(). Caller holds the lock, which is let go. */
+static void begin_renewing(struct device *d)
+{
+	atomic_store(&d->renewing, true);
+	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++)
+		while (atomic_load(&d->queues[i].serving))
+			cond_wait(&d->quiet, &d->lock);
+	/* Those who come from here on find none. */
+	while (d->visitors)
+		cond_wait(&d->quiet, &d->lock);
+	mutex_unlock(&d->lock);
+}
+
+static void renewed(struct device *d)
+{
+	mutex_lock(&d->lock);
+	d->generation++;
+	atomic_store(&d->used, false);
+	atomic_store(&d->renewing, false);
+	cond_wake_all(&d->quiet);
+	mutex_unlock(&d->lock);
+}
+
+void device_close_session(struct device *d)
+{
+	mutex_lock(&d->lock);
+	while (atomic_load(&d->renewing))
+		cond_wait(&d->quiet, &d->lock);
+	begin_renewing(d);
+	proto_session_free(d->session);
+	d->session = NULL;
+	renewed(d);
+}
+
+int device_open_session(struct device *d)
+{
+	int err;
+
+	mutex_lock(&d->lock);
+	while (atomic_load(&d->renewing))
+		cond_wait(&d->quiet, &d->lock);
+	begin_renewing(d);
+	err = new_session(d);
+	renewed(d);
+	return err;
+}
+
 void device_renew(struct device *d, uint64_t generation)
 {
 	int err;
@@ -217,14 +269,7 @@ void device_renew(struct device *d, uint64_t generation)
 		mutex_unlock(&d->lock);
 		return;
 	}
-	atomic_store(&d->renewing, true);
-	for (uint32_t i = 0; i < DEVICE_QUEUES_MAX; i++)
-		while (atomic_load(&d->queues[i].serving))
-			cond_wait(&d->quiet, &d->lock);
-	/* Those who come from here on find none. */
-	while (d->visitors)
-		cond_wait(&d->quiet, &d->lock);
-	mutex_unlock(&d->lock);
+	begin_renewing(d);
 	clear_note(d);
 	if (d->window) {
 		window_give_up(d->window);
@@ -236,10 +281,5 @@ void device_renew(struct device *d, uint64_t generation)
 	if (err)
 		log_error("guest %u: no session: %s: its requests fail", d->opts.number,
 			  strerror(-err));
-	mutex_lock(&d->lock);
-	d->generation++;
-	atomic_store(&d->used, false);
-	atomic_store(&d->renewing, false);
-	cond_wake_all(&d->quiet);
-	mutex_unlock(&d->lock);
+	renewed(d);
 }

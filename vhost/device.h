@@ -30,6 +30,7 @@
 #include "daemon/base/lock.h"
 #include "daemon/base/util.h"
 #include "vhost/dirty.h"
+#include "vhost/handover.h"
 #include "vhost/inflight.h"
 #include "vhost/memory.h"
 #include "vhost/pace.h"
@@ -39,6 +40,7 @@
 struct device;
 struct proto_session;
 struct vhost_request;
+struct vhost_image;
 struct window;
 
 /* One for FORGETs, and as many for requests as a machine may have processors that matter. */
@@ -77,7 +79,8 @@ struct queue {
 };
 
 struct device_opts {
-	struct fs *fs;
+	struct fs *fs;			 /* [the session's] with an image: as handover.h says */
+	const struct vhost_image *image; /* NULL: it stays */
 	struct inval_bus *bus;
 	const struct proto_opts *proto;
 	struct proto_session *host; /* whose kernel must be told of changes; NULL: none */
@@ -98,6 +101,7 @@ struct device {
 	/* The session and its replacement: */
 	struct proto_session *session; /* [serving, or renewing] NULL: no memory for one */
 	struct transfer transfer;      /* [conn] of its state; rings stopped meanwhile */
+	struct handover handover;      /* [conn, or transfer] */
 	uint64_t generation;	       /* [lock] */
 	_Atomic bool used;	       /* [atomic] the session has had its INIT */
 	_Atomic bool renewing;	       /* [atomic; set under lock] */
@@ -118,6 +122,9 @@ void device_pause(struct device *d);
 /* A session that nobody has used yet, unless the one of @generation was replaced meanwhile. */
 void device_renew(struct device *d, uint64_t generation);
 uint64_t device_generation(struct device *d);
+/* Without one, until there is one again. Rings stopped. */
+void device_close_session(struct device *d);
+MUST_USE int device_open_session(struct device *d);
 
 /* Note in the front end's memory what was agreed. A queue's thread, between enter and leave. */
 void device_note(struct device *d);

@@ -12,7 +12,7 @@
 #include <sys/eventfd.h>
 
 #include "daemon/base/log.h"
-#include "daemon/proto/state.h"
+#include "vhost/handover.h"
 #include "vhost/thread.h"
 
 #define BUF_BYTES PIPE_BUF
@@ -124,9 +124,14 @@ static void *transfer_thread(void *arg)
 
 	log_limit_thread(&thread_lines);
 	if (t->load) {
-		t->result = proto_state_load(t->session, read_state, t);
+		/* An image that is waited for is not opened before something has come. */
+		t->result = fill(t);
+		if (!t->result)
+			t->result = handover_load(t->dev, read_state, t);
+		else if (t->result == -ENODATA)
+			t->result = -EMSGSIZE;
 	} else {
-		t->result = proto_state_save(t->session, write_state, t);
+		t->result = handover_save(t->dev, write_state, t);
 		if (!t->result)
 			t->result = flush(t);
 	}
@@ -148,13 +153,13 @@ static void cleanup(struct transfer *t)
 	t->running = false;
 }
 
-int transfer_start(struct transfer *t, struct proto_session *session, bool load, int fd)
+int transfer_start(struct transfer *t, struct device *dev, bool load, int fd)
 {
 	int err = -EBUSY;
 
 	if (t->running)
 		goto out_close;
-	*t = (struct transfer){ .session = session, .load = load, .fd = fd };
+	*t = (struct transfer){ .dev = dev, .load = load, .fd = fd };
 	t->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	t->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	t->buf = malloc(BUF_BYTES);

@@ -2,7 +2,7 @@
 /*
  * A session's state on its way to or from a front end, through a pipe that the front end made.
  * The front end reads or writes it after it was told that the transfer has begun, so this is a
- * thread of its own. One at a time; nobody else uses the session until transfer_wait() or
+ * thread of its own. One at a time; nobody else uses the device's session until transfer_wait() or
  * transfer_cancel() has returned.
  */
 #ifndef KFS_VHOST_TRANSFER_H
@@ -15,11 +15,11 @@
 
 #include "daemon/base/util.h"
 
-struct proto_session;
+struct device;
 
 /* Zeros: none. */
 struct transfer {
-	struct proto_session *session;
+	struct device *dev;
 	bool running, load; /* [its owner] there is a thread; which way it goes */
 	int fd, stop_fd, done_fd;
 	_Atomic bool stop;
@@ -30,10 +30,10 @@ struct transfer {
 };
 
 /* Takes @fd, also on failure. -EBUSY: one is under way. */
-MUST_USE int transfer_start(struct transfer *t, struct proto_session *session, bool load, int fd);
+MUST_USE int transfer_start(struct transfer *t, struct device *dev, bool load, int fd);
 bool transfer_loads(const struct transfer *t);
 /*
- * Until all was moved: how it went, as proto_state_save() and _load() say. -ENOTCONN: one of
+ * Until all was moved: how it went, as handover_save() and _load() say. -ENOTCONN: one of
  * @stops became readable first. -ENXIO: there was none to wait for.
  */
 MUST_USE int transfer_wait(struct transfer *t, const int stops[2]);

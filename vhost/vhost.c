@@ -254,6 +254,7 @@ int vhost_start(struct fs *fs, struct inval_bus *bus, const struct vhost_opts *o
 							.bus = bus,
 							.proto = &v->proto,
 							.host = opts->host,
+							.image = opts->image,
 							.window_size = opts->window_size,
 							.poll_ns = opts->poll_us * UINT64_C(1000) },
 					    .tag = v->tag,

@@ -33,6 +33,28 @@ struct vhost;
 #define VHOST_QUEUES_MAX 64
 #define VHOST_GUESTS_MAX 16
 
+/*
+ * An image that guests take along when they move. For any thread. Its states: open; claimed by the one guest that hands it
+ * over; closed; untouched, opened for one that arrives.
+ */
+struct vhost_image {
+	void *arg;
+	bool hands_over; /* saving a guest's state means that */
+	/* One more guest is served, until leave(); NULL: it is not open. */
+	struct fs *(*enter)(void *arg);
+	void (*leave)(void *arg);
+	/* Open to claimed. -EBUSY, @why: somebody besides the guest @number uses it, or is about to. */
+	int (*claim)(void *arg, uint32_t number, char *why, size_t why_len);
+	void (*unclaim)(void *arg);
+	/* Claimed to closed, and left; the guest's session is gone. See fs_close_print(). */
+	int (*close)(void *arg, uint64_t *ret_print);
+	/* Closed to untouched, and entered. -EBUSY: somebody else has it. */
+	int (*open)(void *arg, struct fs **ret_fs, char *why, size_t why_len);
+	/* Untouched to open; then to closed if it is not to be. drop() leaves as well. */
+	int (*begin)(void *arg, char *why, size_t why_len);
+	void (*drop)(void *arg);
+};
+
 struct vhost_opts {
 	const char *socket; /* absolute path to make; or NULL: */
 	gid_t group;	    /* whose members may connect there; LISTEN_NO_GROUP: 0600 */
@@ -42,13 +64,14 @@ struct vhost_opts {
 	int life_fd;		   /* a connected socket; -1: nobody */
 	void (*on_end)(void *arg); /* on its thread, the last thing; NULL: nothing */
 	void *on_end_arg;
-	const char *tag;		/* what guests mount by; at most VHOST_TAG_MAX bytes */
-	uint32_t queues;		/* request queues that guests are told to use, 1.. */
-	uint32_t guests_max;		/* at a time, 1 to VHOST_GUESTS_MAX */
-	uint64_t window_size;		/* bytes that a guest may map at a time; 0: no window */
-	uint32_t poll_us;		/* look for requests so long before sleeping, at most */
-	const struct proto_opts *proto; /* with guest set; copied, with what it points to */
-	struct proto_session *host;	/* the host mount's, outlives the back end; NULL: none */
+	const char *tag;		 /* what guests mount by; at most VHOST_TAG_MAX bytes */
+	uint32_t queues;		 /* request queues that guests are told to use, 1.. */
+	uint32_t guests_max;		 /* at a time, 1 to VHOST_GUESTS_MAX */
+	uint64_t window_size;		 /* bytes that a guest may map at a time; 0: no window */
+	uint32_t poll_us;		 /* look for requests so long before sleeping, at most */
+	const struct proto_opts *proto;	 /* with guest set; copied, with what it points to */
+	struct proto_session *host;	 /* the host mount's, outlives the back end; NULL: none */
+	const struct vhost_image *image; /* outlives the back end; NULL: @fs stays */
 };
 
 /* Said on life_fd: the front end (or the other end) has gone; vhost_stop() was called. */
