@@ -24,6 +24,8 @@ static const char *first_word(const struct options *o)
 	       o->vhost_dir				 ? "vhost_dir" :
 	       o->socket_group				 ? "socket_group" :
 	       o->vhost_once == ON			 ? "vhost_once" :
+	       o->handover == ON			 ? "handover" :
+	       o->incoming == ON			 ? "incoming" :
 	       o->dax_window				 ? "dax_window" :
 	       o->vhost_poll_us != VHOST_POLL_DEFAULT_US ? "vhost_poll" :
 	       o->guests_max				 ? "guests_max" :
@@ -64,6 +66,32 @@ static bool map_of(const char *word, const char *text, struct idmap *ret_map, ch
 	return !err;
 }
 
+/* Guests that take their image along. */
+static void moving_fits(const struct options *o, char *why, size_t why_len)
+{
+	const char *word = o->incoming == ON ? "incoming" : "handover";
+
+	if (o->incoming != ON && o->handover != ON)
+		return;
+	if (o->incoming == ON && !o->no_mount)
+		(void)snprintf(why, why_len,
+			       "incoming: a mount cannot wait for a guest: say --no-mount");
+	else if (o->readonly == ON)
+		(void)snprintf(
+			why, why_len,
+			"%s: an image that is only read need not be handed over: leave it out",
+			word);
+	else if (o->dax_window)
+		(void)snprintf(why, why_len,
+			       "%s: a guest with a window does not move: leave dax_window out",
+			       word);
+	else if (o->incoming == ON && o->vhost_dir)
+		(void)snprintf(
+			why, why_len,
+			"incoming: the directory cannot be looked up before the image is there: "
+			"share all of it");
+}
+
 bool guest_words_fit(const struct options *o, char *why, size_t why_len)
 {
 	const char *word = first_word(o);
@@ -87,6 +115,8 @@ bool guest_words_fit(const struct options *o, char *why, size_t why_len)
 		(void)snprintf(why, why_len,
 			       "guest_writeback: others would not see its writes, and lose theirs: "
 			       "say --no-mount and guests_max=1");
+	else
+		moving_fits(o, why, why_len);
 	return !*why;
 }
 

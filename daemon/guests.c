@@ -63,7 +63,7 @@ static int inherited(const char *text)
 /* Without it guests are served as well, at a system call for each read. */
 static void map_image(struct fs *fs)
 {
-	int err = bdev_map(fs_store(fs)->bdev);
+	int err = fs ? bdev_map(fs_store(fs)->bdev) : 0;
 
 	if (err)
 		log_info(
@@ -171,6 +171,7 @@ static struct vhost_opts vhost_opts(struct guests *g, const struct proto_opts *p
 		.poll_us = (uint32_t)o->vhost_poll_us,
 		.proto = proto,
 		.host = g->env.host,
+		.image = g->env.image,
 		.on_end = on_end,
 		.on_end_arg = g,
 	};
@@ -240,6 +241,12 @@ int guests_start(const struct guests_env *env, struct guests **ret_guests, char 
 	else
 		*ret_guests = g;
 	return ret;
+}
+
+void guests_set_fs(struct guests *g, struct fs *fs)
+{
+	g->env.fs = fs;
+	map_image(fs);
 }
 
 void guests_stop(struct guests *g)

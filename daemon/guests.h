@@ -24,10 +24,12 @@ struct guests;
 struct inval_bus;
 struct options;
 struct proto_session;
+struct vhost_image;
 
 /* Everything pointed to outlives the guests. */
 struct guests_env {
-	struct fs *fs;
+	struct fs *fs;			 /* NULL: not yet; see guests_set_fs() */
+	const struct vhost_image *image; /* NULL: fs stays */
 	struct inval_bus *bus;
 	const struct options *o;
 	bool readonly;		    /* as the image is */
@@ -39,6 +41,8 @@ MUST_USE int guests_start(const struct guests_env *env, struct guests **ret_gues
 /* @arg: the guests. See struct ctl_env. */
 MUST_USE int guests_share_add(void *arg, const struct ctl_share *share,
 			      struct ctl_shared *ret_shared);
+/* It was opened (anew). No share is being added meanwhile. */
+void guests_set_fs(struct guests *g, struct fs *fs);
 /* NULL is fine. */
 void guests_stop(struct guests *g);
 

@@ -34,6 +34,7 @@
 #include "daemon/guest_words.h"
 #include "daemon/guests.h"
 #include "daemon/helper.h"
+#include "daemon/image.h"
 #include "daemon/inval/inval.h"
 #include "daemon/options.h"
 #include "daemon/precheck.h"
@@ -55,6 +56,7 @@ struct daemon_ctx {
 	struct fs *fs;
 	struct dev *dev;	 /* NULL: --no-mount */
 	struct guests *guests;	 /* NULL: not yet */
+	struct image *image;	 /* what guests take along; NULL: it stays */
 	const char *device;	 /* the module's; NULL: /dev/fuse */
 	struct bpf *bpf;	 /* NULL: the stock tier */
 	char bpf_why[512];	 /* why it is that; or why it would be */
@@ -279,14 +281,19 @@ static int clean_orphans(struct daemon_ctx *c)
 	return EXIT_OK;
 }
 
+static struct fs_opts fs_opts(const struct options *o)
+{
+	return (struct fs_opts){
+		.atime = (enum fs_atime)o->atime,
+		.nodiratime = o->diratime == OFF,
+		.lazytime = o->lazytime == ON,
+		.posix_acl = o->acl != OFF,
+	};
+}
+
 static int open_fs(struct daemon_ctx *c)
 {
-	struct fs_opts opts = {
-		.atime = (enum fs_atime)c->o.atime,
-		.nodiratime = c->o.diratime == OFF,
-		.lazytime = c->o.lazytime == ON,
-		.posix_acl = c->o.acl != OFF,
-	};
+	struct fs_opts opts = fs_opts(&c->o);
 	int err = inval_new(&c->bus);
 
 	if (!err)
@@ -491,6 +498,7 @@ static void announce(struct daemon_ctx *c)
 			.share_add = guests_share_add,
 			.share_arg = c->guests,
 			.share = c->o.share == ON,
+			.held = c->image,
 			.entry_timeout_s = c->o.entry_timeout < 0 ? TIMEOUT_SHOWN_S :
 								    c->o.entry_timeout,
 			.attr_timeout_s = c->o.attr_timeout < 0 ? TIMEOUT_SHOWN_S :
@@ -500,6 +508,8 @@ static void announce(struct daemon_ctx *c)
 		};
 
 		err = ctl_server_start(&env, &c->ctl);
+		if (!err)
+			image_attach_ctl(c->image, c->ctl);
 		if (err)
 			log_warn("%s: %s: kfsctl cannot talk to this mount", env.socket_path,
 				 strerror(-err));
@@ -591,6 +601,7 @@ static int start_guests(struct daemon_ctx *c)
 {
 	struct guests_env env = {
 		.fs = c->fs,
+		.image = image_ops(c->image),
 		.bus = c->bus,
 		.o = &c->o,
 		.readonly = c->readonly,
@@ -600,6 +611,7 @@ static int start_guests(struct daemon_ctx *c)
 
 	if (guests_start(&env, &c->guests, why, sizeof(why)))
 		return fail(EXIT_MOUNT, why, "");
+	image_attach(c->image, c->guests);
 	return EXIT_OK;
 }
 
@@ -614,6 +626,23 @@ static int open_all(struct daemon_ctx *c)
 	return status;
 }
 
+/* What is open already, or will be opened for a guest, is the guests' to take along. */
+static int lend_image(struct daemon_ctx *c)
+{
+	struct image_opts opts = { .o = &c->o, .fs_opts = fs_opts(&c->o), .panic = on_panic };
+	int err = 0;
+
+	if (c->o.handover != ON && c->o.incoming != ON)
+		return EXIT_OK;
+	if (!c->bus)
+		err = inval_new(&c->bus);
+	opts.bus = c->bus;
+	opts.fs = c->fs;
+	if (!err)
+		err = image_new(&opts, &c->image);
+	return err ? fail(EXIT_MOUNT, c->o.image, strerror(-err)) : EXIT_OK;
+}
+
 /* No mount point, no kernel to ask: the guests are all there is. */
 static int bring_up_unmounted(struct daemon_ctx *c)
 {
@@ -623,8 +652,12 @@ static int bring_up_unmounted(struct daemon_ctx *c)
 	c->description = options_describe(&c->o, c->o.readonly == ON);
 	if (!status && !c->description)
 		status = fail(EXIT_SYSTEM, c->o.image, "out of memory");
-	if (!status)
+	if (c->o.incoming == ON)
+		drop_privileges(&c->o);
+	else if (!status)
 		status = open_all(c);
+	if (!status)
+		status = lend_image(c);
 	if (!status)
 		status = start_guests(c);
 	return status;
@@ -646,6 +679,8 @@ static int bring_up(struct daemon_ctx *c)
 	if (!status)
 		status = mount_it(c);
 	if (!status)
+		status = lend_image(c);
+	if (!status)
 		status = start_guests(c);
 	return status;
 }
@@ -657,9 +692,12 @@ static int take_down(struct daemon_ctx *c)
 	bool served = c->guests;
 	int err = 0;
 
+	image_attach_ctl(c->image, NULL);
 	ctl_server_stop(c->ctl);
 	stop_signals(c);
 	guests_stop(c->guests);
+	if (c->image)
+		c->fs = image_take(c->image);
 	c->umount_fd = dev_take_umount(c->dev);
 	dev_free(c->dev);
 	unmounter_stop();
@@ -673,7 +711,7 @@ static int take_down(struct daemon_ctx *c)
 		inval_free(c->bus);
 	if (err)
 		log_error("%s: closing: %s: run e2fsck -f", c->o.image, strerror(-err));
-	else if (c->dev || served)
+	else if (c->fs && (c->dev || served))
 		log_info("%s: closed", c->o.image);
 	/* The last thing: umount.fuse.kfs waits for it. */
 	rundir_unregister(c->entry);

@@ -194,6 +194,8 @@ static const struct word words[] = {
 	FLAG("guest_nowriteback", guest_writeback, OFF, "they do not (default)"),
 	TEXT("socket_group", socket_group, "members of this group may connect, too"),
 	FLAG("vhost_once", vhost_once, ON, "end when the guest has gone; needs --no-mount"),
+	FLAG("handover", handover, ON, "a guest whose state is saved takes the image along"),
+	FLAG("incoming", incoming, ON, "open the image when a guest arrives with it; --no-mount"),
 	SIZE("dax_window", dax_window, 0, 512 << 20,
 	     "bytes of files that a guest may map at a time: a power of two, at most 512M (0: none)"),
 	NUMBER("vhost_poll", vhost_poll_us, 0, 1000,

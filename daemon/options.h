@@ -60,6 +60,7 @@ struct options {
 	int guest_cache;				      /* enum proto_cache, or UNSET */
 	int guest_writeback, guest_xattr, guest_acl;
 	int vhost_once;			    /* ON: end with the guest */
+	int handover, incoming;		    /* ON: guests take the image along; it comes with one */
 	uint64_t dax_window;		    /* bytes; 0: none */
 	uint64_t vhost_poll_us;		    /* VHOST_POLL_DEFAULT_US: not given */
 	char *vhost, *tag;		    /* socket or "fd:N"; NULL: no guests, default */
