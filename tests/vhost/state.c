@@ -135,12 +135,12 @@ static void want_text(struct front *f, uint64_t nodeid)
 		front_die("what was written before the move is not there");
 }
 
-/* Everything that was sent: a bit wrong at each byte, and cut at each. */
-static void damage(struct front *f, const struct state *good)
+/* A bit wrong at each @step bytes of what was sent, and cut there. */
+static void damage(struct front *f, const struct state *good, size_t step)
 {
 	struct state bad;
 
-	for (size_t at = 0; at < good->len; at++) {
+	for (size_t at = 0; at < good->len; at += step) {
 		bad = *good;
 		bad.bytes[at] ^= (uint8_t)(1u << at % 8);
 		if (!load(f, &bad))
@@ -230,7 +230,7 @@ void move_state(const char *socket, const char *other)
 
 	front_connect(&to, socket);
 	front_negotiate(&to, false);
-	damage(&to, &s);
+	damage(&to, &s, 1);
 	front_want(load(&to, &s), 0, "load");
 	front_want(fuse_setlk(&third, seen.nodeid, OWNER, F_WRLCK, false), -EAGAIN,
 		   "lock of a third");
@@ -255,6 +255,217 @@ void move_state(const char *socket, const char *other)
 	front_want(fuse_names(&to, FUSE_UNLINK, ROOT, "open"), 0, "unlink");
 	front_close(&to);
 	front_close(&third);
+}
+
+/* ---- with its image ---- */
+
+/* What the test's script has to say of the image. */
+static void ask_script(const char *script, const char *word)
+{
+	char *command = NULL;
+
+	if (asprintf(&command, "%s %s", script, word) < 0 || system(command))
+		front_die("%s: the image is not as it should be", word);
+	free(command);
+}
+
+/* As state_save(); false: refused. */
+static bool try_save(struct front *f, struct state *s)
+{
+	int fds[2];
+	ssize_t got;
+
+	if (pipe2(fds, O_CLOEXEC))
+		front_die("pipe: %s", strerror(errno));
+	if (!state_begin(f, MSG_STATE_SAVE, fds[1])) {
+		(void)close(fds[0]);
+		return false;
+	}
+	s->len = 0;
+	while ((got = read(fds[0], s->bytes + s->len, STATE_MAX - s->len)) > 0)
+		s->len += (size_t)got;
+	(void)close(fds[0]);
+	return !state_check(f);
+}
+
+static void lock_deleted(struct front *f, const struct files *files)
+{
+	struct fuse_entry_out gone;
+
+	front_want(fuse_setlk(f, files->deleted.nodeid, OWNER, F_WRLCK, false), 0, "lock");
+	/* Deleted and forgotten: nobody is to keep these. */
+	front_want(fuse_create(f, ROOT, "gone", 0600, &gone), 0, "create");
+	front_want(fuse_names(f, FUSE_UNLINK, ROOT, "gone"), 0, "unlink");
+	fuse_forget(f, gone.nodeid, 1);
+}
+
+static void want_all(struct front *f, const struct files *files)
+{
+	struct fuse_entry_out seen;
+	struct fuse_attr attr;
+
+	want_text(f, files->open.nodeid);
+	want_text(f, files->deleted.nodeid);
+	front_want(fuse_setlk(f, files->open.nodeid, OWNER + 1, F_WRLCK, false), -EAGAIN,
+		   "lock of another owner");
+	front_want(fuse_setlk(f, files->deleted.nodeid, OWNER + 1, F_WRLCK, false), -EAGAIN,
+		   "lock of another owner on a deleted file");
+	front_want(fuse_lookup(f, ROOT, "deleted", &seen), -ENOENT, "lookup");
+	front_want(fuse_getattr(f, files->open.nodeid + 1, &attr), -ESTALE, "forged nodeid");
+	front_want(fuse_write(f, files->deleted.nodeid, 1 << 20, TEXT, sizeof(TEXT)), 0, "write");
+}
+
+static void arrive(struct front *f, const char *socket, const struct state *s)
+{
+	front_connect(f, socket);
+	front_negotiate(f, false);
+	front_want(load(f, s), 0, "load");
+}
+
+/* One that shares the image keeps it, and who is refused goes on. */
+static void refused_beside(const char *socket, struct front *f, const struct files *files)
+{
+	uint16_t base[FRONT_QUEUES];
+	struct front third;
+	struct state s;
+
+	live(&third, socket);
+	stop(f, base);
+	if (try_save(f, &s))
+		front_die("an image with two guests was handed over");
+	start(f, base);
+	want_all(f, files);
+	front_close(&third);
+	(void)poll(NULL, 0, 200);
+}
+
+static void refused_there(const char *there, const struct state *s, const char *script)
+{
+	struct front f;
+	struct fuse_attr attr;
+	struct state rubbish = { .len = 4096 };
+
+	front_connect(&f, there);
+	front_negotiate(&f, false);
+	if (!load(&f, &rubbish))
+		front_die("rubbish was taken for a state");
+	damage(&f, s, 13); /* each opens the image */
+	ask_script(script, "unchanged");
+	/* Nor is anybody served who came without. */
+	start(&f, zero);
+	front_want(fuse_getattr(&f, ROOT, &attr), -EIO, "getattr without an image");
+	front_close(&f);
+	ask_script(script, "unchanged");
+}
+
+void stay_with_image(const char *socket)
+{
+	uint16_t base[FRONT_QUEUES];
+	struct files files;
+	struct front f;
+	struct state s;
+
+	live(&f, socket);
+	make_files(&f, &files);
+	lock_deleted(&f, &files);
+	stop(&f, base);
+	if (try_save(&f, &s))
+		front_die("an image that others use was handed over");
+	start(&f, base);
+	want_all(&f, &files);
+	front_close(&f);
+}
+
+void hand_over_elsewhere(const char *socket, const char *there)
+{
+	uint16_t base[FRONT_QUEUES];
+	struct front from, to;
+	struct files files;
+	struct state s;
+
+	live(&from, socket);
+	make_files(&from, &files);
+	lock_deleted(&from, &files);
+	stop(&from, base);
+	state_save(&from, &s);
+	front_connect(&to, there);
+	front_negotiate(&to, false);
+	if (!load(&to, &s))
+		front_die("a state was taken by the wrong daemon");
+	front_close(&to);
+	start(&from, base);
+	want_all(&from, &files);
+	front_want(fuse_names(&from, FUSE_UNLINK, ROOT, "open"), 0, "unlink");
+	front_close(&from);
+}
+
+void hand_over(const char *socket, const char *there, const char *script)
+{
+	uint16_t base[FRONT_QUEUES];
+	struct front from, to;
+	struct fuse_attr attr;
+	struct files files;
+	struct state s, old;
+
+	live(&from, socket);
+	make_files(&from, &files);
+	lock_deleted(&from, &files);
+	refused_beside(socket, &from, &files);
+
+	/* It stays after all: nobody came; then somebody came, but did not start. */
+	stop(&from, base);
+	state_save(&from, &s);
+	ask_script(script, "closed");
+	state_save(&from, &s);
+	ask_script(script, "unchanged");
+	refused_there(there, &s, script);
+	start(&from, base);
+	want_all(&from, &files);
+	stop(&from, base);
+	state_save(&from, &s);
+	ask_script(script, "closed");
+	arrive(&to, there, &s);
+	front_close(&to);
+	start(&from, base);
+	ask_script(script, "open");
+	want_all(&from, &files);
+
+	/* An old state is no good any more. */
+	front_connect(&to, there);
+	front_negotiate(&to, false);
+	if (!load(&to, &s))
+		front_die("a state was taken while its daemon has the image");
+	old = s;
+	stop(&from, base);
+	state_save(&from, &s);
+	ask_script(script, "closed");
+	if (!load(&to, &old))
+		front_die("a state was taken though the image has changed since");
+	ask_script(script, "unchanged");
+	front_want(load(&to, &s), 0, "load");
+	ask_script(script, "unchanged");
+	start(&to, zero);
+	ask_script(script, "open");
+	want_all(&to, &files);
+	/* Two cannot have it. */
+	start(&from, base);
+	front_want(fuse_getattr(&from, ROOT, &attr), -EIO, "getattr of one that has left");
+	front_close(&from);
+
+	/* And back. */
+	stop(&to, base);
+	state_save(&to, &s);
+	ask_script(script, "closed");
+	arrive(&from, socket, &s);
+	start(&from, zero);
+	front_close(&to);
+	want_all(&from, &files);
+	front_want(fuse_setlk(&from, files.open.nodeid, OWNER, F_UNLCK, false), 0, "unlock");
+	front_want(fuse_setlk(&from, files.open.nodeid, OWNER + 1, F_WRLCK, false), 0, "lock");
+	fuse_forget(&from, files.deleted.nodeid, 1);
+	front_want(fuse_getattr(&from, files.deleted.nodeid, &attr), -ESTALE,
+		   "getattr of a deleted file that was forgotten");
+	front_close(&from);
 }
 
 /* ---- with another daemon in between ---- */

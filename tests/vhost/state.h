@@ -30,6 +30,15 @@ void state_move(struct front *from, struct front *to);
  * damage of the state is refused. @other: the socket of a daemon of another image.
  */
 void move_state(const char *socket, const char *other);
+/*
+ * It takes its image along to the daemon at @there, and back; and each way of not getting there. @script: a command that
+ * is told what the image has to be.
+ */
+void hand_over(const char *socket, const char *there, const char *script);
+/* The daemon at @there is not the one: it comes back, and goes on. */
+void hand_over_elsewhere(const char *socket, const char *there);
+/* It cannot, for others use the image; and goes on. */
+void stay_with_image(const char *socket);
 /* The state is left in @path, or taken from there by a guest that begins with it. */
 void save_state(const char *socket, const char *path);
 void load_state(const char *socket, const char *path);
