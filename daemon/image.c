@@ -110,6 +110,11 @@ static int claim_alone(struct image *i, uint32_t number, char *why, size_t why_l
 	if (alone)
 		return 0;
 	vhost_visit(note_other, &others);
+	if (!others.other) {
+		(void)snprintf(why, why_len,
+			       "the image cannot be handed over: another guest used it just now");
+		return -EBUSY;
+	}
 	(void)snprintf(why, why_len,
 		       "the image cannot be handed over: guest %u (pid %d) uses it, too: "
 		       "disconnect it first",

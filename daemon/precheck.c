@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "daemon/base/mountinfo.h"
 #include "daemon/base/rundir.h"
@@ -57,7 +58,8 @@ static bool held_by_kfs(const char *image, char *why, size_t why_len)
 	for (size_t i = 0; i < list.count && !found; i++) {
 		const struct rundir_info *e = &list.entries[i];
 
-		if (!e->alive || strcmp(e->image, image) != 0)
+		/* Ourselves: we wait for it, too. */
+		if (!e->alive || e->pid == getpid() || strcmp(e->image, image) != 0)
 			continue;
 		found = true;
 		if (e->mountpoint)

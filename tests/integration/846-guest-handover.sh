@@ -107,10 +107,6 @@ fsck_clean disk.img
 
 # ---- an image that stays ----
 
-serve alone disk.img handover
-"$VFE" alone handover-elsewhere "$PWD/alone"
-has alone 'another guest of this daemon has it'
-stop alone
 mount_kfs disk.img m -o "vhost=$PWD/s,tag=guests,handover"
 "$VFE" s handover-refused
 umount_kfs m

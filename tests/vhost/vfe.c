@@ -29,11 +29,8 @@
  *   witness DIR FILE what this guest and the host's mount at DIR have written stays, until FILE is there
  *   takeover SEED KILLS COMMAND   the daemon is killed with requests in flight; the next one answers them
  *   log SEED gpa|uva   what the back end writes into the guest's memory is in the log; rings named either way
- *   handover SOCKET2 SCRIPT
- *                      a guest takes its image along to the daemon at SOCKET2; SCRIPT looks at it
- *   handover-elsewhere SOCKET2
- *                      the daemon there is not the one for the image
- *   handover-refused   a guest cannot take its image along
+ *   handover SOCKET2 SCRIPT, handover-elsewhere SOCKET2, handover-refused
+ *                      a guest takes its image along (state.h)
  *   state SOCKET2      a guest moves to another connection; SOCKET2 serves another image
  *   save FILE, load FILE          the same, with another daemon of the image in between
  *   dax all          files in a window; dax NAME [DIR]: one of the tests in dax.c
@@ -650,15 +647,14 @@ WITH_ONE_WORD(privileges)
 WITH_ONE_WORD(flocks)
 WITH_ONE_WORD(refuses)
 WITH_ONE_WORD(move_state)
-WITHOUT_WORDS(stay_with_image)
-WITH_ONE_WORD(hand_over_elsewhere)
 WITH_ONE_WORD(save_state)
 WITH_ONE_WORD(load_state)
+WITH_ONE_WORD(hand_over_elsewhere)
+WITHOUT_WORDS(stay_with_image)
 
 static void run_handover(const char *socket, int count, char **word)
 {
-	(void)count;
-	hand_over(socket, word[0], word[1]);
+	hand_over(socket, word[0], word[count - 1]);
 }
 
 static void run_mapped(const char *socket, int count, char **word)
