@@ -255,6 +255,7 @@ static const struct taken_flag {
 	{ "guest_noacl", FIELD(guest_acl), OFF },
 	{ "guest_noacl,guest_noxattr", FIELD(guest_acl), OFF },
 	{ "vhost_once", FIELD(vhost_once), ON },
+	{ "handover", FIELD(handover), ON },
 };
 
 static const struct taken_text {
@@ -459,6 +460,11 @@ TEST(test_options_parse__refuses_guests_that_do_not_fit)
 	check_guests_refused("vhost=/s,guest_writeback,guests_max=2",
 			     "guest_writeback:", "say --no-mount and guests_max=1");
 	check_refused("vhost=/s,vhost_once", "vhost_once:", "say --no-mount");
+	check_refused("handover", "handover", "needs vhost=");
+	check_refused("vhost=/s,incoming", "incoming:", "say --no-mount");
+	check_guests_refused("vhost=/s,incoming,ro", "incoming:", "leave it out");
+	check_guests_refused("vhost=/s,handover,dax_window=8M", "handover:", "leave dax_window out");
+	check_guests_refused("vhost=/s,incoming,vhost_dir=/a", "incoming:", "share all of it");
 }
 
 /* Beside a mount, guests that write decide how the mount caches. */
