@@ -463,7 +463,8 @@ TEST(test_options_parse__refuses_guests_that_do_not_fit)
 	check_refused("handover", "handover", "needs vhost=");
 	check_refused("vhost=/s,incoming", "incoming:", "say --no-mount");
 	check_guests_refused("vhost=/s,incoming,ro", "incoming:", "leave it out");
-	check_guests_refused("vhost=/s,handover,dax_window=8M", "handover:", "leave dax_window out");
+	check_guests_refused("vhost=/s,handover,dax_window=8M",
+			     "handover:", "leave dax_window out");
 	check_guests_refused("vhost=/s,incoming,vhost_dir=/a", "incoming:", "share all of it");
 }
 

@@ -58,7 +58,7 @@ static const char *path;
 
 static void start(uid_t owner_uid)
 {
-	struct ctl_env env = { .id = "test", .owner_uid = owner_uid };
+	struct ctl_env env = { .id = "test", .image = "/image", .owner_uid = owner_uid };
 
 	path = test_path("ctl.sock");
 	env.socket_path = path;
@@ -304,6 +304,26 @@ TEST(test_server__client_that_leaves_during_its_command_is_forgotten)
 	hold = false;
 	fd = client();
 	check_echo(fd, 1);
+	close(fd);
+	ctl_server_stop(server);
+}
+
+TEST(test_server__held_answers_nobody)
+{
+	int fd;
+
+	start(getuid());
+	fd = client();
+	CHECK(!ctl_server_hold(server));
+	ask(fd, "{\"version\":1,\"command\":\"echo\",\"args\":{\"n\":1}}");
+	check_error(fd, "EAGAIN");
+	ctl_server_release(server, NULL);
+	check_echo(fd, 2);
+	/* What is frozen would be thawed with nobody there who knows of it. */
+	server->freeze = CTL_FROZEN;
+	CHECK(ctl_server_hold(server));
+	check_echo(fd, 3);
+	server->freeze = CTL_THAWED;
 	close(fd);
 	ctl_server_stop(server);
 }
