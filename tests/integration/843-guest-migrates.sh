@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # timeout: 600
 # A real guest migrates while it works, from one QEMU to another: live, both served by one daemon beside the host's mount, with
-# a file open that grows and one that was deleted; and through a file, with another daemon in between. No line is lost. Skipped where there is no QEMU that moves a back end's state (9 or newer, as "fetch.sh qemu" has it
+# a file open that grows and one that was deleted; through a file, with another daemon in between; and live to a second daemon,
+# to which the first one hands the image over. No line is lost. Skipped where there is no QEMU that moves a back end's state (9 or newer, as "fetch.sh qemu" has it
 # in the cache, or KFS_QEMU_ROOT), or no kernel that "make vm" fetched.
 . "$(dirname "$0")/../lib/lib.sh"
 . "$LIB/qemu_guest.sh"
@@ -16,16 +17,17 @@ QEMU_ROOT=${KFS_QEMU_ROOT:-${KFS_CACHE:-/var/cache/kfs}/qemu}
 guest_root initrd <<'SH'
 at=mount; mount -t virtiofs guests /mnt; cd /mnt
 at=open; mkdir dir; echo kept >dir/kept; exec 5>>log
-if [ "$job" = live ]; then exec 6<>deleted; rm deleted; echo before >&6; fi
+if [ "$job" != file ]; then exec 6<>deleted; rm deleted; echo before >&6; fi
 at=write; i=0
 while [ ! -e stop ]; do
 	i=$((i + 1)); echo "line $i" >&5
 	[ $((i % 20)) = 0 ] && { echo "@guest at $i"; sleep 0.1; }
 	[ "$job" = file ] && [ $i = 600 ] && break
+	[ "$job" = image ] && [ $i = 4000 ] && break
 done
 at=lines; seq $i | sed "s/^/line /" >/wanted; cmp /wanted log
 at=dir; [ "$(cat dir/kept)" = kept ]; echo after >dir/after
-if [ "$job" = live ]; then at=deleted; echo after >&6; [ "$(cat /proc/$$/fd/6 | tr '\n' ' ')" = "before after " ]; fi
+if [ "$job" != file ]; then at=deleted; echo after >&6; [ "$(cat /proc/$$/fd/6 | tr '\n' ' ')" = "before after " ]; fi
 exec 5>&- 6>&-
 at=unmount; cd /; umount /mnt
 SH
@@ -38,7 +40,7 @@ boot() {
 	timeout -k 5 500 "$QEMU_ROOT/lib64/ld-linux-x86-64.so.2" --library-path "$QEMU_ROOT/usr/lib/x86_64-linux-gnu" \
 		"$QEMU_ROOT/usr/bin/qemu-system-x86_64" -L "$QEMU_ROOT/usr/share/qemu" -L "$QEMU_ROOT/usr/share/seabios" \
 		"${MACHINE[@]}" -kernel "$VMLINUZ" -initrd initrd -append "$CONSOLE job=$job" \
-		-chardev socket,id=guest,path=s -device vhost-user-fs-pci,chardev=guest,tag=guests,queue-size=1024 \
+		-chardev "socket,id=guest,path=${SOCKET:-s}" -device vhost-user-fs-pci,chardev=guest,tag=guests,queue-size=1024 \
 		-chardev "file,id=console,path=$name.log" -serial chardev:console -qmp "unix:$name.qmp,server=on,wait=off" "$@" \
 		</dev/null >"$name.qemu" 2>&1
 }
@@ -96,6 +98,35 @@ expect_eq "$(cat mnt/dir/after)" after "what the host reads"
 trap_console
 umount_kfs mnt
 grep -q 'arrived, goes on where it was' kfs-mnt.log || fail "nobody says that the guest arrived"
+fsck_clean disk.img
+
+# ---- live, with the image ----
+
+# start SOCKET WORDS: a daemon that ends with its guest
+start() { kfs --no-mount "$PWD/disk.img" -o "vhost=$PWD/$1,tag=guests,log=$PWD/$1.log,vhost_once,$2"; }
+ended() { [ ! -e "$1" ]; }
+
+rm -f disk.img
+mkimage disk.img 64M
+start source handover
+start target handover,incoming
+SOCKET=source boot leaves image &
+from=$!
+SOCKET=target boot arrives image -incoming defer &
+to=$!
+eventually 200 said leaves 'at 100' || { show; fail "the guest does not write"; }
+ask arrives migrate-incoming "{\"uri\":\"unix:$PWD/moving2\"}"
+ask leaves migrate "{\"uri\":\"unix:$PWD/moving2\"}" || { show; fail "the guest does not take its image along"; }
+ask leaves quit
+wait "$from" || { show; fail "the QEMU that was left failed"; }
+eventually "$RELEASE_SECONDS_MAX" ended source || fail "the daemon that was left does not end"
+said leaves 'at 4000' && fail "the guest left too late"
+wait "$to" || { show; fail "the QEMU that was reached failed"; }
+said arrives ok || { show; fail "the guest did not get through"; }
+trap_console
+eventually "$RELEASE_SECONDS_MAX" ended target || fail "the daemon that was reached does not end"
+grep -q 'its image is closed' source.log || fail "nobody says that the image was handed over"
+grep -q 'opened for a guest that has arrived' target.log || fail "nobody says that the image came"
 fsck_clean disk.img
 
 # ---- through a file, and another daemon ----
