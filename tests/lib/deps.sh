@@ -60,6 +60,8 @@ packages() {
 		real   npm:npm           the same
 		real   postgresql        a database with its own recovery
 		test   kmod              modprobe ext4, loop
+		real   debootstrap       a whole Debian as a guest's root
+		real   qemu-system-x86   boots it
 		vm     qemu-system-x86   boots a stock kernel without KVM
 		vm     busybox-static    the first program of the guest
 		vm     cpio              its initramfs

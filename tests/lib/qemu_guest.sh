@@ -3,6 +3,7 @@
 #
 #	guest_kernel		KERNEL_DIR and VMLINUZ, which "make vm" fetched; else the test is skipped
 #	guest_root IMAGE	writes the initial root file system; what the guest does comes on standard input
+#	guest_modules NAME…	puts modules of the kernel into it, before; their order stands in /modules/order
 #	guest_machine SMP MIB	MACHINE: words for any QEMU that has vhost-user devices
 #	qemu_with_windows	QEMU_ROOT, where "fetch.sh qemu" put one that has windows; else the test is skipped
 #	windows_guest JOB	runs such a guest until it is off: share/initrd, share/vmlinuz, the device at share/s; QEMU's
@@ -47,9 +48,25 @@ guest_root() {
 	(cd root && find . | cpio -o -H newc -R 0:0 --quiet | gzip -1) >"$image"
 }
 
+guest_modules() {
+	local module name
+	mkdir -p root/modules
+	modprobe -d "$KERNEL_DIR" -S "$(cat "$KERNEL_DIR/release")" --show-depends -a "$@" |
+		awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >modules.list
+	while read -r module; do
+		name=$(basename "${module%.xz}")
+		case $module in
+		*.xz) xz -dc "$module" >"root/modules/$name" ;;
+		*) cp "$module" root/modules/ ;;
+		esac
+		echo "$name"
+	done <modules.list >root/modules/order
+}
+
+# One thread for all processors: with more, QEMU 7.2 may run into code that the guest's kernel is patching (an int3 while it boots).
 guest_machine() {
 	# shellcheck disable=SC2034 # for those who call this
-	MACHINE=(-accel "tcg,thread=multi" -machine "q35,memory-backend=mem" -cpu max -smp "$1" -m "$2"
+	MACHINE=(-accel "tcg,thread=single" -machine "q35,memory-backend=mem" -cpu max -smp "$1" -m "$2"
 		-object "memory-backend-memfd,id=mem,size=$2M,share=on" -nodefaults -no-user-config -nographic -no-reboot)
 	# shellcheck disable=SC2034
 	CONSOLE="console=ttyS0 quiet panic=-1 no_timer_check"
