@@ -4,6 +4,7 @@
 
 set -eu
 export PATH="$BUILD/bin:$PATH"
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mkdir -p /tmp/kfs
 cd /tmp/kfs
 insmod "$VM_FUSEBPF"
@@ -47,7 +48,7 @@ for mode in off on; do
 	umount m
 done
 e2fsck -fn disk.img >/dev/null
-bash "$(dirname "${BASH_SOURCE[0]}")/unload.sh"
+bash "$HERE/unload.sh"
 if [ "$missed" ]; then
 	echo "$missed"
 	exit 1
