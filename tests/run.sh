@@ -19,7 +19,7 @@ case $BUILD in /*) ;; *) BUILD=$TOP/$BUILD ;; esac
 export BUILD
 TMP=$BUILD/tmp
 TIMEOUT_DEFAULT=120
-# Unit programs take under a second; sanitizers and a busy machine stretch that.
+# Unit programs take under a second, and lint less than a minute; sanitizers and a busy machine stretch that.
 TIMEOUT_UNIT=300
 if grep -qs -e --coverage "$BUILD/flags.stamp"; then TIMEOUT_UNIT=600; fi # not optimised
 # Sanitizers slow the tools of the scripts, too; so does a virtual machine, which says so.
@@ -44,7 +44,7 @@ add() { # NAME TIMEOUT COMMAND
 add_lint() {
 	local check
 	for check in $(tests/lint/run.sh --list); do
-		add "lint/$check" "$TIMEOUT_DEFAULT" "tests/lint/run.sh $check"
+		add "lint/$check" "$TIMEOUT_UNIT" "tests/lint/run.sh $check"
 	done
 }
 
