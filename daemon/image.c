@@ -27,7 +27,7 @@ enum image_state { IMAGE_OPEN, IMAGE_CLAIMED, IMAGE_CLOSED, IMAGE_OPENING, IMAGE
 struct image {
 	struct image_opts opts; /* [written once], but for fs */
 	struct vhost_image ops; /* [written once] */
-	struct guests *guests;	/* [written once] */
+	struct guests *guests;	/* [lock] NULL: not started yet */
 	struct ctl_server *ctl; /* [lock] NULL: none */
 	struct mutex lock;	/* LOCK_CTL */
 	enum image_state state; /* [lock] */
@@ -243,13 +243,24 @@ static int open_image(void *arg, struct fs **ret_fs, char *why, size_t why_len)
 static int begin(void *arg, char *why, size_t why_len)
 {
 	struct image *i = arg;
-	int err = fs_begin_changes(i->fs);
+	struct guests *guests;
+	int err;
 
+	mutex_lock(&i->lock);
+	guests = i->guests;
+	mutex_unlock(&i->lock);
+	/* The socket is there a moment earlier. */
+	if (!guests) {
+		(void)snprintf(why, why_len, "%s: the daemon is starting: try again",
+			       i->opts.o->image);
+		return -EAGAIN;
+	}
+	err = fs_begin_changes(i->fs);
 	if (err) {
 		(void)snprintf(why, why_len, "%s: %s", i->opts.o->image, strerror(-err));
 		return err;
 	}
-	guests_set_fs(i->guests, i->fs);
+	guests_set_fs(guests, i->fs);
 	set_open(i);
 	log_info("%s: opened for a guest that has arrived", i->opts.o->image);
 	return 0;
@@ -319,8 +330,11 @@ int image_new(const struct image_opts *opts, struct image **ret_image)
 
 void image_attach(struct image *i, struct guests *guests)
 {
-	if (i)
-		i->guests = guests;
+	if (!i)
+		return;
+	mutex_lock(&i->lock);
+	i->guests = guests;
+	mutex_unlock(&i->lock);
 }
 
 void image_attach_ctl(struct image *i, struct ctl_server *ctl)

@@ -4,7 +4,7 @@
  * and closing while the daemon goes on.
  *
  *	image_new()		open already, or (fs NULL) for a guest that arrives
- *	image_attach()		who has to know when it comes and goes; before guests may connect
+ *	image_attach()		who has to know when it comes and goes; a guest that arrives earlier is refused
  *	image_ops()		for vhost/
  *	image_take()		in the end: what is open, for the caller to close
  *
@@ -35,7 +35,7 @@ struct image_opts {
 
 /* -ENOMEM. -EACCES, ...: the image could not be opened again with the rights that this process has. */
 MUST_USE int image_new(const struct image_opts *opts, struct image **ret_image);
-/* NULL: there is none. Guests connect later. */
+/* @i NULL: there is none. */
 void image_attach(struct image *i, struct guests *guests);
 /* @ctl: started held. NULL: it ends. */
 void image_attach_ctl(struct image *i, struct ctl_server *ctl);
