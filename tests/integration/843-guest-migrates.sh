@@ -77,6 +77,14 @@ ask() { python3 ask.py "$@"; }
 show() { tail -n 5 -- *.log *.qemu; }
 trap_console() { ! grep -E 'BUG:|WARNING:|Oops' ./*.log || fail "a guest's kernel complains"; }
 
+# move FROM TO: live, from the QEMU of one job, whose process is $from, to that of the other
+move() {
+	ask "$2" migrate-incoming "{\"uri\":\"unix:$PWD/$1-$2\"}"
+	ask "$1" migrate "{\"uri\":\"unix:$PWD/$1-$2\"}" || { show; fail "the guest does not get from $1 to $2"; }
+	ask "$1" quit
+	wait "$from" || { show; fail "the QEMU of $1 failed"; }
+}
+
 # ---- live ----
 
 mkimage disk.img 64M
@@ -86,10 +94,7 @@ from=$!
 boot to live -incoming defer &
 to=$!
 eventually 200 said from 'at 100' || { show; fail "the guest does not write"; }
-ask to migrate-incoming "{\"uri\":\"unix:$PWD/moving\"}"
-ask from migrate "{\"uri\":\"unix:$PWD/moving\"}" || { show; fail "the guest does not migrate"; }
-ask from quit
-wait "$from" || { show; fail "the first QEMU failed"; }
+move from to
 eventually 100 said to 'at' || { show; fail "the guest does not go on"; }
 touch mnt/stop
 wait "$to" || { show; fail "the second QEMU failed"; }
@@ -115,10 +120,7 @@ from=$!
 SOCKET=target boot arrives image -incoming defer &
 to=$!
 eventually 200 said leaves 'at 100' || { show; fail "the guest does not write"; }
-ask arrives migrate-incoming "{\"uri\":\"unix:$PWD/moving2\"}"
-ask leaves migrate "{\"uri\":\"unix:$PWD/moving2\"}" || { show; fail "the guest does not take its image along"; }
-ask leaves quit
-wait "$from" || { show; fail "the QEMU that was left failed"; }
+move leaves arrives
 eventually "$RELEASE_SECONDS_MAX" ended source || fail "the daemon that was left does not end"
 said leaves 'at 4000' && fail "the guest left too late"
 wait "$to" || { show; fail "the QEMU that was reached failed"; }
