@@ -62,6 +62,8 @@ packages() {
 		test   kmod              modprobe ext4, loop
 		real   debootstrap       a whole Debian as a guest's root
 		real   qemu-system-x86   boots it
+		real   busybox-static    the first program of a guest whose kernel needs modules
+		real   cpio              its initramfs
 		vm     qemu-system-x86   boots a stock kernel without KVM
 		vm     busybox-static    the first program of the guest
 		vm     cpio              its initramfs

@@ -3,12 +3,13 @@
 # A guest whose root is an image of ours: a whole Debian 12 over virtiofs (rootfstype=virtiofs), with systemd, in QEMU (no
 # KVM). In there git, SQLite with two writers, fio --verify by three engines, dpkg that builds, installs and removes a
 # package; then it powers itself off, and again to see that all is there. What it left is looked at by e2fsck and the kernel's
-# ext4. VM_SERIES (6.12; also 6.1, 7.2) is the guest's kernel, of those that kernel-patches/fetch.sh has fetched.
+# ext4. VM_SERIES (6.12; also 6.1, 7.2) is the guest's kernel, which kernel-patches/fetch.sh brings.
 . "$(dirname "$0")/../lib/lib.sh"
 . "$LIB/qemu_guest.sh"
 . "$LIB/guests.sh"
 need_kernel_ext4
 need qemu-system-x86_64 debootstrap git sqlite3
+"$TOP/kernel-patches/fetch.sh" kernel "${VM_SERIES:-6.12}" || fail "the guest's kernel cannot be fetched"
 guest_kernel
 
 # ---- the guest's root ----
