@@ -149,6 +149,13 @@ const char *test_path(const char *file_name)
 	return path;
 }
 
+const char *test_socket_path(const char *file_name)
+{
+	if (chdir(scratch_dir))
+		FAIL("cannot change to %s: %s", scratch_dir, strerror(errno));
+	return file_name;
+}
+
 /* splitmix64: full period, good enough mixing for test data, one word of state, for any thread. */
 uint64_t test_random(void)
 {

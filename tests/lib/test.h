@@ -68,6 +68,12 @@
 const char *test_path(const char *file_name);
 
 /*
+ * The same for a socket, whose path must be short (107 bytes) however long the folder's is: relative to the working
+ * directory, which becomes the scratch folder.
+ */
+const char *test_socket_path(const char *file_name);
+
+/*
  * Pseudo-random numbers, equal in each run: seeded per test from KFS_SEED (default 1). A failing test prints the
  * seed it ran with. Not for use by several threads at once.
  */

@@ -49,7 +49,7 @@ static void start(const char *mkfs_words, uint64_t window_size)
 	fixture_open(&fixture, mkfs_words);
 	if (window_size && fs_dax_enable(fixture.fs))
 		FAIL("%s", fs_dax_enable(fixture.fs));
-	path = test_path("socket");
+	path = test_socket_path("socket");
 	opts.socket = path;
 	if (vhost_start(fixture.fs, fixture.bus, &opts, &back_end, err, sizeof(err)))
 		FAIL("%s", err);
