@@ -431,6 +431,7 @@ vm:
 	$(Q)$(DEPS) ensure build run vm
 	$(Q)$(MAKE) --no-print-directory $(PARALLEL) DEV=1 all
 	$(Q)BUILD=$(BUILD) tests/vm/build.sh
+	$(Q)kernel-patches/fetch.sh dkms >/dev/null # the guest has no network
 	$(Q)BUILD=$(BUILD) VM_SERIES=$(KERNEL) T='$(T)' tests/run.sh vm
 
 check: tests-programs

@@ -24,7 +24,8 @@ if [ -e "$KERNEL_DIR/.root" ]; then
 fi
 
 say "a machine with the kernel's headers and dkms"
-cp -r "$("$TOP/kernel-patches/fetch.sh" dkms)"/. /
+dkms=$("$TOP/kernel-patches/fetch.sh" dkms) || fail "dkms is not in the cache, where make vm puts it"
+cp -r "$dkms"/. /
 mkdir -p /tmp/modules/upper /tmp/modules/work /var/lib/dkms
 mount -t overlay -o "lowerdir=$VM_MODULES,upperdir=/tmp/modules/upper,workdir=/tmp/modules/work" modules /lib/modules
 ln -s "$KERNEL_DIR/usr/src/linux-headers-$VM_KERNEL" /usr/src/
