@@ -224,6 +224,20 @@ static int try_groups(struct search *q, uint32_t need)
 	return ret;
 }
 
+/*
+ * Has it a place of its own in its unit that the goal is not? So have large runs that only begin there, and the units of a
+ * stream whose beginning was too small for one: they would all lie askew behind it.
+ */
+static bool goal_is_askew(const struct search *q)
+{
+	uint64_t goal = store_group_first(q->s, q->goal_group) + q->goal_bit;
+	uint32_t lblk = q->req->lblk - q->skip;
+
+	if (q->unit == 1)
+		return false;
+	return !q->req->goal || (lblk % q->unit == 0 && (lblk - goal) % q->unit != 0);
+}
+
 /* Exactly at the goal, if the run there is worth it. 1: it is not. */
 static int try_goal(struct search *q, bool exact)
 {
@@ -232,8 +246,7 @@ static int try_goal(struct search *q, bool exact)
 	uint32_t len;
 	int ret;
 
-	/* What only begins there, and is large, has its place searched for. */
-	if (q->unit > 1 && !q->req->goal)
+	if (goal_is_askew(q))
 		return 1;
 	if (atomic_load_explicit(&grp->blocks_avail, memory_order_relaxed) == 0)
 		return 1;

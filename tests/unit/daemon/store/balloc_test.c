@@ -376,6 +376,37 @@ TEST(test_balloc__breaks_large_files_where_their_units_do)
 	img_fsck(&m);
 }
 
+/* What writes a stream may begin with a page or two: the rest does not lie askew for it. */
+TEST(test_balloc__mends_a_small_beginning_at_the_next_unit)
+{
+	static struct held held;
+	struct alloc_req req = { .count = 3 };
+	uint32_t at = 3, breaks = 0;
+	struct inode *i;
+	struct img m;
+
+	img_make(&m, ROOMY_OPTIONS, ROOMY_SIZE);
+	img_open(&m);
+	i = new_file(&m, "a");
+	CHECK_OK(take(i, &req, &held));
+	CHECK(!begins_as_its_unit(held.pblk[0], 0)); /* else it has to begin elsewhere in here */
+	i->size = 3 * 4096;
+	rwlock_unwrite(&i->lock);
+	for (uint32_t step = 0; step < 20; step++) {
+		breaks += take_piece(i, &at, &held);
+		if (breaks)
+			CHECK(begins_as_its_unit(held.pblk[held.n - 1],
+						 at - held.count[held.n - 1]));
+	}
+	CHECK_EQ(breaks, 1);
+	rwlock_write(&i->lock);
+	give_back(i, &held);
+	balloc_release_resv(i);
+	img_put(i);
+	img_close(&m);
+	img_fsck(&m);
+}
+
 TEST(test_balloc__takes_reservations_back_before_giving_up)
 {
 	static struct held stream, rest;
