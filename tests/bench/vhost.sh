@@ -6,9 +6,10 @@
 # does to its neighbours; each ratio is the median of those of single rounds, against the better of the two.
 # Words: ROUNDS=9 SLICE_MS=30 LAYOUTS="one two" FILE_MIB=64 ONLY=row POLL=us tests/bench/vhost.sh
 # Layouts: one, the front end and the back ends on one processor; two, the back ends on another than the front end.
-# Rust's comes from a cache outside the tree (kernel-patches/fetch.sh); who is absent is left out, with a line.
+# Who is absent is left out, with a line.
 
 . "$(dirname "$0")/../lib/lib.sh"
+. "$TOP/tests/bench/peers.sh"
 need_root
 need taskset nproc
 need_kernel_ext4
@@ -16,42 +17,8 @@ ROUNDS=${ROUNDS:-9} SLICE_MS=${SLICE_MS:-30} LAYOUTS=${LAYOUTS:-one two} ONLY=${
 FILE_MIB=${FILE_MIB:-64}
 FRONT_CPU=1 OTHER_CPU=0
 [ "$(nproc)" -ge 2 ] || FRONT_CPU=0
-C_VIRTIOFSD=${C_VIRTIOFSD:-/usr/lib/qemu/virtiofsd}
 RESULTS=$BUILD/results
-LOADER='' PIDS=() SYSTEMS=(kfs)
 mkdir -p "$RESULTS"
-
-stop_peers() {
-	local pid
-	for pid in "${PIDS[@]}"; do kill "$pid" 2>/dev/null || continue; done
-}
-trap 'stop_peers; at_exit' EXIT
-
-find_peers() {
-	local dir
-	if [ -x "$C_VIRTIOFSD" ]; then SYSTEMS+=(c); else echo "no C virtiofsd: $C_VIRTIOFSD is missing (Debian 12: qemu-system-common)"; fi
-	if dir=$("$TOP/kernel-patches/fetch.sh" virtiofsd); then
-		LOADER=$(echo "$dir"/usr/lib/*/ld-linux*.so.*)
-		RUST_VIRTIOFSD=$dir/usr/libexec/virtiofsd
-		SYSTEMS+=(rust)
-	else
-		echo "no Rust virtiofsd: it cannot be fetched here"
-	fi
-}
-
-# Their own defaults for what costs time; of the sandboxes the one that works in a container, too.
-start_peer() {
-	local name=$1 log=$SCRATCH/$1.log
-	mkimage "$name.img" 2G
-	kmount "$name.img" "$name.dir"
-	case $name in
-	c) "$C_VIRTIOFSD" --socket-path="$SCRATCH/c.s" -o "source=$SCRATCH/c.dir,sandbox=chroot" >"$log" 2>&1 & ;;
-	rust) "$LOADER" --library-path "$(dirname "$LOADER")" "$RUST_VIRTIOFSD" --socket-path="$SCRATCH/rust.s" \
-		--shared-dir="$SCRATCH/rust.dir" --sandbox=chroot --inode-file-handles=never >"$log" 2>&1 & ;;
-	esac
-	PIDS+=($!)
-	eventually 10 test -S "$name.s" || fail "$name does not listen: $(cat "$log")"
-}
 
 # In the foreground, as they are: sessions of their own would be scheduled as groups of their own.
 start_kfs() {
@@ -62,12 +29,17 @@ start_kfs() {
 }
 
 start() {
-	if [ "$1" = kfs ]; then start_kfs; else start_peer "$1"; fi
+	if [ "$1" = kfs ]; then
+		start_kfs
+	else
+		mkimage "$1.img" 2G
+		kmount "$1.img" "$1.dir"
+		start_peer "$1" "$SCRATCH/$1.s"
+	fi
 }
 
 run_layout() { # NAME CPU-OF-BACK-ENDS
 	local system words=()
-	PIDS=()
 	for system in "${SYSTEMS[@]}"; do
 		start "$system"
 		words+=("$system=$SCRATCH/$system.s")
@@ -76,12 +48,7 @@ run_layout() { # NAME CPU-OF-BACK-ENDS
 	"$BIN/tests/bench/vhostbench" --rounds "$ROUNDS" --slice "$SLICE_MS" --cpu "$FRONT_CPU" --file "$FILE_MIB" ${ONLY:+--only "$ONLY"} "${words[@]}" |
 		sed "s/^/$1 /" >>samples
 	stop_peers
-	eventually "$RELEASE_SECONDS_MAX" all_gone "${PIDS[@]}" || fail "a back end does not end"
-	PIDS=()
-	for system in "${SYSTEMS[@]}"; do
-		[ "$system" = kfs ] || kumount "$system.dir"
-		fsck_clean "$system.img"
-	done
+	check_peers
 }
 
 find_peers

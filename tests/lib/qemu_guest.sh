@@ -4,10 +4,11 @@
 #	guest_kernel		KERNEL_DIR and VMLINUZ, which "make vm" fetched; else the test is skipped
 #	guest_root IMAGE	writes the initial root file system; what the guest does comes on standard input
 #	guest_modules NAME…	puts modules of the kernel into it, before; their order stands in /modules/order
-#	guest_machine SMP MIB	MACHINE: words for any QEMU that has vhost-user devices
+#	guest_machine SMP MIB [CPU]	MACHINE: words for any QEMU that has vhost-user devices
 #	qemu_with_windows	QEMU_ROOT, where "fetch.sh qemu" put one that has windows; else the test is skipped
-#	windows_guest JOB	runs such a guest until it is off: share/initrd, share/vmlinuz, the device at share/s; QEMU's
-#				own words go to JOB.qemu, its number to share/qemu.pid
+#	new_guest JOB [WORD…]	runs a guest in that QEMU until it is off: share/initrd, share/vmlinuz, and more words for QEMU,
+#				which knows "share" as /kfs; its own words go to JOB.qemu, its number to share/qemu.pid
+#	windows_guest JOB	the same with a device that may have a window, at share/s
 #	said JOB WORDS		the guest has said so, in JOB.log in the folder LOGS (.)
 
 guest_kernel() {
@@ -66,7 +67,7 @@ guest_modules() {
 # One thread for all processors: with more, QEMU 7.2 may run into code that the guest's kernel is patching (an int3 while it boots).
 guest_machine() {
 	# shellcheck disable=SC2034 # for those who call this
-	MACHINE=(-accel "tcg,thread=single" -machine "q35,memory-backend=mem" -cpu max -smp "$1" -m "$2"
+	MACHINE=(-accel "tcg,thread=single" -machine "q35,memory-backend=mem" -cpu "${3:-max}" -smp "$1" -m "$2"
 		-object "memory-backend-memfd,id=mem,size=$2M,share=on" -nodefaults -no-user-config -nographic -no-reboot)
 	# shellcheck disable=SC2034
 	CONSOLE="console=ttyS0 quiet panic=-1 no_timer_check"
@@ -77,24 +78,27 @@ qemu_with_windows() {
 	[ -e "$QEMU_ROOT/.complete" ] || skip "no QEMU with windows in $QEMU_ROOT: kernel-patches/fetch.sh qemu fetches one"
 }
 
-# What it sees is its own root; the folder "share" is /kfs in there, in a mount namespace of its own. Its generic vhost-user
-# device stands for a virtio-fs one, for QEMU's own has no window yet.
-windows_guest() {
+# What it sees is its own root; the folder "share" is /kfs in there, in a mount namespace of its own.
+new_guest() {
 	local job=$1
+	shift
 	cat >qemu.sh <<-'SH'
 		set -e
 		root=$1 share=$2
 		shift 2
-		mount --bind "$share" "$root/kfs"
+		mount --rbind "$share" "$root/kfs"
 		mount -t proc proc "$root/proc"
 		mount --bind /dev "$root/dev"
 		exec chroot "$root" qemu-system-x86_64 "$@"
 	SH
 	timeout -k 5 600 unshare -m --propagation private bash qemu.sh "$QEMU_ROOT" "$PWD/share" \
 		"${MACHINE[@]}" -kernel /kfs/vmlinuz -initrd /kfs/initrd -append "$CONSOLE nosoftlockup mitigations=off job=$job" \
-		-chardev socket,id=guest,path=/kfs/s \
-		-device vhost-user-test-device-pci,chardev=guest,virtio-id=26,num_vqs=2,vq_size=1024,config_size=40 \
-		-chardev "file,id=console,path=/kfs/$job.log" -serial chardev:console -pidfile /kfs/qemu.pid </dev/null >"$job.qemu" 2>&1
+		-chardev "file,id=console,path=/kfs/$job.log" -serial chardev:console -pidfile /kfs/qemu.pid "$@" </dev/null >"$job.qemu" 2>&1
 }
+
+# QEMU's generic vhost-user device stands for a virtio-fs one, for QEMU's own has no window yet.
+WINDOW_DEVICE=(-chardev "socket,id=guest,path=/kfs/s"
+	-device "vhost-user-test-device-pci,chardev=guest,virtio-id=26,num_vqs=2,vq_size=1024,config_size=40")
+windows_guest() { new_guest "$1" "${WINDOW_DEVICE[@]}"; }
 
 said() { grep -q "@guest $2" "${LOGS:-.}/$1.log" 2>/dev/null; }
