@@ -416,8 +416,8 @@ static const char *sandbox_refused(const struct daemon_ctx *c)
 	if (c->o.sandbox != ON)
 		return "a build with sanitizers";
 #endif
-	if (c->o.sandbox == UNSET && !c->o.no_mount)
-		return "mounts are confined by sandbox=on only";
+	if (c->o.sandbox == UNSET && !c->o.vhost)
+		return "mounts without guests are confined by sandbox=on only";
 	return c->o.sandbox == OFF ? "sandbox=off" : NULL;
 }
 

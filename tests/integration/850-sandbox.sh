@@ -77,6 +77,12 @@ eventually "$RELEASE_SECONDS_MAX" all_gone "$pid" || fail "the daemon does not e
 mountpoint -q mnt && fail "still mounted"
 fsck_clean disk.img
 
+mount_kfs disk.img mnt -o "share=on,vhost=$PWD/s"
+confined "$(kfs_pids "$PWD/mnt")"
+umount_kfs mnt
+mount_kfs disk.img mnt
+expect_eq "$(kfsctl status --json mnt | jq -r .sandbox_off_reason)" "mounts without guests are confined by sandbox=on only" "status"
+umount_kfs mnt
 mount_kfs disk.img mnt -o sandbox=off
 pid=$(kfs_pids "$PWD/mnt")
 expect_eq "$(threads "$pid" Seccomp)" 0 "Seccomp of the threads"
