@@ -6,6 +6,7 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
@@ -69,7 +70,7 @@ int BPF_PROG(kfs_request_end, struct fuse_req *req)
 	struct kfs_kernel_requests *r;
 	uint64_t *start;
 
-	if (req->fm->fc->dev != config.dev)
+	if (device_of(req) != config.dev)
 		return 0;
 	r = requests_of(req);
 	if (!r)

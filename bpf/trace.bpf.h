@@ -57,6 +57,15 @@ struct fuse_req {
 	struct fuse_mount *fm;
 };
 
+struct fuse_chan {
+	struct fuse_conn *conn;
+};
+
+/* What Linux 7.2 has in place of the mount. */
+struct fuse_req___chan {
+	struct fuse_chan *chan;
+};
+
 #pragma clang attribute pop
 
 struct {
@@ -93,6 +102,13 @@ const volatile struct kfs_trace_config config;
 			COUNT(walk_->what);                                                        \
 	} while (0)
 
+static __always_inline uint32_t device_of(struct fuse_req *req)
+{
+	if (bpf_core_field_exists(req->fm))
+		return req->fm->fc->dev;
+	return ((struct fuse_req___chan *)req)->chan->conn->dev;
+}
+
 static __always_inline struct kfs_kernel_requests *requests_of(struct fuse_req *req)
 {
 	uint32_t opcode = req->in.h.opcode;
@@ -105,7 +121,7 @@ static __always_inline int request_begins(struct fuse_req *req)
 	struct kfs_kernel_requests *r;
 	uint64_t key = (uint64_t)req, now;
 
-	if (req->fm->fc->dev != config.dev)
+	if (device_of(req) != config.dev)
 		return 0;
 	r = requests_of(req);
 	if (!r)
