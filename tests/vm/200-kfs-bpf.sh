@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The daemon and its BPF programs on a real image: no request where the tables know, every change seen at once.
 # timeout: 3600
+# vm: --multi
 #
 # 200-kfs-bpf.sh [core]: core is the part that "make test" runs. KFS_VM_PAIRS=N: not all pairs of operations, which take most
 # of the time, but so many; KFS_VM_SEED=N: other ones, and other random changes.

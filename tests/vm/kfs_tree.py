@@ -7,6 +7,7 @@ import time
 from guest import Mount, bench, check, drop_dentries, run
 
 FILES, FILES_EACH = int(os.environ.get("KFS_VM_FILES") or 2000), 40
+WARM_RUNS = 5
 BAR = 0.6
 SMALL = "/tmp/kfs/small"
 
@@ -52,15 +53,20 @@ WORKS = {
 
 
 def measure(top, requests):
-    """Per work: the guest's nanoseconds, requests sent. Twice each; the second time everything but the dcache is warm."""
+    """
+    Per work: the guest's nanoseconds, requests sent. Some times each; after the first everything but the dcache is warm. The
+    least counts: while nothing runs, as when a page of a program is waited for, the clock goes on to the next timer.
+    """
     results = {}
     for name, work in WORKS.items():
-        for _ in range(2):
+        runs = []
+        for _ in range(1 + WARM_RUNS):
             drop_dentries()
             work(SMALL)  # the programs themselves
             before = requests()
             spent = work(top)
-            results[name] = spent, requests() - before
+            runs.append((spent, requests() - before))
+        results[name] = min(runs[1:])
     return results
 
 

@@ -8,6 +8,8 @@
 #   --cpus N          2
 #   --icount          count instructions: the guest's clock is 1 ns an instruction, all processors together; repeatable
 #   --timeout SECONDS 300
+#   --multi           a thread for each processor: true races, and faster on an idle machine; QEMU 7.2 may then run into code
+#                     that the guest's kernel is patching (an int3, mostly while it boots)
 #
 # The guest's root is this machine's, read-only by 9p, under an overlay in memory: programs, libraries and this tree are
 # where they are here, writes are lost at the end. Modules of the guest's kernel load by modprobe, fusebpf (built first if it
@@ -24,13 +26,14 @@ BUILD=${BUILD:-$TOP/build}
 case $BUILD in /*) ;; *) BUILD=$TOP/$BUILD ;; esac
 
 KERNEL=6.12 MEMORY=2G CPUS=2 TIMEOUT=300
-ACCEL=(-accel "tcg,thread=multi")
+ACCEL=(-accel "tcg,thread=single")
 while [ $# -gt 0 ]; do
 	case $1 in
 	--kernel) KERNEL=$2 && shift 2 ;;
 	--memory) MEMORY=$2 && shift 2 ;;
 	--cpus) CPUS=$2 && shift 2 ;;
 	--timeout) TIMEOUT=$2 && shift 2 ;;
+	--multi) ACCEL=(-accel "tcg,thread=multi") && shift ;;
 	--icount)
 		ACCEL=(-accel "tcg,thread=single" -icount "shift=0,sleep=off")
 		shift
@@ -44,7 +47,7 @@ while [ $# -gt 0 ]; do
 	esac
 done
 [ $# -gt 0 ] || {
-	echo "usage: vm.sh [--kernel SERIES] [--memory SIZE] [--cpus N] [--icount] [--timeout SECONDS] COMMAND [WORD…]" >&2
+	echo "usage: vm.sh [--kernel SERIES] [--memory SIZE] [--cpus N] [--icount] [--multi] [--timeout SECONDS] COMMAND [WORD…]" >&2
 	exit 2
 }
 
