@@ -4,14 +4,13 @@
 # tests/vm/vm.sh --cpus 1 --memory 6G --timeout 7000 bash tests/vm/suite.sh [WORD…]: only scripts whose name begins with one
 # of the words. 230-suite-mounts.sh and those after it are "make vm"'s parts of it, each in a guest of its own.
 # KFS_VM_OPTS=…: other mount options than bpf=on. KFS_VM_FULL=1: not smaller than elsewhere.
-# A script that has nothing to do with such a mount is named below with the reason. Scripts skip by themselves, too.
+# A script that has nothing to do with such a mount is named below with the reason.
 # Without KVM one processor is faster than two where the machine has other things to do: what one program wakes another for
 # does not wait for a thread of the machine then.
 
 set -eu
-TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+. "$(dirname "${BASH_SOURCE[0]}")/suite_lib.sh"
 
-# NAME REASON
 SKIPPED="
 018-user-namespace		a mount in a user namespace is plain FUSE
 020-mkfs-as-mke2fs		nothing is mounted
@@ -36,7 +35,6 @@ SKIPPED="
 900-tools			no mount of kfs
 "
 
-# NAME WORDS: smaller than elsewhere, by the words that the script knows; KFS_VM_FULL=1 leaves them as they are
 SMALLER="
 050-kill-sweep			KILLS=3
 150-churn			SEEDS=1 OPS=800
@@ -44,24 +42,6 @@ SMALLER="
 200-file-model			SEEDS=1 OPS=250
 620-scale			NAMES=6000
 "
-
-smaller() {
-	[ "${KFS_VM_FULL:-}" ] || awk -v name="$1" '$1 == name { $1 = ""; print substr($0, 2) }' <<<"$SMALLER"
-}
-
-reason() {
-	awk -v name="$1" '$1 == name { $1 = ""; print substr($0, 2) }' <<<"$SKIPPED"
-}
-
-wanted() {
-	local name=$1 word
-	shift
-	[ $# -gt 0 ] || return 0
-	for word; do
-		case $name in "$word"*) return 0 ;; esac
-	done
-	return 1
-}
 
 # Where the scripts write is memory, not the overlay; the programs are the machine's.
 prepare() {
@@ -77,20 +57,4 @@ prepare() {
 }
 
 prepare
-cd "$TOP"
-failed=() count=0
-for script in tests/integration/[0-9]*.sh; do
-	name=$(basename "$script" .sh)
-	wanted "$name" "$@" || continue
-	why=$(reason "$name")
-	if [ "$why" ]; then
-		echo "skip $name: $why"
-		continue
-	fi
-	count=$((count + 1))
-	# shellcheck disable=SC2046 # several words
-	env $(smaller "$name") T="integration/$name" tests/run.sh integration >/tmp/kfs-suite.log || failed+=("$name")
-	grep -E '^(ok|skip|FAIL|    \|) ' /tmp/kfs-suite.log
-done
-echo "$count run, ${#failed[@]} failed: ${failed[*]}"
-[ "$count" -gt 0 ] && [ "${#failed[@]}" -eq 0 ]
+run_suite "$@"
