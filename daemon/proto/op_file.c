@@ -290,7 +290,8 @@ void op_fallocate(struct op *op)
  * The kernel asks for holes without writing its dirty pages back first: of the writeback
  * cache, and of shared mappings in any profile. The store's answer alone would hide data
  * (cp would copy zeros), so the notifier has the pages of apparent holes written, and
- * answers then.
+ * answers then. A guest cannot be asked for them: one that holds writes back, which alone
+ * knows how long the file is, is told that it has to take everything for data.
  */
 void op_lseek(struct op *op)
 {
@@ -307,6 +308,10 @@ void op_lseek(struct op *op)
 
 	if ((in->whence != SEEK_HOLE && in->whence != SEEK_DATA) || in->offset > INT64_MAX) {
 		op_error(op, in->offset > INT64_MAX ? -ENXIO : -EINVAL);
+		return;
+	}
+	if (op->s->writeback && !op->s->notifier) {
+		op_error(op, -ENOSYS);
 		return;
 	}
 	if (op->s->notifier) {

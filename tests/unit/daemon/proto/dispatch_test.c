@@ -1067,7 +1067,7 @@ TEST(test_lseek__leaves_pages_of_data_alone)
 
 TEST(test_lseek__asks_the_store_alone_without_a_channel)
 {
-	struct proto_opts opts = { .session = &host };
+	struct proto_opts opts = { .session = &host, .share = true };
 
 	start_with(&opts, &ops);
 	fake.size = 8192;

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/base/log.h"
 #include "daemon/inval/inval.h"
@@ -99,10 +100,13 @@ static void send(uint32_t opcode, const void *args, size_t len)
 	CHECK_EQ(got.replies + got.filled, 1);
 }
 
+static bool held_back; /* the next guest may hold writes back */
+
 static struct fuse_init_out start(bool guest)
 {
 	struct proto_opts opts = { .share = true,
 				   .guest = guest,
+				   .guest_writeback = held_back,
 				   .host = beside,
 				   .session = &session_opts,
 				   .entry_timeout = guest ? 1 : -1,
@@ -158,6 +162,25 @@ TEST(test_guest__keeps_nothing_that_cannot_be_called_back)
 	CHECK(answer.flags & FUSE_EXPLICIT_INVAL_DATA);
 	CHECK(!(answer.flags & FUSE_AUTO_INVAL_DATA));
 	CHECK_EQ(open_flags(), FOPEN_KEEP_CACHE);
+	stop();
+}
+
+/* Its kernel asks with dirty pages that the store knows nothing of; ENOSYS, and it never asks again. */
+TEST(test_guest__that_holds_writes_back_is_told_of_no_holes)
+{
+	struct fuse_lseek_in seek = { .offset = 100, .whence = SEEK_DATA };
+
+	held_back = true;
+	CHECK(start(true).flags & FUSE_WRITEBACK_CACHE);
+	held_back = false;
+	fake.size = 8192;
+	send(FUSE_LSEEK, &seek, sizeof(seek));
+	CHECK_EQ(got.error, -ENOSYS);
+	stop();
+	(void)start(true);
+	fake.size = 8192;
+	send(FUSE_LSEEK, &seek, sizeof(seek));
+	CHECK_OK(got.error);
 	stop();
 }
 
