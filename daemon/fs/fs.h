@@ -235,13 +235,14 @@ MUST_USE int fs_open(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, u
 void fs_release(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid, uint64_t lock_owner,
 		bool flock_unlock);
 /*
- * A kernel that asks for pages of mapped files itself, and can be asked for those that it changed, says which files it has
- * open for reading and writing: before it is told that one is open, until that is closed. -ENOMEM.
+ * A kernel that may change pages of mapped files without a request says which files it has open for reading and writing:
+ * before it is told that one is open, until that is closed, or its session. -ENOMEM.
  */
 MUST_USE int fs_mapper_add(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid);
 void fs_mapper_del(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid);
-/* It may have changed pages of what @ctx's session knows as @nodeid. */
-bool fs_has_mappers(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid);
+/* @session may have changed pages of what @ctx's session knows as @nodeid. */
+bool fs_has_mappers(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid,
+		    const struct fs_session *session);
 MUST_USE ssize_t fs_read(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid,
 			 const struct iovec *iov, int iovcnt, uint64_t off, uint64_t len);
 enum {

@@ -191,6 +191,9 @@ struct mappers {
 
 void mappers_init(struct mappers *t);
 void mappers_fini(struct mappers *t);
+/* @id is fs-wide. */
+void mappers_forget(struct mappers *t, const struct fs_session *session, uint64_t id);
+void mappers_drop_session(struct mappers *t, const struct fs_session *session);
 
 struct fs {
 	struct store *store;   /* [written once] owned */

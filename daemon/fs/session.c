@@ -235,8 +235,10 @@ static void id_lower(struct fs *fs, struct fs_session *s, uint64_t id, uint64_t 
 	mutex_lock(&n->lock);
 	last = shard_lower(s, n, id, count);
 	mutex_unlock(&n->lock);
-	if (last)
-		node_forgotten(fs, id);
+	if (!last)
+		return;
+	mappers_forget(&fs->mappers, s, id);
+	node_forgotten(fs, id);
 }
 
 void fs_session_get_stats(const struct fs_session *s, struct fs_session_stats *ret_stats)
@@ -461,6 +463,7 @@ void fs_session_close(struct fs_session *s)
 	if (!s)
 		return;
 	CHECK(atomic_load(&s->open));
+	mappers_drop_session(&s->fs->mappers, s);
 	if (s->keeps_deleted) {
 		session_abandon(s->fs, s);
 	} else {

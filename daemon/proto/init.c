@@ -198,9 +198,10 @@ int init_adopt(struct proto_session *s, const struct proto_agreed *agreed)
 		return -EBUSY;
 	agree(s, agreed->minor, agreed->init_flags);
 	s->fs_opts.recovered = agreed->recovered;
+	s->adopted = true;
 	err = open_session(s);
 	if (err) {
-		s->fs_opts.recovered = false;
+		s->fs_opts.recovered = s->adopted = false;
 		atomic_store(&s->negotiating, false);
 		return err;
 	}
@@ -213,7 +214,7 @@ void init_undo(struct proto_session *s)
 	atomic_store(&s->ready, false);
 	fs_session_close(s->fs_session);
 	s->fs_session = NULL;
-	s->fs_opts.recovered = false;
+	s->fs_opts.recovered = s->adopted = false;
 	atomic_store(&s->negotiating, false);
 }
 

@@ -286,12 +286,25 @@ void op_fallocate(struct op *op)
 		req_reply(op->req, err, NULL, 0);
 }
 
+static int seek_without_holes(struct op *op, uint64_t off, bool want_hole, uint64_t *ret_off)
+{
+	struct fs_attr attr;
+	int err = fs_getattr(op->s->fs, &op->ctx, op->nodeid, &attr);
+
+	if (!err && off >= attr.size)
+		err = -ENXIO;
+	if (!err)
+		*ret_off = want_hole ? attr.size : off;
+	return err;
+}
+
 /*
  * The kernel asks for holes without writing its dirty pages back first: of the writeback
  * cache, and of shared mappings in any profile. The store's answer alone would hide data
  * (cp would copy zeros), so the notifier has the pages of apparent holes written, and
- * answers then. A guest cannot be asked for them: one that holds writes back, which alone
- * knows how long the file is, is told that it has to take everything for data.
+ * answers then. A guest cannot be asked for them. One that holds writes back, which alone
+ * knows how long the file is, is told that it has to take everything for data; of others
+ * that goes for files that they may have mapped.
  */
 void op_lseek(struct op *op)
 {
@@ -323,7 +336,11 @@ void op_lseek(struct op *op)
 		}
 		return;
 	}
-	err = fs_lseek(op->s->fs, &op->ctx, op->nodeid, in->offset, seek.want_hole, &out.offset);
+	if (op_hides_data(op))
+		err = seek_without_holes(op, in->offset, seek.want_hole, &out.offset);
+	else
+		err = fs_lseek(op->s->fs, &op->ctx, op->nodeid, in->offset, seek.want_hole,
+			       &out.offset);
 	req_reply(op->req, err, &out, sizeof(out));
 }
 

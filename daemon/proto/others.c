@@ -19,15 +19,21 @@ int op_collect(struct op *op, uint64_t nodeid, uint64_t off, uint64_t len)
 {
 	struct proto_session *host = op->s->opts.host;
 
-	if (!host || !host->notifier || !fs_has_mappers(op->s->fs, &op->ctx, nodeid))
+	if (!host || !host->notifier ||
+	    !fs_has_mappers(op->s->fs, &op->ctx, nodeid, host->fs_session))
 		return 0;
 	return notifier_write_back(host->notifier, nodeid, off, len);
+}
+
+bool op_hides_data(const struct op *op)
+{
+	return op->s->adopted || fs_has_mappers(op->s->fs, &op->ctx, op->nodeid, op->s->fs_session);
 }
 
 /* A shared mapping that can be stored into takes a description for reading and writing. */
 static bool may_map(const struct proto_session *s, uint32_t flags)
 {
-	return s->notifier && s->opts.share && (flags & O_ACCMODE) == O_RDWR;
+	return s->opts.share && (flags & O_ACCMODE) == O_RDWR;
 }
 
 int op_opened(struct op *op, uint64_t nodeid, uint32_t flags)

@@ -69,7 +69,8 @@ struct proto_session {
 	_Atomic uint32_t major, minor;
 	_Atomic uint64_t init_flags;
 	bool writeback, setxattr_ext;
-	bool window; /* files may be mapped */
+	bool window;  /* files may be mapped */
+	bool adopted; /* [negotiating; written before ready] it did not begin here */
 	struct wire_timeout entry_timeout, attr_timeout, negative_timeout;
 
 	/* Loaded, and not serving yet [no request running]: which saved session it is, its locks. */
@@ -268,6 +269,11 @@ void notifier_drains(struct notifier *n);
  * of @op's session says so; len 0: to the end. An error is the request's.
  */
 MUST_USE int op_collect(struct op *op, uint64_t nodeid, uint64_t off, uint64_t len);
+/*
+ * This kernel may have data where the store has a hole. One that came with its state may have files open that we do not
+ * know to be mapped.
+ */
+bool op_hides_data(const struct op *op);
 /* Around the life of a description: this kernel may map the file and store into it. */
 MUST_USE int op_opened(struct op *op, uint64_t nodeid, uint32_t flags);
 void op_closed(struct op *op, uint64_t nodeid, uint32_t flags);

@@ -340,8 +340,10 @@ void fs_mapper_del(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid)
 	fake.mappers--;
 }
 
-bool fs_has_mappers(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid)
+bool fs_has_mappers(struct fs *fs, const struct fs_ctx *ctx, uint64_t nodeid,
+		    const struct fs_session *session)
 {
+	(void)session;
 	(void)fs;
 	(void)ctx;
 	(void)nodeid;

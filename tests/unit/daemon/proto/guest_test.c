@@ -184,6 +184,36 @@ TEST(test_guest__that_holds_writes_back_is_told_of_no_holes)
 	stop();
 }
 
+/* What it has stored into a mapping is nowhere else. */
+TEST(test_guest__that_may_have_mapped_a_file_is_told_of_no_holes_in_it)
+{
+	struct fuse_lseek_in seek = { .offset = 100, .whence = SEEK_DATA };
+	struct fuse_release_in release = { .flags = O_RDWR };
+	struct fuse_lseek_out answer;
+
+	(void)start(true);
+	fake.size = fake.attr.size = 8192;
+	fake.hole_end = 4096;
+	(void)open_flags(); /* for reading and writing */
+	send(FUSE_LSEEK, &seek, sizeof(seek));
+	CHECK_OK(got.error);
+	memcpy(&answer, got.data, sizeof(answer));
+	CHECK_EQ(answer.offset, 100);
+	seek.whence = SEEK_HOLE;
+	send(FUSE_LSEEK, &seek, sizeof(seek));
+	memcpy(&answer, got.data, sizeof(answer));
+	CHECK_EQ(answer.offset, 8192);
+	seek.offset = 8192;
+	send(FUSE_LSEEK, &seek, sizeof(seek));
+	CHECK_EQ(got.error, -ENXIO);
+	send(FUSE_RELEASE, &release, sizeof(release));
+	seek = (struct fuse_lseek_in){ .offset = 100, .whence = SEEK_DATA };
+	send(FUSE_LSEEK, &seek, sizeof(seek));
+	memcpy(&answer, got.data, sizeof(answer));
+	CHECK_EQ(answer.offset, 4096);
+	stop();
+}
+
 TEST(test_guest__read_fills_the_transports_pieces)
 {
 	struct fuse_read_in in = { .offset = 100, .size = 50 };
