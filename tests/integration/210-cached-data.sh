@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the kernel caches and what the daemon knows agree where they meet: O_TRUNC and reads with caches dropped, holes
-# sought while pages are dirty, appends by two processes, sizes and times after a remount, unlinked open files.
+# sought while pages are dirty (HOLES=data: where kfs cannot ask for those, they are data), appends by two processes, sizes and times after a remount, unlinked open files.
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
 need python3
@@ -27,15 +27,17 @@ judge() { # mount words
 import os, sys
 fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
 os.pwrite(fd, b'x' * 5000, 1 << 20)
-assert os.lseek(fd, 0, os.SEEK_DATA) == 1 << 20, os.lseek(fd, 0, os.SEEK_DATA)
+exact = os.environ.get('HOLES') != 'data'
+assert os.lseek(fd, 0, os.SEEK_DATA) == (1 << 20 if exact else 0), os.lseek(fd, 0, os.SEEK_DATA)
 assert os.lseek(fd, 1 << 20, os.SEEK_HOLE) >= (1 << 20) + 5000
 os.ftruncate(fd, 4 << 20)
-assert os.lseek(fd, 0, os.SEEK_HOLE) == 0
-try:
-    os.lseek(fd, 3 << 20, os.SEEK_DATA)
-    raise SystemExit('data behind the data')
-except OSError:
-    pass
+if exact:
+    assert os.lseek(fd, 0, os.SEEK_HOLE) == 0
+    try:
+        os.lseek(fd, 3 << 20, os.SEEK_DATA)
+        raise SystemExit('data behind the data')
+    except OSError:
+        pass
 os.pwrite(fd, b'y' * 10, 3 << 20)
 import subprocess
 subprocess.run(['cp', '--sparse=auto', sys.argv[1], sys.argv[1] + '.copy'], check=True)
