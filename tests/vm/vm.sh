@@ -10,6 +10,8 @@
 #   --timeout SECONDS 300
 #   --multi           a thread for each processor: true races, and faster on an idle machine; QEMU 7.2 may then run into code
 #                     that the guest's kernel is patching (an int3, mostly while it boots)
+#   --plug FOLDER     virtio-fs devices for programs in the guest (tests/tools/standin.c, plug.py); FOLDER of this machine
+#                     is the guest's, too, to write: "mount -t 9p plug FOLDER". fusebpf is not built
 #
 # The guest's root is this machine's, read-only by 9p, under an overlay in memory: programs, libraries and this tree are
 # where they are here, writes are lost at the end. Modules of the guest's kernel load by modprobe, fusebpf (built first if it
@@ -25,7 +27,7 @@ TOP=$(cd "$HERE/../.." && pwd)
 BUILD=${BUILD:-$TOP/build}
 case $BUILD in /*) ;; *) BUILD=$TOP/$BUILD ;; esac
 
-KERNEL=6.12 MEMORY=2G CPUS=2 TIMEOUT=300
+KERNEL=6.12 MEMORY=2G CPUS=2 TIMEOUT=300 PLUG=
 ACCEL=(-accel "tcg,thread=single")
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -34,6 +36,7 @@ while [ $# -gt 0 ]; do
 	--cpus) CPUS=$2 && shift 2 ;;
 	--timeout) TIMEOUT=$2 && shift 2 ;;
 	--multi) ACCEL=(-accel "tcg,thread=multi") && shift ;;
+	--plug) PLUG=$2 && shift 2 ;;
 	--icount)
 		ACCEL=(-accel "tcg,thread=single" -icount "shift=0,sleep=off")
 		shift
@@ -47,7 +50,7 @@ while [ $# -gt 0 ]; do
 	esac
 done
 [ $# -gt 0 ] || {
-	echo "usage: vm.sh [--kernel SERIES] [--memory SIZE] [--cpus N] [--icount] [--multi] [--timeout SECONDS] COMMAND [WORD…]" >&2
+	echo "usage: vm.sh [--kernel SERIES] [--memory SIZE] [--cpus N] [--icount] [--multi] [--timeout SECONDS] [--plug FOLDER] COMMAND [WORD…]" >&2
 	exit 2
 }
 
@@ -62,7 +65,7 @@ command -v busybox >/dev/null || die "busybox is not installed: tests/lib/deps.s
 KERNEL_DIR=$("$TOP/kernel-patches/fetch.sh" kernel "$KERNEL")
 RELEASE=$(cat "$KERNEL_DIR/release")
 MODULE_DIR=$BUILD/vm/$KERNEL
-"$TOP/kernel-patches/build.sh" module "$MODULE_DIR" "$KERNEL"
+if [ "$PLUG" ]; then mkdir -p "$MODULE_DIR"; else "$TOP/kernel-patches/build.sh" module "$MODULE_DIR" "$KERNEL"; fi
 
 # What has to be there before the root is: 9p over virtio, overlayfs.
 early_modules() {
@@ -95,18 +98,33 @@ if [ ! -e "$INITRAMFS" ] || [ "$HERE/guest-init.sh" -nt "$INITRAMFS" ] || [ "$KE
 fi
 
 JOB=$(mktemp -d "$MODULE_DIR/job.XXXXXX")
+SOCKETS=
 cleanup() {
-	rm -rf "$JOB"
+	rm -rf "$JOB" ${SOCKETS:+"$SOCKETS"}
 }
 trap cleanup EXIT
 {
 	printf 'cd %q\n' "$PWD"
 	printf 'export BUILD=%q VM_KERNEL=%q VM_ICOUNT=%q PATH=%q\n' "$BUILD" "$RELEASE" "${ACCEL[2]:+1}" "$PATH"
-	printf 'export VM_MODULES=%q VM_FUSEBPF=%q\n' "$KERNEL_DIR/lib/modules" "$MODULE_DIR/fusebpf.ko"
+	printf 'export VM_MODULES=%q VM_FUSEBPF=%q VM_PLUG=%q\n' "$KERNEL_DIR/lib/modules" "$MODULE_DIR/fusebpf.ko" "$PLUG"
 	printf 'run() {\n'
 	printf '%q ' "$@"
 	printf '\n}\n'
 } >"$JOB/job"
+
+# What --plug is made of: memory that others may map, a second folder, and a network of one address, where each connection
+# is a process of plug.py's. The names of sockets are limited to 108 bytes.
+PLUGS=()
+if [ "$PLUG" ]; then
+	SOCKETS=$(mktemp -d /tmp/kfs-plug.XXXXXX)
+	printf '#!/bin/sh\nexec python3 %q %q %q %q 2>>%q\n' \
+		"$HERE/plug.py" "$SOCKETS/qmp" "$BUILD/bin" "$SOCKETS" "$JOB/plug.log" >"$JOB/plug"
+	chmod 755 "$JOB/plug"
+	PLUGS=(-object "memory-backend-memfd,id=mem,size=$MEMORY,share=on" -machine "pc,memory-backend=mem"
+		-fsdev "local,id=plug,path=$PLUG,security_model=none,multidevs=remap"
+		-device "virtio-9p-pci,fsdev=plug,mount_tag=plug" -qmp "unix:$SOCKETS/qmp,server=on,wait=off"
+		-netdev "user,id=net,restrict=on,guestfwd=tcp:10.0.2.100:77-cmd:$JOB/plug" -device "virtio-net-pci,netdev=net,romfile=")
+fi
 
 status=0
 timeout -k 5 "$TIMEOUT" qemu-system-x86_64 "${ACCEL[@]}" -cpu max -smp "$CPUS" -m "$MEMORY" \
@@ -117,7 +135,7 @@ timeout -k 5 "$TIMEOUT" qemu-system-x86_64 "${ACCEL[@]}" -cpu max -smp "$CPUS" -
 	-device virtio-9p-pci,fsdev=root,mount_tag=root \
 	-chardev "file,id=console,path=$JOB/console" -serial chardev:console \
 	-chardev "file,id=out,path=$JOB/out" -device virtio-serial-pci -device virtconsole,chardev=out \
-	</dev/null >"$JOB/qemu" 2>&1 &
+	"${PLUGS[@]}" </dev/null >"$JOB/qemu" 2>&1 &
 QEMU=$!
 trap 'kill "$QEMU" 2>/dev/null || :; cleanup' EXIT
 trap 'exit 130' INT TERM
@@ -133,6 +151,7 @@ if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
 	exit 124
 fi
 cat "$JOB/qemu" >&2
+if [ -s "$JOB/plug.log" ]; then cat "$JOB/plug.log" >&2; fi
 complaint='BUG:|WARNING:|Oops|general protection|refcount_t|UBSAN|KASAN|possible circular|suspicious RCU|Kernel panic'
 if grep -Eq "$complaint" "$JOB/console" || ! grep -q '^@vm-exit [0-9]*' "$JOB/out"; then
 	tail -n 80 "$JOB/console" >&2
