@@ -6,6 +6,7 @@
 #include <linux/fs.h>
 #include <linux/stat.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 void wire_attr(const struct proto_session *s, const struct fs_attr *attr,
@@ -31,9 +32,25 @@ void wire_attr(const struct proto_session *s, const struct fs_attr *attr,
 	};
 }
 
+/*
+ * Kernels leave it to us to take set-user-id and set-group-id away at a write, and are notified
+ * that the mode has changed. One that cannot be must not believe such a mode, for it would go on
+ * executing what somebody has written with the rights of another.
+ */
+static struct wire_timeout attr_timeout(const struct proto_session *s, const struct fs_attr *attr)
+{
+	static const struct wire_timeout none;
+
+	if (!s->notifier && S_ISREG(attr->mode) && (attr->mode & (S_ISUID | S_ISGID)))
+		return none;
+	return s->attr_timeout;
+}
+
 void wire_entry(const struct proto_session *s, const struct fs_entry *entry,
 		struct fuse_entry_out *ret_out)
 {
+	struct wire_timeout valid;
+
 	memset(ret_out, 0, sizeof(*ret_out));
 	if (!entry->nodeid) {
 		ret_out->entry_valid = s->negative_timeout.s;
@@ -44,17 +61,16 @@ void wire_entry(const struct proto_session *s, const struct fs_entry *entry,
 	ret_out->generation = entry->generation;
 	ret_out->entry_valid = s->entry_timeout.s;
 	ret_out->entry_valid_nsec = s->entry_timeout.ns;
-	ret_out->attr_valid = s->attr_timeout.s;
-	ret_out->attr_valid_nsec = s->attr_timeout.ns;
+	valid = attr_timeout(s, &entry->attr);
+	ret_out->attr_valid = valid.s;
+	ret_out->attr_valid_nsec = valid.ns;
 	wire_attr(s, &entry->attr, &ret_out->attr);
 }
 
 void op_reply_attr(struct op *op, const struct fs_attr *attr)
 {
-	struct fuse_attr_out out = {
-		.attr_valid = op->s->attr_timeout.s,
-		.attr_valid_nsec = op->s->attr_timeout.ns,
-	};
+	struct wire_timeout valid = attr_timeout(op->s, attr);
+	struct fuse_attr_out out = { .attr_valid = valid.s, .attr_valid_nsec = valid.ns };
 
 	wire_attr(op->s, attr, &out.attr);
 	req_reply(op->req, 0, &out, sizeof(out));
@@ -173,10 +189,8 @@ static uint64_t statx_attributes(uint32_t flags)
 
 void op_statx(struct op *op)
 {
-	struct wire_statx_out out = {
-		.attr_valid = op->s->attr_timeout.s,
-		.attr_valid_nsec = op->s->attr_timeout.ns,
-	};
+	struct wire_statx_out out = { 0 };
+	struct wire_timeout valid;
 	struct fs_attr attr;
 	int err = fs_getattr(op->s->fs, &op->ctx, op->nodeid, &attr);
 
@@ -184,6 +198,9 @@ void op_statx(struct op *op)
 		op_error(op, err);
 		return;
 	}
+	valid = attr_timeout(op->s, &attr);
+	out.attr_valid = valid.s;
+	out.attr_valid_nsec = valid.ns;
 	out.stat = (struct wire_statx){
 		.mask = STATX_BASIC_STATS | STATX_BTIME,
 		.blksize = attr.blksize,

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/base/log.h"
@@ -181,6 +182,31 @@ TEST(test_guest__that_holds_writes_back_is_told_of_no_holes)
 	fake.size = 8192;
 	send(FUSE_LSEEK, &seek, sizeof(seek));
 	CHECK_OK(got.error);
+	stop();
+}
+
+static uint64_t attr_valid(uint32_t mode)
+{
+	struct fuse_attr_out answer;
+
+	fake.attr.mode = mode;
+	send(FUSE_GETATTR, &(struct fuse_getattr_in){ 0 }, sizeof(struct fuse_getattr_in));
+	CHECK_OK(got.error);
+	memcpy(&answer, got.data, sizeof(answer));
+	return answer.attr_valid * 1000000000 + answer.attr_valid_nsec;
+}
+
+/* A write takes the bits away, and nobody tells its kernel. */
+TEST(test_guest__does_not_believe_set_user_id)
+{
+	(void)start(true);
+	CHECK_EQ(attr_valid(S_IFREG | 0755), 1000000000);
+	CHECK_EQ(attr_valid(S_IFREG | 04755), 0);
+	CHECK_EQ(attr_valid(S_IFREG | 02755), 0);
+	CHECK_EQ(attr_valid(S_IFDIR | 02755), 1000000000);
+	stop();
+	(void)start(false);
+	CHECK_GE(attr_valid(S_IFREG | 04755), 1000000000);
 	stop();
 }
 
