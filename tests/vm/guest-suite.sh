@@ -31,11 +31,13 @@ SKIPPED="
 041-power-cuts			no mount
 050-kill-sweep			QEMU's device does not come back when its daemon was killed, and the guest waits for ever
 051-damaged-images		no mount
+052-damaged-mounts		what damages images maps them, and the guest has them by 9p without a cache
 060-mutants			compiles
 100-operations			no mount
 180-uring			rings are /dev/fuse's
 181-uring-cycles		rings are /dev/fuse's
 311-file-handles		a guest's session takes only nodeids that it was handed, and a handle is one
+312-fitrim			a guest may not: the space is the host's
 500-shared-locks		the kernel's virtio-fs does not pass interrupts on: who waits for a lock cannot be interrupted
 640-fault-sweep			no mount
 641-errors-policy		errors=panic: QEMU's device does not come back when its daemon has ended, and the guest waits for ever
