@@ -65,7 +65,9 @@ largest = (2**32 - 1) * 4096
 os.pwrite(fd, b"end", largest - 3)
 assert os.fstat(fd).st_size == largest
 assert os.pread(fd, 10, largest - 3) == b"end"
-assert os.lseek(fd, 0, os.SEEK_DATA) == (largest - 3) // 4096 * 4096
+# HOLES=data: where kfs cannot ask the kernel for dirty pages
+data = 0 if os.environ.get("HOLES") == "data" else (largest - 3) // 4096 * 4096
+assert os.lseek(fd, 0, os.SEEK_DATA) == data
 # The kernel's cache takes the byte (FUSE cannot tell it the limit); fsync must not.
 try:
     os.pwrite(fd, b"x", largest)
