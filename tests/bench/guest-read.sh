@@ -59,7 +59,8 @@ measure() {
 	c | rust) start_peer "$system" "$SCRATCH/share/$system.s" ;;
 	esac
 	device "$system"
-	new_guest "$system" "${DEVICE[@]}" || fail "QEMU failed: $(tail -n 3 "$system.qemu")"
+	# QEMU 11.1 sometimes crashes once the guest is off, with any of these devices.
+	new_guest "$system" "${DEVICE[@]}" || echo "QEMU ends with status $?: $(tail -n 1 "$system.qemu")"
 	said "$system" ok || fail "the guest did not come to its end: $(tail -n 5 "share/$system.log")"
 	PIDS=("${pids[@]}")
 	sed -n "s/^.*@rate \([0-9.]*\).*/$round $system \1/p" "share/$system.log" >>samples

@@ -39,7 +39,6 @@ SKIPPED="
 311-file-handles		a guest's session takes only nodeids that it was handed, and a handle is one
 312-fitrim			a guest may not: the space is the host's
 500-shared-locks		the kernel's virtio-fs does not pass interrupts on: who waits for a lock cannot be interrupted
-630-allocation			KNOWN FAULT: a file that begins with a small write, as a guest's may, begins anywhere; 75 of 100 units aligned
 640-fault-sweep			no mount
 641-errors-policy		errors=panic: QEMU's device does not come back when its daemon has ended, and the guest waits for ever
 642-full-host			the small disk is one of the guest's
