@@ -109,5 +109,8 @@ prepare() {
 	export PATH=/usr/sbin:/usr/bin:$PATH
 }
 
+# A guest's clock drifts.
+before_each() { python3 "$TOP/tests/vm/set_clock.py" "$VM_PLUG"; }
+
 prepare
 run_suite "$@"

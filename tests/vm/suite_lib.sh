@@ -4,6 +4,7 @@
 #	SKIPPED		lines "NAME REASON": scripts that have nothing to do with such mounts. Scripts skip by themselves, too
 #	SMALLER		lines "NAME WORDS": smaller than elsewhere, by the words that the script knows; KFS_VM_FULL=1 leaves
 #			them as they are
+#	before_each	is run before each script; does nothing unless defined anew
 #	run_suite [WORD…]	only scripts whose name begins with one of the words; true: some ran, and none failed
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -26,6 +27,8 @@ wanted() {
 	return 1
 }
 
+before_each() { :; }
+
 run_suite() {
 	local script name why left=0 count=0 failed=() log=/tmp/kfs-suite.log
 	cd "$TOP" || return
@@ -39,6 +42,7 @@ run_suite() {
 			continue
 		fi
 		count=$((count + 1))
+		before_each
 		# shellcheck disable=SC2046 # several words
 		env $(smaller "$name") T="integration/$name" tests/run.sh integration >"$log" || failed+=("$name")
 		grep -E '^(ok|skip|FAIL|    \|) ' "$log"
