@@ -79,17 +79,21 @@ SKIPPED="
 900-tools			no mount of kfs
 "
 
-# What a guest's kernel cannot do: be asked for dirty pages before holes are sought; be told that a time changed by an ioctl (until
-# its own time is over); be told, while it holds writes back, that the image is full, before fsync or close; open and close without
-# a request, for opens are the daemon's where there are guests.
 SMALLER="
 150-churn			SEEDS=1 OPS=800
 160-matrix			BLOCK_SIZES=1024 OPS=60
 200-file-model			SEEDS=1 OPS=250
+620-scale			NAMES=6000
+"
+
+# What a guest's kernel cannot do: be asked for dirty pages before holes are sought; be told that a time changed by an ioctl (until
+# its own time is over); be told, while it holds writes back, that the image is full, before fsync or close; open and close without
+# a request, for opens are the daemon's where there are guests.
+WORDS="
 210-cached-data			HOLES=data
 220-attr-coherence		UNTOLD=chattr
 230-warm-caches			ACTS=stat,absent,access,link
-620-scale			NAMES=6000 HOLES=data KFS_OPTS=nowriteback
+620-scale			HOLES=data KFS_OPTS=nowriteback
 "
 
 # Where the scripts write is the host's, so that it is one image for both.

@@ -4,17 +4,20 @@
 #	SKIPPED		lines "NAME REASON": scripts that have nothing to do with such mounts. Scripts skip by themselves, too
 #	SMALLER		lines "NAME WORDS": smaller than elsewhere, by the words that the script knows; KFS_VM_FULL=1 leaves
 #			them as they are
+#	WORDS		such lines, too, of what the kernel of such mounts cannot do; they are always said
 #	before_each	is run before each script; does nothing unless defined anew
 #	run_suite [WORD…]	only scripts whose name begins with one of the words; true: some ran, and none failed
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
-smaller() {
-	[ "${KFS_VM_FULL:-}" ] || awk -v name="$1" '$1 == name { $1 = ""; print substr($0, 2) }' <<<"$SMALLER"
-}
+WORDS=''
 
-reason() {
-	awk -v name="$1" '$1 == name { $1 = ""; print substr($0, 2) }' <<<"$SKIPPED"
+# said_of NAME TABLE: what stands behind the name
+said_of() { awk -v name="$1" '$1 == name { $1 = ""; print substr($0, 2) }' <<<"$2"; }
+
+words_for() {
+	said_of "$1" "$WORDS"
+	[ "${KFS_VM_FULL:-}" ] || said_of "$1" "$SMALLER"
 }
 
 wanted() {
@@ -35,7 +38,7 @@ run_suite() {
 	for script in tests/integration/[0-9]*.sh; do
 		name=$(basename "$script" .sh)
 		wanted "$name" "$@" || continue
-		why=$(reason "$name")
+		why=$(said_of "$name" "$SKIPPED")
 		if [ "$why" ]; then
 			echo "skip $name: $why"
 			left=$((left + 1))
@@ -44,7 +47,7 @@ run_suite() {
 		count=$((count + 1))
 		before_each
 		# shellcheck disable=SC2046 # several words
-		env $(smaller "$name") T="integration/$name" tests/run.sh integration >"$log" || failed+=("$name")
+		env $(words_for "$name") T="integration/$name" tests/run.sh integration >"$log" || failed+=("$name")
 		grep -E '^(ok|skip|FAIL|    \|) ' "$log"
 		if grep -q '^skip ' "$log"; then
 			left=$((left + 1)) count=$((count - 1))
