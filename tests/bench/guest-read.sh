@@ -62,6 +62,9 @@ measure() {
 	# QEMU 11.1 sometimes crashes once the guest is off, with any of these devices.
 	new_guest "$system" "${DEVICE[@]}" || echo "QEMU ends with status $?: $(tail -n 1 "$system.qemu")"
 	said "$system" ok || fail "the guest did not come to its end: $(tail -n 5 "share/$system.log")"
+	if [ "${#PIDS[@]}" -gt "${#pids[@]}" ]; then
+		eventually 10 all_gone "${PIDS[-1]}" || fail "$system does not end with its guest"
+	fi
 	PIDS=("${pids[@]}")
 	sed -n "s/^.*@rate \([0-9.]*\).*/$round $system \1/p" "share/$system.log" >>samples
 }
