@@ -31,6 +31,7 @@
 #define BIG_IO (128u << 10)
 #define PAGE 4096u
 #define ROOT 1
+#define NO_OPCODE 4000u
 #define SECONDS_MAX 600u /* without an end: a back end that does not answer */
 
 /* One request's memory: its pieces in the low region, pages of payload in the high one. */
@@ -496,6 +497,17 @@ static uint32_t next_file(struct system *s)
 	return s->next;
 }
 
+/* What nobody has: the way there and back, and nothing done at its end. */
+static uint32_t row_nothing(struct system *s)
+{
+	struct request r = { .opcode = NO_OPCODE, .nodeid = ROOT };
+
+	build(s, 1, 0, &r);
+	run(s, 1);
+	(void)reply(s, 0, "an unknown request", -ENOSYS, 0);
+	return 1;
+}
+
 static uint32_t row_getattr(struct system *s)
 {
 	getattr_at(s, 0, next_file(s));
@@ -607,12 +619,12 @@ struct row {
 };
 
 static const struct row rows[] = {
-	{ "getattr", row_getattr, false },    { "getattr-32", row_getattr_32, false },
-	{ "lookup", row_lookup, false },      { "lookup-absent", row_absent, false },
-	{ "open", row_open, false },	      { "read-4k", row_read, false },
-	{ "read-4k-32", row_read_32, false }, { "read-128k", row_read_big, false },
-	{ "create", row_create, true },	      { "unlink", row_unlink, true },
-	{ "forget", row_forget, true },
+	{ "nothing", row_nothing, false },	 { "getattr", row_getattr, false },
+	{ "getattr-32", row_getattr_32, false }, { "lookup", row_lookup, false },
+	{ "lookup-absent", row_absent, false },	 { "open", row_open, false },
+	{ "read-4k", row_read, false },		 { "read-4k-32", row_read_32, false },
+	{ "read-128k", row_read_big, false },	 { "create", row_create, true },
+	{ "unlink", row_unlink, true },		 { "forget", row_forget, true },
 };
 
 static void turn(struct system *s, const struct row *row, unsigned round)
