@@ -135,9 +135,9 @@ compile_for() { # KERNEL SOURCES
 	fi
 }
 
-# What a module is made from: if that is the same, so is the module.
+# What a module is made from: if that is the same, so is the module. A kernel that is built again may have the same name.
 fingerprint() {
-	cat "$HERE/build.sh" "$HERE/$1"/*.patch "$2/release" | sha256sum
+	cat "$HERE/build.sh" "$HERE/$1"/*.patch "$2/release" "$2"/boot/vmlinuz-* | sha256sum
 }
 
 module() {

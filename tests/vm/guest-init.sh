@@ -49,6 +49,13 @@ mount -t tracefs trace /new/sys/kernel/tracing
 ip link set lo up
 hostname guest
 
+# The kernel finds the console's port by itself, a slow one later than this.
+for _ in $(seq 600); do
+	[ ! -c /new/dev/hvc0 ] || break
+	sleep 0.1
+done
+[ -c /new/dev/hvc0 ] || off "no /dev/hvc0"
+
 job=$(sed -n 's/.*kfs\.job=\([^ ]*\).*/\1/p' /new/proc/cmdline)
 mkdir -p /new/run/vm
 cat >/new/run/vm/main.sh <<'MAIN'
