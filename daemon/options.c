@@ -86,6 +86,7 @@ struct word {
 /* virtio-fs has no room for more. */
 #define TAG_MAX 36
 #define DAX_WINDOW_MIN (8u << 20)
+#define DAX_WINDOW_MAX (UINT64_C(8) << 30)
 
 static const struct word words[] = {
 	FLAG("ro", readonly, ON, "read-only; a journal is still replayed"),
@@ -196,8 +197,8 @@ static const struct word words[] = {
 	FLAG("vhost_once", vhost_once, ON, "end when the guest has gone; needs --no-mount"),
 	FLAG("handover", handover, ON, "a guest whose state is saved takes the image along"),
 	FLAG("incoming", incoming, ON, "open the image when a guest arrives with it; --no-mount"),
-	SIZE("dax_window", dax_window, 0, 512 << 20,
-	     "bytes of files that a guest may map at a time: a power of two, at most 512M (0: none)"),
+	SIZE("dax_window", dax_window, 0, DAX_WINDOW_MAX,
+	     "bytes of files that a guest may map at a time: a power of two, at most 8G (0: none)"),
 	NUMBER("vhost_poll", vhost_poll_us, 0, 1000,
 	       "microseconds to look for a guest's next request before sleeping, at most (50)"),
 	FLAG("guest_xattr", guest_xattr, ON, "guests have extended attributes (default)"),
@@ -554,7 +555,7 @@ static int check_window(struct parser *p)
 
 	if (o->dax_window < DAX_WINDOW_MIN || o->dax_window & (o->dax_window - 1))
 		return refuse(p, EXIT_USAGE,
-			      "dax_window: a power of two from 8M to 512M, or 0 for none");
+			      "dax_window: a power of two from 8M to 8G, or 0 for none");
 	if (!options_guests_write(o))
 		return refuse(p, EXIT_USAGE,
 			      "dax_window: front ends do not keep a guest from writing to what is "

@@ -97,22 +97,26 @@ static int receive_all(struct backend *b, void *data, size_t len, uint64_t until
 	return 0;
 }
 
-static int send_shmem(struct backend *b, enum msg_backend_request request,
-		      const struct msg_shmem *shmem, int fd, uint64_t until_ns)
+struct question {
+	enum msg_backend_request request;
+	const struct msg_shmem *shmem; /* NULL: nothing follows the header */
+	int fd;			       /* -1: none */
+};
+
+static int send_question(struct backend *b, const struct question *q, uint64_t until_ns)
 {
-	struct msg_header head = { .request = request,
+	struct msg_header head = { .request = q->request,
 				   .flags = MSG_VERSION | MSG_NEED_REPLY,
-				   .size = sizeof(*shmem) };
+				   .size = q->shmem ? sizeof(*q->shmem) : 0 };
 	struct iovec iov[2] = { { .iov_base = &head, .iov_len = sizeof(head) },
-				{ .iov_base = (void *)(uintptr_t)shmem,
-				  .iov_len = sizeof(*shmem) } };
+				{ .iov_base = (void *)(uintptr_t)q->shmem, .iov_len = head.size } };
 	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
 	union {
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(int))];
 	} control = { .bytes = { 0 } };
 
-	if (fd >= 0) {
+	if (q->fd >= 0) {
 		struct cmsghdr *cmsg;
 
 		msg.msg_control = control.bytes;
@@ -121,13 +125,12 @@ static int send_shmem(struct backend *b, enum msg_backend_request request,
 		cmsg->cmsg_level = SOL_SOCKET;
 		cmsg->cmsg_type = SCM_RIGHTS;
 		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
+		memcpy(CMSG_DATA(cmsg), &q->fd, sizeof(q->fd));
 	}
-	return send_all(b, &msg, sizeof(head) + sizeof(*shmem), until_ns);
+	return send_all(b, &msg, sizeof(head) + head.size, until_ns);
 }
 
-int backend_shmem(struct backend *b, enum msg_backend_request request,
-		  const struct msg_shmem *shmem, int fd)
+static int ask(struct backend *b, const struct question *q)
 {
 	uint64_t until_ns = stats_now_ns() + BACKEND_WAIT_MS * UINT64_C(1000000), answer = 1;
 	struct msg_header head;
@@ -135,10 +138,10 @@ int backend_shmem(struct backend *b, enum msg_backend_request request,
 
 	if (b->fd < 0 || b->dead)
 		return -ENOTCONN;
-	err = send_shmem(b, request, shmem, fd, until_ns);
+	err = send_question(b, q, until_ns);
 	if (!err)
 		err = receive_all(b, &head, sizeof(head), until_ns);
-	if (!err && (head.request != request ||
+	if (!err && (head.request != q->request ||
 		     (head.flags & (MSG_VERSION_MASK | MSG_REPLY)) != (MSG_VERSION | MSG_REPLY) ||
 		     head.size != sizeof(answer)))
 		err = -EPROTO;
@@ -149,4 +152,17 @@ int backend_shmem(struct backend *b, enum msg_backend_request request,
 		return err;
 	}
 	return answer ? -EREMOTEIO : 0;
+}
+
+int backend_shmem(struct backend *b, enum msg_backend_request request,
+		  const struct msg_shmem *shmem, int fd)
+{
+	return ask(b, &(struct question){ .request = request, .shmem = shmem, .fd = fd });
+}
+
+int backend_barrier(struct backend *b)
+{
+	int err = ask(b, &(struct question){ .request = MSG_BACKEND_CONFIG_CHANGE, .fd = -1 });
+
+	return err == -EREMOTEIO ? 0 : err;
 }

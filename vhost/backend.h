@@ -37,5 +37,10 @@ void backend_stop(struct backend *b);
  */
 MUST_USE int backend_shmem(struct backend *b, enum msg_backend_request request,
 			   const struct msg_shmem *shmem, int fd);
+/*
+ * A request that changes nothing, whatever it is answered: a front end serves one after the other, so all that was asked
+ * before is done. Errors: but for -EREMOTEIO, the same.
+ */
+MUST_USE int backend_barrier(struct backend *b);
 
 #endif

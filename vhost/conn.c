@@ -100,12 +100,17 @@ static int set_features(struct conn *c, uint64_t features)
 	return 0;
 }
 
-/* What a guest has mapped would stay behind: one with a window is not moved. */
+/* What a guest has mapped would stay behind: one with a window is not moved. Slots: see window.h. */
 static uint64_t protocol_features(const struct conn *c)
 {
+	uint64_t features = PROTOCOL_FEATURES;
+
 	if (!c->dev->window)
-		return PROTOCOL_FEATURES;
-	return (PROTOCOL_FEATURES & ~BIT(MSG_F_DEVICE_STATE)) | WINDOW_FEATURES;
+		return features;
+	features &= ~BIT(MSG_F_DEVICE_STATE);
+	if (window_is_large(c->dev->window))
+		features &= ~BIT(MSG_F_CONFIGURE_MEM_SLOTS);
+	return features | WINDOW_FEATURES;
 }
 
 static int set_protocol_features(struct conn *c, uint64_t features)
@@ -176,6 +181,8 @@ static uint64_t user_address(const struct conn *c, const struct msg_region *r)
 
 static int set_mem_table(struct conn *c, struct message *m)
 {
+	struct window *w = c->dev->window;
+	bool views = w && window_has_view(w);
 	int err = 0;
 
 	device_pause(c->dev);
@@ -188,10 +195,16 @@ static int set_mem_table(struct conn *c, struct message *m)
 					      .offset = r->offset,
 					      .fd = m->fds[i] };
 
-		err = memory_add(&c->dev->memory, &share);
+		/* Pieces of the window, which may be others before the next table comes. */
+		if (views && window_is_image(w, share.fd))
+			window_in_table(w, r);
+		else
+			err = memory_add(&c->dev->memory, &share);
 	}
 	if (err)
 		memory_clear(&c->dev->memory);
+	else if (views)
+		window_add_view(w, &c->dev->memory);
 	return err ? err : device_resume(c->dev);
 }
 
@@ -517,10 +530,18 @@ static int get_shmem_config(struct conn *c, const struct message *m)
 {
 	struct msg_shmem_config out = { .count = 1 };
 	uint64_t needed = WINDOW_FEATURES | BIT(MSG_F_REPLY_ACK);
+	struct window_agreed agreed = { .slots = c->protocol & BIT(MSG_F_CONFIGURE_MEM_SLOTS),
+					.barriers = c->protocol & BIT(MSG_F_CONFIG) };
+	int err = 0;
 
 	out.size[0] = c->opts.device.window_size;
 	if ((c->protocol & needed) == needed)
-		window_configured(c->dev->window, c->protocol & BIT(MSG_F_CONFIGURE_MEM_SLOTS));
+		err = window_configured(c->dev->window, &agreed);
+	if (err)
+		log_warn("guest %u: no window: %s", c->opts.device.number,
+			 err == -EOPNOTSUPP ?
+				 "its front end does not know of configurations that change" :
+				 strerror(-err));
 	return stream_reply(&c->stream, m, &out, sizeof(out));
 }
 

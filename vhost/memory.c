@@ -11,6 +11,7 @@
 
 #include "daemon/base/check.h"
 #include "vhost/guard.h"
+#include "vhost/view.h"
 
 static bool overlaps(uint64_t a, uint64_t b, uint64_t a_len, uint64_t b_len)
 {
@@ -30,7 +31,7 @@ static int check_share(const struct memory *m, const struct memory_share *s)
 		const struct memory_region *r = &m->region[i];
 
 		if (overlaps(r->gpa, s->gpa, r->size, s->size) ||
-		    overlaps(r->uva, s->uva, r->size, s->size))
+		    (!r->view && overlaps(r->uva, s->uva, r->size, s->size)))
 			return -EEXIST;
 	}
 	/* From the file's beginning, see map_share(). */
@@ -81,10 +82,22 @@ static int map_share(const struct memory_share *s, struct memory_region *ret_reg
 	return 0;
 }
 
+static void insert(struct memory *m, const struct memory_region *region)
+{
+	uint32_t at = m->count;
+
+	while (at > 0 && m->region[at - 1].gpa > region->gpa) {
+		m->region[at] = m->region[at - 1];
+		at--;
+	}
+	m->region[at] = *region;
+	m->count++;
+	m->mapped += region->map_len;
+}
+
 int memory_add(struct memory *m, const struct memory_share *share)
 {
 	struct memory_region region;
-	uint32_t at = m->count;
 	int err = check_share(m, share);
 
 	if (!err)
@@ -93,18 +106,32 @@ int memory_add(struct memory *m, const struct memory_share *share)
 		err = map_share(share, &region);
 	if (err)
 		return err;
-	while (at > 0 && m->region[at - 1].gpa > region.gpa) {
-		m->region[at] = m->region[at - 1];
-		at--;
-	}
-	m->region[at] = region;
-	m->count++;
-	m->mapped += region.map_len;
+	insert(m, &region);
+	return 0;
+}
+
+int memory_add_view(struct memory *m, uint64_t gpa, const struct view *v)
+{
+	struct memory_region region = {
+		.gpa = gpa, .size = v->size, .hva = v->at, .guard = v->guard, .view = v
+	};
+	uint64_t end;
+
+	if (add_overflows(gpa, v->size, &end))
+		return -EINVAL;
+	for (uint32_t i = 0; i < m->count; i++)
+		if (overlaps(m->region[i].gpa, gpa, m->region[i].size, v->size))
+			return -EEXIST;
+	if (m->count == MEMORY_REGIONS_MAX)
+		return -ENOSPC;
+	insert(m, &region);
 	return 0;
 }
 
 static void unmap(struct memory *m, const struct memory_region *r)
 {
+	if (r->view)
+		return; /* its owner's */
 	m->mapped -= r->map_len;
 	guard_remove(r->guard);
 	(void)munmap(r->map, r->map_len); /* our own mapping */
@@ -115,7 +142,7 @@ int memory_remove(struct memory *m, uint64_t gpa, uint64_t size, uint64_t uva)
 	for (uint32_t i = 0; i < m->count; i++) {
 		const struct memory_region *r = &m->region[i];
 
-		if (r->gpa != gpa || r->size != size || r->uva != uva)
+		if (r->view || r->gpa != gpa || r->size != size || r->uva != uva)
 			continue;
 		unmap(m, r);
 		m->count--;
@@ -140,6 +167,16 @@ bool memory_lost(const struct memory *m)
 	return false;
 }
 
+/* @off of @r, which is a window: as far as something is shown there. */
+static uint8_t *view_at(const struct memory_region *r, uint64_t off, uint64_t len,
+			uint64_t *ret_len)
+{
+	if (!atomic_load(&r->view->shown[off / VIEW_UNIT]))
+		return NULL;
+	*ret_len = MIN(len, VIEW_UNIT - off % VIEW_UNIT);
+	return r->hva + off;
+}
+
 uint8_t *memory_at(const struct memory *m, uint64_t gpa, uint64_t len, uint64_t *ret_len)
 {
 	uint32_t low = 0, high = m->count;
@@ -152,6 +189,8 @@ uint8_t *memory_at(const struct memory *m, uint64_t gpa, uint64_t len, uint64_t 
 			high = mid;
 		} else if (gpa - r->gpa >= r->size) {
 			low = mid + 1;
+		} else if (unlikely(r->view)) {
+			return view_at(r, gpa - r->gpa, len, ret_len);
 		} else {
 			*ret_len = MIN(len, r->size - (gpa - r->gpa));
 			return r->hva + (gpa - r->gpa);
@@ -176,7 +215,10 @@ uint64_t memory_gpa_of(const struct memory *m, const void *hva)
 
 uint64_t memory_end(const struct memory *m)
 {
-	return m->count ? m->region[m->count - 1].gpa + m->region[m->count - 1].size : 0;
+	for (uint32_t i = m->count; i-- > 0;)
+		if (!m->region[i].view)
+			return m->region[i].gpa + m->region[i].size;
+	return 0;
 }
 
 uint8_t *memory_at_user(const struct memory *m, uint64_t uva, uint64_t len)
@@ -184,7 +226,8 @@ uint8_t *memory_at_user(const struct memory *m, uint64_t uva, uint64_t len)
 	for (uint32_t i = 0; i < m->count; i++) {
 		const struct memory_region *r = &m->region[i];
 
-		if (uva >= r->uva && uva - r->uva < r->size && len <= r->size - (uva - r->uva))
+		if (!r->view && uva >= r->uva && uva - r->uva < r->size &&
+		    len <= r->size - (uva - r->uva))
 			return r->hva + (uva - r->uva);
 	}
 	return NULL;

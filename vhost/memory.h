@@ -25,6 +25,7 @@
 #define MEMORY_BYTES_MAX (UINT64_C(6) << 40)
 
 struct guard;
+struct view;
 
 struct memory_region {
 	uint64_t gpa, size, uva;
@@ -32,6 +33,7 @@ struct memory_region {
 	void *map; /* the file from its beginning */
 	size_t map_len;
 	struct guard *guard;
+	const struct view *view; /* NULL; or the region is this, and the above is the view's */
 };
 
 struct memory {
@@ -54,6 +56,11 @@ struct memory_share {
  * mmap(2) says.
  */
 MUST_USE int memory_add(struct memory *m, const struct memory_share *share);
+/*
+ * A guest's window, which outlives its being here: only what is shown of it is found, and no ring. -EEXIST: overlaps.
+ * -ENOSPC, -EINVAL: as above.
+ */
+MUST_USE int memory_add_view(struct memory *m, uint64_t gpa, const struct view *v);
 /* The region must be named exactly. -ENOENT. */
 MUST_USE int memory_remove(struct memory *m, uint64_t gpa, uint64_t size, uint64_t uva);
 void memory_clear(struct memory *m);
@@ -67,7 +74,7 @@ bool memory_lost(const struct memory *m);
 uint8_t *memory_at(const struct memory *m, uint64_t gpa, uint64_t len, uint64_t *ret_len);
 /* The guest's address of what is at @hva, which memory_at() gave. */
 uint64_t memory_gpa_of(const struct memory *m, const void *hva);
-/* The first address behind all of it. */
+/* The first address behind all of it, but for a view. */
 uint64_t memory_end(const struct memory *m);
 /* Where @len bytes from @uva are, all in one region; else NULL. */
 uint8_t *memory_at_user(const struct memory *m, uint64_t uva, uint64_t len);

@@ -55,6 +55,7 @@ enum msg_request {
 
 /* The other way, on the socket that SET_BACKEND_REQ_FD brought. */
 enum msg_backend_request {
+	MSG_BACKEND_CONFIG_CHANGE = 2,
 	MSG_BACKEND_SHMEM_MAP = 9, /* with one descriptor */
 	MSG_BACKEND_SHMEM_UNMAP = 10,
 };

@@ -12,6 +12,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/proto/proto.h"
+#include "vhost/memory.h"
 #include "vhost/thread.h"
 #include "vhost/window_priv.h"
 
@@ -142,12 +143,45 @@ void window_set_fd(struct window *w, int fd)
 		(void)close(old); /* nothing was asked on it */
 }
 
-void window_configured(struct window *w, bool slots)
+int window_configured(struct window *w, const struct window_agreed *agreed)
 {
+	int err = 0;
+
+	if (window_is_large(w) && (agreed->slots || !agreed->barriers))
+		return -EOPNOTSUPP;
+	if (!agreed->slots && !window_has_view(w))
+		err = view_init(&w->view, w->opts.size);
+	if (err)
+		return err;
 	mutex_lock(&w->lock);
 	w->configured = true;
-	w->slots = slots;
+	w->slots = agreed->slots;
+	w->barriers = !agreed->slots && agreed->barriers;
+	w->has_view = w->has_view || !agreed->slots;
 	mutex_unlock(&w->lock);
+	return 0;
+}
+
+bool window_is_large(const struct window *w)
+{
+	return w->opts.size > WINDOW_SLOTS_SIZE_MAX;
+}
+
+bool window_has_view(struct window *w)
+{
+	bool has;
+
+	mutex_lock(&w->lock);
+	has = w->has_view;
+	mutex_unlock(&w->lock);
+	return has;
+}
+
+/* One that is in the way of memory is one of an earlier life: the guest's machine has moved it. */
+void window_add_view(struct window *w, struct memory *m)
+{
+	if (w->has_gpa && memory_add_view(m, w->gpa, &w->view))
+		w->has_gpa = false;
 }
 
 bool window_is_proven(struct window *w)
@@ -166,6 +200,7 @@ bool window_is_image(const struct window *w, int fd)
 
 	return !fstat(fd, &st) && st.st_dev == w->image_dev && st.st_ino == w->image_ino;
 }
+
 /* ---- the thread ---- */
 
 static void count(struct window *w, const struct job *job, int err)
@@ -195,6 +230,29 @@ static void run(struct window *w, struct job *job)
 		ranges_undo(w, made);
 }
 
+/*
+ * The first; or, where room is scarce, the first that makes some. No guest can tell: of two requests that it has not been
+ * answered yet either may be done first. But what it asked for in its life before it began anew is done before that.
+ * Caller holds the lock; the list is not empty.
+ */
+static struct job *choose_job(struct window *w)
+{
+	struct job *first = list_entry(w->jobs.next, struct job, link);
+	struct list *pos;
+
+	if (!window_is_large(w) || !ranges_are_many(w))
+		return first;
+	list_for_each(pos, &w->jobs) {
+		struct job *job = list_entry(pos, struct job, link);
+
+		if (job->list)
+			return job;
+		if (!job->mapping)
+			break;
+	}
+	return first;
+}
+
 /* NULL: the end. The job stays in the list, for window_give_up(). */
 static struct job *next_job(struct window *w, bool *ret_taken)
 {
@@ -204,7 +262,7 @@ static struct job *next_job(struct window *w, bool *ret_taken)
 	while (list_empty(&w->jobs) && !w->stop && !w->taken)
 		cond_wait(&w->changed, &w->lock);
 	if (!w->stop && !list_empty(&w->jobs))
-		job = list_entry(w->jobs.next, struct job, link);
+		job = choose_job(w);
 	*ret_taken = !w->stop && w->taken;
 	mutex_unlock(&w->lock);
 	return job;
@@ -246,7 +304,16 @@ int window_new(const struct window_opts *opts, struct window **ret_window)
 	mutex_init(&w->lock, LOCK_LEAF);
 	cond_init(&w->changed);
 	list_init(&w->jobs);
-	list_init(&w->ranges);
+	list_init(&w->dying);
+	w->view.filler_fd = -1;
+	w->places = (uint32_t)(opts->size / WINDOW_RANGE);
+	w->place = calloc(w->places, sizeof(*w->place));
+	if (!w->place) {
+		free(w);
+		return -ENOMEM;
+	}
+	for (uint32_t k = 0; k < w->places; k++)
+		list_init(&w->place[k]);
 	err = fstat(opts->image_fd, &st) ? -errno : 0;
 	w->image_dev = st.st_dev;
 	w->image_ino = st.st_ino;
@@ -256,6 +323,7 @@ int window_new(const struct window_opts *opts, struct window **ret_window)
 		err = thread_start(&w->thread, "kfs-window", window_thread, w);
 	if (err) {
 		backend_fini(&w->backend);
+		free(w->place);
 		free(w);
 		return err;
 	}
@@ -293,6 +361,8 @@ void window_free(struct window *w)
 	if (w->fd_new >= 0)
 		(void)close(w->fd_new); /* nothing was asked on it */
 	backend_fini(&w->backend);
+	view_fini(&w->view);
+	free(w->place);
 	free(w);
 }
 

@@ -3,7 +3,7 @@
  * What the files of a window share. window.c has what comes from outside: requests that wait, the connection's words, the
  * thread, the window's life. window_ranges.c has what is mapped, and asks the front end for it.
  *
- * The list of ranges is the thread's; others read it, and change what pieces were announced, under the lock.
+ * The lists of ranges are the thread's; others read them, and change what pieces were announced, under the lock.
  */
 #ifndef KFS_VHOST_WINDOW_PRIV_H
 #define KFS_VHOST_WINDOW_PRIV_H
@@ -16,6 +16,7 @@
 #include "daemon/base/list.h"
 #include "daemon/base/lock.h"
 #include "vhost/backend.h"
+#include "vhost/view.h"
 #include "vhost/window.h"
 
 struct range;
@@ -36,7 +37,9 @@ struct window {
 	struct mutex lock;	/* LOCK_LEAF */
 	struct cond changed;	/* [lock] anything below */
 	struct list jobs;	/* [lock] struct job, the one at work included */
-	struct list ranges;	/* struct range */
+	struct list *place;	/* struct range, by the unit in which it begins */
+	uint32_t places;	/* [written once] */
+	struct list dying;	/* [thread] struct range, to be unmapped */
 	uint32_t replying;	/* [lock] threads between taking a request and having ended it */
 	bool stop, taken;	/* [lock] the end; a region was taken back */
 	bool configured;	/* [lock] */
@@ -45,6 +48,11 @@ struct window {
 	bool slots;		/* [lock] the front end may announce */
 	bool announces;		/* [lock] it does */
 	bool silent;		/* [lock] it does not */
+	bool barriers;		/* [lock] it is asked to do nothing, instead */
+	struct view view;	/* [written once, before has_view] */
+	bool has_view;		/* [lock] */
+	bool has_gpa;		/* [conn] */
+	uint64_t gpa;		/* [conn] where the guest has the window */
 	bool said;		/* [thread] a failure was logged */
 	struct backend backend; /* [thread] */
 	pthread_t thread;
@@ -54,6 +62,9 @@ struct window {
 
 /* Somebody still waits for it. */
 bool window_job_is_wanted(struct window *w, const struct job *job);
+
+/* More of the limit is used than that any job should do but unmap. Caller holds the lock. */
+bool ranges_are_many(const struct window *w);
 
 /* The rest is for the window's thread, and for whoever has ended it. */
 

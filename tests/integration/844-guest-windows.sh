@@ -34,6 +34,31 @@ serve small.img -o dax_window=512M
 grep -q 'a file in [0-9]* pieces within 2 MiB cannot be mapped' kfs.log || fail "nobody was told: $(cat kfs.log)"
 stop small.img
 
+# Front ends that have no slots to announce memory in: what they do is known by what they do next.
+mkimage disk.img 192M -b 4096
+serve disk.img -o dax_window=32M
+"$VFE" s dax tables
+"$VFE" s dax tables-deaf
+stop disk.img
+grep -q 'malformed' kfs.log && fail "an honest front end was called malformed"
+
+# Windows that are too large for slots, which are not offered then: all of the above, thousands of mappings, and the limit.
+mkimage disk.img 192M -b 4096
+serve disk.img -o dax_window=8G
+"$VFE" s dax all
+stop disk.img
+mkimage disk.img 192M -b 4096
+serve disk.img -o dax_window=8G
+"$VFE" s dax large
+stop disk.img
+grep -q 'a file in 1 pieces within 2 MiB cannot be mapped' kfs.log || fail "nobody was told: $(cat kfs.log)"
+mkimage disk.img 192M -b 4096
+serve disk.img -o dax_window=2G
+"$VFE" s dax large
+stop disk.img
+grep 'its window' kfs.log | tail -n 1 | grep -q ' 0 refused, 0 failed' ||
+	fail "a window whose ranges have their place each: $(cat kfs.log)"
+
 # The daemon is killed with a deleted file mapped: the next one finds a clean filesystem after replay.
 mkimage disk.img 192M -b 4096
 serve disk.img -o dax_window=32M
@@ -63,7 +88,8 @@ mkdir -p mnt
 refuse 'needs vhost=' disk.img mnt -o dax_window=32M
 refuse 'a power of two' --no-mount disk.img -o vhost=s,dax_window=24M
 refuse 'a power of two' --no-mount disk.img -o vhost=s,dax_window=4M
-refuse 'dax_window' --no-mount disk.img -o vhost=s,dax_window=1G
+refuse 'a power of two' --no-mount disk.img -o vhost=s,dax_window=6G
+refuse 'dax_window' --no-mount disk.img -o vhost=s,dax_window=16G
 refuse 'do not keep a guest from writing' --no-mount disk.img -o vhost=s,dax_window=32M,guests=ro
 refuse 'do not keep a guest from writing' --no-mount disk.img -o vhost=s,dax_window=32M,ro
 mkimage odd.img 32M -b 1024

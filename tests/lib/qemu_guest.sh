@@ -7,7 +7,8 @@
 #	guest_machine SMP MIB [CPU]	MACHINE: words for any QEMU that has vhost-user devices
 #	qemu_with_windows	QEMU_ROOT, where "fetch.sh qemu" put one that has windows; else the test is skipped
 #	new_guest JOB [WORD…]	runs a guest in that QEMU until it is off: share/initrd, share/vmlinuz, and more words for QEMU,
-#				which knows "share" as /kfs; its own words go to JOB.qemu, its number to share/qemu.pid
+#				which knows "share" as /kfs; its own words go to JOB.qemu, its number to share/qemu.pid; ended
+#				after GUEST_SECONDS (600)
 #	windows_guest JOB	the same with a device that may have a window, at share/s
 #	said JOB WORDS		the guest has said so, in JOB.log in the folder LOGS (.)
 
@@ -91,7 +92,7 @@ new_guest() {
 		mount --bind /dev "$root/dev"
 		exec chroot "$root" qemu-system-x86_64 "$@"
 	SH
-	timeout -k 5 600 unshare -m --propagation private bash qemu.sh "$QEMU_ROOT" "$PWD/share" \
+	timeout -k 5 "${GUEST_SECONDS:-600}" unshare -m --propagation private bash qemu.sh "$QEMU_ROOT" "$PWD/share" \
 		"${MACHINE[@]}" -kernel /kfs/vmlinuz -initrd /kfs/initrd -append "$CONSOLE nosoftlockup mitigations=off job=$job" \
 		-chardev "file,id=console,path=/kfs/$job.log" -serial chardev:console -pidfile /kfs/qemu.pid "$@" </dev/null >"$job.qemu" 2>&1
 }

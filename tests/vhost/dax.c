@@ -45,11 +45,15 @@ static void init(struct front *f)
 			  out.map_alignment);
 }
 
-static void begin(struct guest *g, const char *socket, bool quiet)
+/* What the front end does not do. */
+enum lacks { NOTHING, ANNOUNCES, SLOTS };
+
+static void begin(struct guest *g, const char *socket, enum lacks lacks)
 {
 	front_connect(&g->f, socket);
+	g->f.tables = lacks == SLOTS;
 	front_setup(&g->f, true);
-	shm_setup(&g->shm, &g->f, quiet);
+	shm_setup(&g->shm, &g->f, lacks == ANNOUNCES);
 	init(&g->f);
 }
 
@@ -593,46 +597,22 @@ static void test_deadlock(struct guest *g, const char *mount)
 	same(g, n, 0, 0, SHM_RANGE);
 }
 
-/* WRITE of a page at @gpa. */
-static int write_from(struct guest *g, uint64_t nodeid, uint64_t gpa)
-{
-	struct fuse_write_in in = { .size = PAGE };
-	struct fuse_message m = { .opcode = FUSE_WRITE,
-				  .nodeid = nodeid,
-				  .args = &in,
-				  .arg_len = sizeof(in),
-				  .data = data,
-				  .data_len = PAGE,
-				  .room = sizeof(struct fuse_write_out) };
-	struct front_queue *q = &g->f.queue[1];
-	struct fuse_out_header out;
-	uint16_t head;
-	uint32_t len;
-
-	q->indirect = false;
-	head = fuse_build(&g->f, 1, &m);
-	q->desc[2].addr = gpa; /* after header and arguments */
-	front_offer(&g->f, 1, head);
-	if (front_take(&g->f, 1, FRONT_WAIT_MS, &len) != head)
-		front_die("no answer to a write from the window");
-	memcpy(&out, front_at(&g->f, q->head_gpa + 0x8000), sizeof(out));
-	return out.error;
-}
-
 /* Hazard: memory that a request names may be the window. */
 static void test_buffer(struct guest *g, const char *mount)
 {
 	uint64_t from = make(g, "buffer-from", 4 * MIB), to = make(g, "buffer-to", PAGE);
 
 	(void)mount;
-	front_want(write_from(g, to, SHM_GPA + PAGE), -EIO, "a write from an empty window");
+	front_want(shm_write_from(&g->shm, to, SHM_GPA + PAGE), -EIO,
+		   "a write from an empty window");
 	map(g, from, 0, 0);
-	front_want(write_from(g, to, SHM_GPA + PAGE), 0, "a write from the window");
+	front_want(shm_write_from(&g->shm, to, SHM_GPA + PAGE), 0, "a write from the window");
 	if (fuse_read(&g->f, to, 0, back, PAGE) != PAGE)
 		front_die("short read");
 	is_pattern(back, PAGE, PAGE);
 	front_want(shm_unmap(&g->shm, 0), 0, "REMOVEMAPPING");
-	front_want(write_from(g, to, SHM_GPA + PAGE), -EIO, "a write from where the window was");
+	front_want(shm_write_from(&g->shm, to, SHM_GPA + PAGE), -EIO,
+		   "a write from where the window was");
 }
 
 /* ---- lives ---- */
@@ -722,10 +702,17 @@ static void test_host(struct guest *g, const char *mount)
 	same(g, n, 0, 0, SHM_RANGE);
 }
 
+static void test_large(struct guest *g, const char *mount)
+{
+	(void)mount;
+	dax_large(&g->f, &g->shm);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(struct guest *g, const char *mount);
-	bool quiet, apart; /* a front end that announces nothing; only when asked for by name */
+	enum lacks lacks;
+	bool apart; /* only when asked for by name */
 } tests[] = {
 	{ .name = "contents", .run = test_contents },
 	{ .name = "upgrade", .run = test_upgrade },
@@ -743,16 +730,19 @@ static const struct {
 	{ .name = "deadlock", .run = test_deadlock },
 	{ .name = "buffer", .run = test_buffer },
 	{ .name = "restart", .run = test_restart },
-	{ .name = "quiet", .run = test_contents, .quiet = true, .apart = true },
-	{ .name = "quiet-restart", .run = test_restart, .quiet = true, .apart = true },
+	{ .name = "quiet", .run = test_contents, .lacks = ANNOUNCES, .apart = true },
+	{ .name = "quiet-restart", .run = test_restart, .lacks = ANNOUNCES, .apart = true },
 	{ .name = "deaf", .run = test_deaf, .apart = true },
+	{ .name = "tables-deaf", .run = test_deaf, .lacks = SLOTS, .apart = true },
+	{ .name = "large", .run = test_large, .apart = true },
 	{ .name = "cap", .run = test_cap, .apart = true },
 	{ .name = "host", .run = test_host, .apart = true },
 };
 
 void dax(const char *socket, const char *name, const char *mount)
 {
-	bool all = strcmp(name, "all") == 0, found = false;
+	bool tables = strcmp(name, "tables") == 0, all = tables || strcmp(name, "all") == 0;
+	bool found = false;
 	struct guest *g = calloc(1, sizeof(*g));
 
 	if (!g)
@@ -761,7 +751,7 @@ void dax(const char *socket, const char *name, const char *mount)
 		if (all ? tests[k].apart : strcmp(name, tests[k].name) != 0)
 			continue;
 		found = true;
-		begin(g, socket, tests[k].quiet);
+		begin(g, socket, tables ? SLOTS : tests[k].lacks);
 		tests[k].run(g, mount);
 		end(g);
 		printf("dax %s: ok\n", tests[k].name);

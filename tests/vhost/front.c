@@ -213,30 +213,56 @@ static uint64_t address_of(const struct front *f, uint64_t gpa)
 	return gpa >= FRONT_HIGH_GPA ? UVA_HIGH + (gpa - FRONT_HIGH_GPA) : UVA_LOW + gpa;
 }
 
+static struct msg_region low_memory(struct front *f)
+{
+	return (struct msg_region){ .gpa = 0, .size = FRONT_LOW, .uva = address_of(f, 0) };
+}
+
+static struct msg_region high_memory(struct front *f)
+{
+	return (struct msg_region){ .gpa = FRONT_HIGH_GPA,
+				    .size = FRONT_HIGH,
+				    .uva = address_of(f, FRONT_HIGH_GPA),
+				    .offset = FRONT_LOW };
+}
+
 void front_share_memory(struct front *f, bool slots)
 {
 	union msg_payload p;
-	struct msg_region low = { .gpa = 0, .size = FRONT_LOW, .uva = address_of(f, 0) };
-	struct msg_region high = { .gpa = FRONT_HIGH_GPA,
-				   .size = FRONT_HIGH,
-				   .uva = address_of(f, FRONT_HIGH_GPA),
-				   .offset = FRONT_LOW };
-	int fds[2] = { f->memory_fd, f->memory_fd };
 
 	memset(&p, 0, sizeof(p));
 	if (slots) {
-		p.slot.region = high;
+		p.slot.region = high_memory(f);
 		must_tell(f, MSG_ADD_MEM_REG, &p, 40, f->memory_fd);
-		p.slot.region = low;
+		p.slot.region = low_memory(f);
 		must_tell(f, MSG_ADD_MEM_REG, &p, 40, f->memory_fd);
 		return;
 	}
-	p.table.count = 2;
-	p.table.region[0] = low;
-	p.table.region[1] = high;
 	front_settle(f);
-	if (front_tell(f, MSG_SET_MEM_TABLE, &p, 8 + 64, fds, 2))
+	if (front_share_table(f, NULL, 0, -1))
 		front_die("SET_MEM_TABLE failed");
+}
+
+int front_share_table(struct front *f, const struct msg_region *more, uint32_t count, int fd)
+{
+	int fds[MSG_TABLE_REGIONS] = { f->memory_fd, f->memory_fd };
+	union msg_payload p;
+
+	memset(&p, 0, sizeof(p));
+	p.table.region[0] = low_memory(f);
+	p.table.region[1] = high_memory(f);
+	for (p.table.count = 2; p.table.count < count + 2; p.table.count++) {
+		p.table.region[p.table.count] = more[p.table.count - 2];
+		fds[p.table.count] = fd;
+	}
+	return front_tell(f, MSG_SET_MEM_TABLE, &p,
+			  8 + p.table.count * (uint32_t)sizeof(struct msg_region), fds,
+			  p.table.count);
+}
+
+bool front_has_slots(const struct front *f)
+{
+	return f->protocol & BIT(MSG_F_CONFIGURE_MEM_SLOTS);
 }
 
 static void set_ring_addr(struct front *f, uint32_t index)
@@ -315,6 +341,8 @@ void front_negotiate(struct front *f, bool slots)
 	protocol = must_get(f, MSG_GET_PROTOCOL_FEATURES);
 	if (!f->by_gpa)
 		protocol &= ~BIT(MSG_F_GPA_ADDRESSES);
+	if (f->tables)
+		protocol &= ~BIT(MSG_F_CONFIGURE_MEM_SLOTS);
 	if (!front_send(f, MSG_SET_PROTOCOL_FEATURES, &protocol, sizeof(protocol), NULL, 0))
 		front_die("SET_PROTOCOL_FEATURES");
 	f->protocol = protocol;
@@ -323,7 +351,7 @@ void front_negotiate(struct front *f, bool slots)
 	front_settle(f);
 	if (must_get(f, MSG_GET_QUEUE_NUM) < FRONT_QUEUES)
 		front_die("too few queues");
-	front_share_memory(f, slots);
+	front_share_memory(f, slots && front_has_slots(f));
 }
 
 void front_setup(struct front *f, bool slots)

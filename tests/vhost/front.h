@@ -43,7 +43,8 @@ struct front_queue {
 struct front {
 	int fd, memory_fd;
 	bool by_gpa; /* before front_negotiate(): rings are named by guest addresses */
-	bool logs;   /* the rings that are started, and what requests write */
+	bool tables; /* before front_negotiate(): memory is told of in tables, slots are not agreed on */
+	bool logs; /* the rings that are started, and what requests write */
 	uint8_t *memory;
 	uint64_t features, protocol; /* as agreed */
 	struct front_queue queue[FRONT_QUEUES];
@@ -54,6 +55,9 @@ struct front {
 	uint32_t owed, owed_request[FRONT_OWED];
 };
 
+/* Slots were agreed on. */
+bool front_has_slots(const struct front *f);
+
 #define FRONT_DATA_MAX (1u << 20)
 
 __attribute__((noreturn, format(printf, 1, 2))) void front_die(const char *fmt, ...);
@@ -61,12 +65,14 @@ __attribute__((noreturn, format(printf, 1, 2))) void front_die(const char *fmt, 
 void front_connect(struct front *f, const char *path);
 /* After the connection has ended: another one, with the same memory and rings. */
 void front_reconnect(struct front *f, const char *path);
-/* Features, memory (by slots, or as a table). */
+/* Features, memory (by slots, if they are offered, or as a table). */
 void front_negotiate(struct front *f, bool slots);
 /* The same, and rings, enabled. */
 void front_setup(struct front *f, bool slots);
 /* The parts of it. */
 void front_share_memory(struct front *f, bool slots);
+/* All of the memory, and these pieces of @fd's, as far as a table has room. 0, or 1 when it was refused. */
+int front_share_table(struct front *f, const struct msg_region *more, uint32_t count, int fd);
 void front_settle(struct front *f);
 /* A message that must be done, with descriptor @fd if it is one. */
 void front_must(struct front *f, uint32_t request, const void *payload, uint32_t size, int fd);

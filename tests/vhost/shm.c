@@ -18,6 +18,22 @@ static void hide(struct shm *s, uint64_t off, uint64_t len)
 		front_die("window: %s", strerror(errno));
 }
 
+/* All of the guest's memory, as QEMU tells of it: or not at all. */
+static void share_table(struct shm *s)
+{
+	struct msg_region region[MSG_TABLE_REGIONS];
+
+	if (s->count > MSG_TABLE_REGIONS - 2)
+		return;
+	for (unsigned k = 0; k < s->count; k++)
+		region[k] = (struct msg_region){ .gpa = SHM_GPA + s->map[k].off,
+						 .size = s->map[k].len,
+						 .uva = SHM_UVA + s->map[k].off,
+						 .offset = s->map[k].fd_offset };
+	if (front_share_table(s->f, region, s->count, s->count ? s->map[0].fd : -1) > 0)
+		front_die("a table with pieces of the window was refused");
+}
+
 static void announce(struct shm *s, const struct shm_map *m, uint32_t request)
 {
 	struct {
@@ -32,6 +48,10 @@ static void announce(struct shm *s, const struct shm_map *m, uint32_t request)
 
 	if (atomic_load(&s->quiet))
 		return;
+	if (!front_has_slots(s->f)) {
+		share_table(s);
+		return;
+	}
 	ret = front_tell(s->f, request, &slot, sizeof(slot), &m->fd, add ? 1 : 0);
 	if (ret > 0)
 		front_die("%s of a piece of the window was refused", msg_name(request));
@@ -48,8 +68,10 @@ static void plug(struct shm *s)
 			       .uva = UINT64_C(0x7f8000000000),
 			       .offset = 0 } };
 
-	if (front_tell(s->f, MSG_ADD_MEM_REG, &slot, sizeof(slot), &s->f->memory_fd, 1) ||
-	    front_tell(s->f, MSG_REM_MEM_REG, &slot, sizeof(slot), NULL, 0))
+	if (!front_has_slots(s->f))
+		share_table(s);
+	else if (front_tell(s->f, MSG_ADD_MEM_REG, &slot, sizeof(slot), &s->f->memory_fd, 1) ||
+		 front_tell(s->f, MSG_REM_MEM_REG, &slot, sizeof(slot), NULL, 0))
 		front_die("memory cannot be plugged in while the window changes");
 }
 
@@ -73,7 +95,7 @@ static uint64_t do_map(struct shm *s, const struct msg_shmem *m, int fd, struct 
 		    s->map[k].off < m->shm_offset + m->len)
 			front_die("SHMEM_MAP over what is mapped at %#llx",
 				  (unsigned long long)s->map[k].off);
-	if (s->count == SHM_MAPS_MAX)
+	if (s->count == (front_has_slots(s->f) ? SHM_SLOTS_MAX : SHM_MAPS_MAX))
 		front_die("too many mappings: QEMU would have aborted");
 	if (atomic_load(&s->refuse))
 		return 1;
@@ -125,9 +147,10 @@ static void serve(struct shm *s, const struct msg_header *head, const struct msg
 	} __attribute__((packed)) answer = {
 		.head = { .request = head->request, .flags = MSG_VERSION | MSG_REPLY, .size = 8 }
 	};
+	bool asks = head->request == MSG_BACKEND_CONFIG_CHANGE;
 	struct shm_map map = { .fd = -1 };
 
-	if (head->size != sizeof(*m) || head->flags != (MSG_VERSION | MSG_NEED_REPLY))
+	if (head->size != (asks ? 0 : sizeof(*m)) || head->flags != (MSG_VERSION | MSG_NEED_REPLY))
 		front_die("back end's request %u: size %u flags %#x", head->request, head->size,
 			  head->flags);
 	pthread_mutex_lock(&s->lock);
@@ -137,47 +160,56 @@ static void serve(struct shm *s, const struct msg_header *head, const struct msg
 		answer.value = do_map(s, m, fd, &map);
 	else if (head->request == MSG_BACKEND_SHMEM_UNMAP)
 		answer.value = do_unmap(s, m, &map);
+	else if (asks) /* whatever it is answered */
+		answer.value = atomic_fetch_add(&s->barriers, 1) % 2;
 	else
 		front_die("back end's request %u", head->request);
-	if (send(s->fd, &answer, sizeof(answer), MSG_NOSIGNAL) == sizeof(answer) && !answer.value)
+	if (send(s->fd, &answer, sizeof(answer), MSG_NOSIGNAL) == sizeof(answer) && !asks &&
+	    !answer.value)
 		commit(s, head->request, &map);
 	else if (fd >= 0)
 		(void)close(fd);
 	pthread_mutex_unlock(&s->lock);
 }
 
+/* A request's header, with the descriptor that comes along. */
+static bool receive_head(struct shm *s, struct msg_header *head, int *ret_fd)
+{
+	struct iovec iov = { head, sizeof(*head) };
+	char control[CMSG_SPACE(sizeof(int))];
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control,
+			      .msg_controllen = sizeof(control) };
+	struct cmsghdr *cmsg;
+
+	*ret_fd = -1;
+	if (recvmsg(s->fd, &msg, MSG_CMSG_CLOEXEC | MSG_WAITALL) != sizeof(*head))
+		return false;
+	cmsg = CMSG_FIRSTHDR(&msg);
+	if (cmsg)
+		memcpy(ret_fd, CMSG_DATA(cmsg), sizeof(*ret_fd));
+	return true;
+}
+
 static void *thread(void *arg)
 {
 	struct shm *s = arg;
+	struct msg_header head;
+	int fd;
 
-	for (;;) {
-		struct {
-			struct msg_header head;
-			struct msg_shmem shmem;
-		} __attribute__((packed)) in;
-		struct iovec iov = { &in, sizeof(in) };
-		char control[CMSG_SPACE(sizeof(int))];
-		struct msghdr msg = { .msg_iov = &iov,
-				      .msg_iovlen = 1,
-				      .msg_control = control,
-				      .msg_controllen = sizeof(control) };
-		struct msg_header head;
-		struct msg_shmem shmem;
-		struct cmsghdr *cmsg;
-		int fd = -1;
+	while (receive_head(s, &head, &fd)) {
+		struct msg_shmem shmem = { .len = 0 };
+		size_t len = head.size < sizeof(shmem) ? head.size : sizeof(shmem);
 
-		if (recvmsg(s->fd, &msg, MSG_CMSG_CLOEXEC | MSG_WAITALL) != sizeof(in))
-			return NULL;
-		cmsg = CMSG_FIRSTHDR(&msg);
-		if (cmsg)
-			memcpy(&fd, CMSG_DATA(cmsg), sizeof(fd));
-		memcpy(&head, &in.head, sizeof(head));
-		memcpy(&shmem, &in.shmem, sizeof(shmem));
+		if (len && recv(s->fd, &shmem, len, MSG_WAITALL) != (ssize_t)len)
+			break;
 		if (!atomic_load(&s->deaf))
 			serve(s, &head, &shmem, fd);
 		else if (fd >= 0)
 			(void)close(fd);
 	}
+	return NULL;
 }
 
 void shm_setup(struct shm *s, struct front *f, bool quiet)
@@ -197,7 +229,7 @@ void shm_setup(struct shm *s, struct front *f, bool quiet)
 	    config.count != 1 || config.size[1])
 		front_die("GET_SHMEM_CONFIG");
 	s->size = config.size[0];
-	s->at = mmap(NULL, s->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	s->at = mmap(NULL, s->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (s->at == MAP_FAILED || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
 		front_die("window: %s", strerror(errno));
 	s->fd = pair[0];
@@ -288,4 +320,30 @@ int shm_unmap(struct shm *s, uint64_t moffset)
 	err = fuse_call(s->f, 1, &m, NULL, NULL);
 	order(s);
 	return err;
+}
+
+int shm_write_from(struct shm *s, uint64_t nodeid, uint64_t gpa)
+{
+	static uint8_t data[PAGE];
+	struct fuse_write_in in = { .size = PAGE };
+	struct fuse_message m = { .opcode = FUSE_WRITE,
+				  .nodeid = nodeid,
+				  .args = &in,
+				  .arg_len = sizeof(in),
+				  .data = data,
+				  .data_len = PAGE,
+				  .room = sizeof(struct fuse_write_out) };
+	struct front_queue *q = &s->f->queue[1];
+	struct fuse_out_header out;
+	uint16_t head;
+	uint32_t len;
+
+	q->indirect = false;
+	head = fuse_build(s->f, 1, &m);
+	q->desc[2].addr = gpa; /* after header and arguments */
+	front_offer(s->f, 1, head);
+	if (front_take(s->f, 1, FRONT_WAIT_MS, &len) != head)
+		front_die("no answer to a write from the window");
+	memcpy(&out, front_at(s->f, q->head_gpa + 0x8000), sizeof(out));
+	return out.error;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The window of a front end of ours: what QEMU does with SHMEM_MAP and SHMEM_UNMAP, on a thread that answers one after the
- * other, as its main loop does. What is mapped can be looked at, and is announced as guest memory after the answer. The
+ * other, as its main loop does. What is mapped can be looked at, and is announced as guest memory after the answer: by
+ * slots, or where none were agreed on in the table of all memory, while there is no more than a table has room for. The
  * rules that a back end has to keep are checked here: whole pages, no overlap, what is unmapped was mapped like that, never
- * more than SHM_MAPS_MAX.
+ * more than a front end takes.
  */
 #ifndef TESTS_VHOST_SHM_H
 #define TESTS_VHOST_SHM_H
@@ -13,8 +14,9 @@
 
 #include "tests/vhost/front.h"
 
-/* Where QEMU would abort, less what it needs for the machine's own memory. */
-#define SHM_MAPS_MAX 500
+/* Where QEMU would abort, less what it needs for the machine's own memory; with slots, and without. */
+#define SHM_SLOTS_MAX 500
+#define SHM_MAPS_MAX 4000
 /* Where the guest has its window. */
 #define SHM_GPA (UINT64_C(8) << 30)
 #define SHM_UVA UINT64_C(0x7f4000000000)
@@ -34,6 +36,7 @@ struct shm {
 	unsigned count;
 	pthread_t thread;
 	_Atomic unsigned maps, unmaps, failed_unmaps; /* ever */
+	_Atomic unsigned barriers;		      /* questions that change nothing */
 	/* How it behaves: */
 	_Atomic bool refuse;	   /* maps */
 	_Atomic bool deaf;	   /* answers nothing */
@@ -56,5 +59,7 @@ unsigned shm_count(struct shm *s);
 int shm_map(struct shm *s, uint64_t nodeid, uint64_t off, uint64_t moffset, bool write);
 int shm_unmap(struct shm *s, uint64_t moffset);
 #define SHM_RANGE (UINT64_C(2) << 20)
+/* WRITE of a page of the guest's memory at @gpa, to the file's beginning; its error. */
+int shm_write_from(struct shm *s, uint64_t nodeid, uint64_t gpa);
 
 #endif

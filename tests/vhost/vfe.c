@@ -33,7 +33,7 @@
  *                      a guest takes its image along (state.h)
  *   state SOCKET2      a guest moves to another connection; SOCKET2 serves another image
  *   save FILE, load FILE          the same, with another daemon of the image in between
- *   dax all          files in a window; dax NAME [DIR]: one of the tests in dax.c
+ *   dax all          files in a window; dax tables: without slots; dax NAME [DIR]: one of the tests in dax.c
  *
  * Exit 0, or 1 with a line that says what was wrong.
  */

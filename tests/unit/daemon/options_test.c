@@ -234,6 +234,8 @@ static const struct taken_number {
 	{ "dax_window=16384K", FIELD(dax_window), 16 << 20 },
 	{ "dax_window=33554432", FIELD(dax_window), 32 << 20 },
 	{ "dax_window=512m", FIELD(dax_window), 512 << 20 },
+	{ "dax_window=1G", FIELD(dax_window), 1 << 30 },
+	{ "dax_window=8G", FIELD(dax_window), UINT64_C(8) << 30 },
 };
 
 static const struct taken_flag {
@@ -343,9 +345,12 @@ TEST(test_options_parse__words_about_guests_need_a_socket)
 TEST(test_options_parse__refuses_guests_numbers)
 {
 	static const char *const limits[][2] = {
-		{ "vhost_queues", "from 1 to 64" },	    { "guests_max", "from 1 to 16" },
-		{ "guest_nodes", "from 16 to 1073741824" }, { "guest_locks", "from 1 to 262144" },
-		{ "vhost_poll", "from 0 to 1000" },	    { "dax_window", "from 0 to 536870912" },
+		{ "vhost_queues", "from 1 to 64" },
+		{ "guests_max", "from 1 to 16" },
+		{ "guest_nodes", "from 16 to 1073741824" },
+		{ "guest_locks", "from 1 to 262144" },
+		{ "vhost_poll", "from 0 to 1000" },
+		{ "dax_window", "from 0 to 8589934592" },
 	};
 	static const char *const bad[] = { "=",	  "=-1", "=x", "=1x", "=99999999999999999999",
 					   "= 1", "=4.5" };
@@ -353,8 +358,8 @@ TEST(test_options_parse__refuses_guests_numbers)
 		"vhost_queues=0",	  "vhost_queues=65", "guests_max=0",
 		"guests_max=17",	  "guest_nodes=0",   "guest_nodes=15",
 		"guest_nodes=1073741825", "guest_nodes=1M",  "guest_locks=0",
-		"guest_locks=262145",	  "vhost_poll=1001", "dax_window=1G",
-		"dax_window=513M",	  "dax_window=8E",   "dax_window=18014398509481984K",
+		"guest_locks=262145",	  "vhost_poll=1001", "dax_window=16G",
+		"dax_window=8193M",	  "dax_window=8E",   "dax_window=18014398509481984K",
 	};
 	char list[128], word[64];
 
@@ -372,13 +377,14 @@ TEST(test_options_parse__refuses_guests_numbers)
 
 TEST(test_options_parse__refuses_odd_windows)
 {
-	static const char *const sizes[] = { "4M", "7M", "9M", "24M", "8388609", "511M", "1", "4K" };
+	static const char *const sizes[] = { "4M",   "7M",   "9M", "24M", "8388609",
+					     "511M", "513M", "6G", "1",	  "4K" };
 	char list[128];
 
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		(void)snprintf(list, sizeof(list), "vhost=/s,dax_window=%s", sizes[i]);
-		check_guests_refused(
-			list, "dax_window:", "a power of two from 8M to 512M, or 0 for none");
+		check_guests_refused(list,
+				     "dax_window:", "a power of two from 8M to 8G, or 0 for none");
 	}
 	check_guests_refused("vhost=/s,dax_window=8M,guests=ro",
 			     "dax_window:", "leave it out, or say guests=rw");

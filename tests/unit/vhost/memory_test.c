@@ -8,6 +8,7 @@
 #include "tests/lib/test.h"
 #include "vhost/guard.h"
 #include "vhost/memory.h"
+#include "vhost/view.h"
 
 #define MIB (1ull << 20)
 
@@ -199,4 +200,90 @@ TEST(test_guard__file_that_shrinks_is_survived)
 	CHECK_EQ(at[4 * MIB], 'c');
 	memory_clear(&memory);
 	CHECK(!memory_lost(&memory));
+}
+
+static void start_view(struct view *v)
+{
+	start();
+	CHECK_OK(guard_install());
+	CHECK_OK(view_init(v, 4 * VIEW_UNIT));
+	CHECK_OK(add(0, 8 * MIB, 0x7f0000000000, 0));
+	CHECK_EQ(pwrite(fd, "image", 5, 5 * MIB), 5);
+}
+
+TEST(test_memory_add_view__finds_what_is_shown)
+{
+	struct view v;
+	uint64_t len;
+
+	start_view(&v);
+	CHECK_ERR(memory_add_view(&memory, 8 * MIB - 4096, &v), -EEXIST);
+	CHECK_ERR(memory_add_view(&memory, UINT64_MAX - MIB, &v), -EINVAL);
+	CHECK_OK(memory_add_view(&memory, 1 << 30, &v));
+	CHECK_ERR(add((1 << 30) + 4 * VIEW_UNIT - 4096, 4096, 77 << 20, 0), -EEXIST);
+	CHECK(!memory_at(&memory, (1 << 30) + VIEW_UNIT, 1, &len));
+	CHECK_OK(view_map(&v, VIEW_UNIT, MIB, fd, 4 * MIB));
+	CHECK_OK(view_map(&v, VIEW_UNIT + MIB, MIB, fd, 5 * MIB));
+	CHECK(!memory_at(&memory, (1 << 30) + VIEW_UNIT, 1, &len));
+	view_show(&v, VIEW_UNIT, true);
+	CHECK_EQ(memcmp(memory_at(&memory, (1 << 30) + VIEW_UNIT + MIB, 8 * MIB, &len), "image", 5),
+		 0);
+	CHECK_EQ(len, MIB);
+	CHECK_EQ(memory_gpa_of(&memory, v.at + VIEW_UNIT + 3), (1 << 30) + VIEW_UNIT + 3);
+	CHECK(!memory_at(&memory, (1 << 30) + 2 * VIEW_UNIT, 1, &len));
+	/* No place for rings, and no memory that would have to be copied. */
+	CHECK(!memory_at_user(&memory, 0, 4096));
+	CHECK(!memory_at_user(&memory, 1 << 30, 4096));
+	CHECK_EQ(memory_end(&memory), 8 * MIB);
+	CHECK_ERR(memory_remove(&memory, 1 << 30, 4 * VIEW_UNIT, 0), -ENOENT);
+	/* It stays, and what it shows. */
+	memory_clear(&memory);
+	CHECK(!memory_at(&memory, (1 << 30) + VIEW_UNIT, 1, &len));
+	CHECK_OK(memory_add_view(&memory, 1 << 20, &v));
+	CHECK(memory_at(&memory, (1 << 20) + VIEW_UNIT, 1, &len));
+	memory_clear(&memory);
+	view_fini(&v);
+}
+
+TEST(test_view_hide__leaves_memory_of_nobodys)
+{
+	volatile uint8_t *at;
+	struct view v;
+
+	start_view(&v);
+	CHECK_OK(view_map(&v, 3 * VIEW_UNIT, VIEW_UNIT, fd, 4 * MIB));
+	at = v.at + 3 * VIEW_UNIT + MIB;
+	CHECK_EQ(*at, 'i');
+	CHECK_OK(view_hide(&v, 3 * VIEW_UNIT, VIEW_UNIT));
+	CHECK_EQ(*at, 0);
+	*at = 'x';
+	at[1 - (int)MIB] = 'y';
+	CHECK_EQ(pread(fd, &(char){ 0 }, 1, 5 * MIB), 1);
+	CHECK_OK(view_map(&v, 3 * VIEW_UNIT, VIEW_UNIT, fd, 4 * MIB));
+	CHECK_EQ(*at, 'i');
+	/* The same memory in all units. */
+	CHECK_OK(view_hide(&v, 0, VIEW_UNIT));
+	CHECK_EQ(v.at[MIB], 'x');
+	memory_clear(&memory);
+	view_fini(&v);
+}
+
+TEST(test_guard__image_that_shrinks_under_a_view)
+{
+	volatile uint8_t *at;
+	struct view v;
+
+	start_view(&v);
+	CHECK_OK(memory_add_view(&memory, 1 << 30, &v));
+	CHECK_OK(view_map(&v, 0, VIEW_UNIT, fd, 4 * MIB));
+	at = v.at + MIB;
+	CHECK_EQ(*at, 'i');
+	CHECK(!memory_lost(&memory));
+	CHECK_OK(ftruncate(fd, MIB) ? -errno : 0);
+	CHECK_EQ(*at, 0);
+	CHECK(memory_lost(&memory));
+	CHECK_ERR(view_map(&v, VIEW_UNIT, VIEW_UNIT, fd, 0), -EIO);
+	memory_clear(&memory);
+	view_fini(&v);
+	view_fini(&v);
 }
