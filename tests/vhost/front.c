@@ -243,21 +243,40 @@ void front_share_memory(struct front *f, bool slots)
 		front_die("SET_MEM_TABLE failed");
 }
 
+struct table {
+	union msg_payload p;
+	int fds[MSG_TABLE_REGIONS];
+	uint32_t size;
+};
+
+static struct table table_of(struct front *f, const struct msg_region *more, uint32_t count, int fd)
+{
+	struct table t = { .fds = { f->memory_fd, f->memory_fd } };
+
+	memset(&t.p, 0, sizeof(t.p));
+	t.p.table.region[0] = low_memory(f);
+	t.p.table.region[1] = high_memory(f);
+	t.p.table.count = 2 + count;
+	for (uint32_t i = 0; i < count; i++) {
+		t.p.table.region[2 + i] = more[i];
+		t.fds[2 + i] = fd;
+	}
+	t.size = 8 + t.p.table.count * (uint32_t)sizeof(struct msg_region);
+	return t;
+}
+
 int front_share_table(struct front *f, const struct msg_region *more, uint32_t count, int fd)
 {
-	int fds[MSG_TABLE_REGIONS] = { f->memory_fd, f->memory_fd };
-	union msg_payload p;
+	struct table t = table_of(f, more, count, fd);
 
-	memset(&p, 0, sizeof(p));
-	p.table.region[0] = low_memory(f);
-	p.table.region[1] = high_memory(f);
-	for (p.table.count = 2; p.table.count < count + 2; p.table.count++) {
-		p.table.region[p.table.count] = more[p.table.count - 2];
-		fds[p.table.count] = fd;
-	}
-	return front_tell(f, MSG_SET_MEM_TABLE, &p,
-			  8 + p.table.count * (uint32_t)sizeof(struct msg_region), fds,
-			  p.table.count);
+	return front_tell(f, MSG_SET_MEM_TABLE, &t.p, t.size, t.fds, t.p.table.count);
+}
+
+bool front_send_table(struct front *f, const struct msg_region *more, uint32_t count, int fd)
+{
+	struct table t = table_of(f, more, count, fd);
+
+	return front_send(f, MSG_SET_MEM_TABLE, &t.p, t.size, t.fds, t.p.table.count);
 }
 
 bool front_has_slots(const struct front *f)

@@ -71,8 +71,12 @@ void front_negotiate(struct front *f, bool slots);
 void front_setup(struct front *f, bool slots);
 /* The parts of it. */
 void front_share_memory(struct front *f, bool slots);
-/* All of the memory, and these pieces of @fd's, as far as a table has room. 0, or 1 when it was refused. */
+/*
+ * All of the memory and these pieces of @fd's, fewer than a table has room for. 0, or 1 when it was refused; or told without
+ * waiting for an answer.
+ */
 int front_share_table(struct front *f, const struct msg_region *more, uint32_t count, int fd);
+bool front_send_table(struct front *f, const struct msg_region *more, uint32_t count, int fd);
 void front_settle(struct front *f);
 /* A message that must be done, with descriptor @fd if it is one. */
 void front_must(struct front *f, uint32_t request, const void *payload, uint32_t size, int fd);

@@ -207,6 +207,8 @@ void hostile_open(struct hostile *h, enum hostile_stage stage)
 	if (stage < STAGE_RINGS)
 		return;
 	h->f.by_gpa = hostile_one_in(h, 4);
+	h->f.tables = h->tables;
+	h->tables = false;
 	front_setup(&h->f, hostile_one_in(h, 2));
 	for (uint32_t q = 0; q < FRONT_QUEUES; q++)
 		give_err_fd(h, q);

@@ -58,6 +58,7 @@ struct hostile {
 	uint64_t number;	   /* the case at hand */
 	uint64_t rng;
 	uint64_t done, connections;
+	bool tables; /* the next connection agrees on no slots */
 	bool up;     /* f is connected */
 	bool judged; /* the case at hand is known to be the one */
 	struct front f;

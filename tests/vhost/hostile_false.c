@@ -24,6 +24,7 @@ void window_open(struct hostile *h, struct window *w)
 {
 	struct fuse_init_out out;
 
+	h->tables = hostile_one_in(h, 2);
 	hostile_open(h, STAGE_RINGS);
 	shm_setup(&w->shm, &h->f, false);
 	out = fuse_init_with(&h->f, WINDOW_INIT);
@@ -83,6 +84,10 @@ static void announce(struct liar *l, const struct asked *in, int fd, bool lies)
 	}
 	if (add && fd < 0)
 		return;
+	if (!front_has_slots(&l->h->f)) {
+		(void)front_send_table(&l->h->f, &slot.region, add ? 1 : 0, fd);
+		return;
+	}
 	(void)front_send(&l->h->f, add ? MSG_ADD_MEM_REG : MSG_REM_MEM_REG, &slot, sizeof(slot),
 			 &fd, add ? 1 : 0);
 }
@@ -120,25 +125,36 @@ static bool respond(struct liar *l, const struct asked *in, int fd)
 	return true;
 }
 
+/* The question alone has no words. */
+static bool hear(struct liar *l, struct asked *ret_in, int *ret_fd)
+{
+	struct iovec iov = { &ret_in->head, sizeof(ret_in->head) };
+	char control[CMSG_SPACE(sizeof(int))];
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control,
+			      .msg_controllen = sizeof(control) };
+
+	memset(ret_in, 0, sizeof(*ret_in));
+	if (recvmsg(l->fd, &msg, MSG_CMSG_CLOEXEC | MSG_WAITALL) != sizeof(ret_in->head))
+		return false;
+	if (CMSG_FIRSTHDR(&msg))
+		memcpy(ret_fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(*ret_fd));
+	return !ret_in->head.size || recv(l->fd, &ret_in->shmem, sizeof(ret_in->shmem),
+					  MSG_WAITALL) == (ssize_t)sizeof(ret_in->shmem);
+}
+
 static void *liar_thread(void *arg)
 {
 	struct liar *l = arg;
 
 	for (;;) {
 		struct asked in;
-		struct iovec iov = { &in, sizeof(in) };
-		char control[CMSG_SPACE(sizeof(int))];
-		struct msghdr msg = { .msg_iov = &iov,
-				      .msg_iovlen = 1,
-				      .msg_control = control,
-				      .msg_controllen = sizeof(control) };
 		int fd = -1;
 		bool stays;
 
-		if (recvmsg(l->fd, &msg, MSG_CMSG_CLOEXEC | MSG_WAITALL) != sizeof(in))
+		if (!hear(l, &in, &fd))
 			return NULL;
-		if (CMSG_FIRSTHDR(&msg))
-			memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
 		stays = respond(l, &in, fd);
 		if (fd >= 0)
 			(void)close(fd);
@@ -258,6 +274,11 @@ static void wrong_socket(struct hostile *h)
 static void run_liar(struct hostile *h, struct liar *l, struct liar *second, uint64_t node)
 {
 	shoot_some(h, node);
+	/* Memory of requests is the window, which comes and goes. */
+	if (hostile_one_in(h, 2)) {
+		hostile_some_bodies(h, 4);
+		hostile_aim(h, SHM_GPA, 8 * SHM_RANGE);
+	}
 	hostile_offer(h);
 	(void)poll(NULL, 0, (int)hostile_below(h, WAIT_MS));
 	switch (hostile_below(h, 6)) {
@@ -283,6 +304,7 @@ void hostile_false_fronts(struct hostile *h, uint64_t from, uint64_t to)
 		uint64_t node;
 
 		hostile_case(h, n);
+		h->tables = hostile_one_in(h, 2);
 		hostile_open(h, STAGE_RINGS);
 		if (!configure(h))
 			front_die("GET_SHMEM_CONFIG");

@@ -209,6 +209,8 @@ static int expect_map(uint64_t node, const struct fuse_setupmapping_in *in)
 				       over->off == in->foffset ?
 			       0 :
 			       -EBUSY;
+	if (!front_has_slots(model.w.shm.f) && in->moffset % SHM_RANGE)
+		return -EINVAL;
 	return model.count < MAPPED_SURE ? 0 : HOSTILE_ANY;
 }
 
