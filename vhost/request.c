@@ -36,6 +36,7 @@ struct vhost_request {
 	struct list flying; /* [queue's thread] */
 	struct list done;   /* [queue lock] */
 	struct proto_notified notified;
+	struct window_wait settled;
 	struct fuse_in_header head;
 	uint16_t chain_head;
 	bool ended;	  /* [queue's thread] its reply is written, if it has one */
@@ -195,6 +196,23 @@ static void ops_map(struct proto_req *req, struct proto_mapping *m)
 	struct vhost_request *r = container_of(req, struct vhost_request, req);
 
 	window_map(r->queue->dev->window, req, m);
+}
+
+static void on_settled(struct window_wait *wait)
+{
+	hand_back(container_of(wait, struct vhost_request, settled));
+}
+
+/* @r was answered, but its guest is told when nothing is mapped any more. */
+static void settle_first(struct vhost_request *r)
+{
+	struct window *w = r->queue->dev->window;
+
+	if (!w || !r->ended || r->deferred)
+		return;
+	r->deferred = true;
+	r->settled.done = on_settled;
+	window_settle(w, &r->settled);
 }
 
 static void ops_unmap(struct proto_req *req, struct proto_unmap *list, uint32_t count)
@@ -413,8 +431,10 @@ static void dispatch(struct queue *q, struct vhost_request *r)
 	destroys = destroys && d->session && !proto_ready(d->session);
 	device_leave(q);
 	/* Locks and deleted files of a guest that has unmounted are nobody's. */
-	if (destroys)
+	if (destroys) {
 		device_renew(d, generation);
+		settle_first(r);
+	}
 }
 
 /* What cannot be a request of anybody's is given back; one that can be answered is. */

@@ -21,16 +21,22 @@
 /* Ends @job's request; false: somebody has done so. No lock held. */
 static bool end_request(struct window *w, struct job *job, int error)
 {
+	struct window_wait *wait;
 	struct proto_req *req;
 
 	mutex_lock(&w->lock);
 	req = job->req;
+	wait = job->wait;
 	job->req = NULL;
-	w->replying += req != NULL;
+	job->wait = NULL;
+	w->replying += req || wait;
 	mutex_unlock(&w->lock);
-	if (!req)
+	if (!req && !wait)
 		return false;
-	proto_window_done(req, error);
+	if (req)
+		proto_window_done(req, error);
+	if (wait)
+		wait->done(wait);
 	mutex_lock(&w->lock);
 	w->replying--;
 	cond_wake_all(&w->changed);
@@ -71,6 +77,8 @@ static void add_job(struct window *w, struct job parts)
 		free(parts.list);
 		if (parts.req)
 			proto_window_done(parts.req, -ENOMEM);
+		if (parts.wait)
+			parts.wait->done(parts.wait);
 		return;
 	}
 	*job = parts;
@@ -95,11 +103,17 @@ void window_clear(struct window *w)
 	add_job(w, (struct job){ .req = NULL });
 }
 
+void window_settle(struct window *w, struct window_wait *wait)
+{
+	add_job(w, (struct job){ .wait = wait, .settles = true });
+}
+
 /* ENOMEM: a page fault in the guest that gets it is repeated. */
 void window_give_up(struct window *w)
 {
 	for (;;) {
 		struct job *found = NULL;
+		struct window_wait *wait = NULL;
 		struct proto_req *req = NULL;
 		struct list *pos;
 
@@ -107,20 +121,25 @@ void window_give_up(struct window *w)
 		list_for_each(pos, &w->jobs) {
 			struct job *job = list_entry(pos, struct job, link);
 
-			if (job->req && !found)
+			if ((job->req || job->wait) && !found)
 				found = job;
 		}
 		if (found) {
 			req = found->req;
+			wait = found->wait;
 			found->req = NULL;
+			found->wait = NULL;
 			w->replying++;
 		}
-		while (!req && w->replying)
+		while (!found && w->replying)
 			cond_wait(&w->changed, &w->lock);
 		mutex_unlock(&w->lock);
-		if (!req)
+		if (!found)
 			return;
-		proto_window_done(req, -ENOMEM);
+		if (req)
+			proto_window_done(req, -ENOMEM);
+		if (wait)
+			wait->done(wait);
 		mutex_lock(&w->lock);
 		w->replying--;
 		cond_wake_all(&w->changed);
@@ -222,7 +241,7 @@ static void run(struct window *w, struct job *job)
 		err = ranges_map(w, job, &made);
 	else if (job->list)
 		err = ranges_unmap(w, job);
-	else
+	else if (!job->settles)
 		ranges_clear(w);
 	count(w, job, err);
 	/* Whoever was told that it has failed uses the place for something else. */

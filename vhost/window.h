@@ -67,6 +67,15 @@ void window_stop(struct window *w);
 void window_give_up(struct window *w);
 /* The guest begins anew. Returns at once. */
 void window_clear(struct window *w);
+/*
+ * All that was asked for is done, or given up; done() may be called before this returns. QEMU forgets a device that its
+ * guest has stopped and then crashes on requests of ours: a guest that unmounts and powers off is told of the former when
+ * there are none.
+ */
+struct window_wait {
+	void (*done)(struct window_wait *wait);
+};
+void window_settle(struct window *w, struct window_wait *wait);
 
 /* From the connection: the socket to ask on (taken), and that the guest's machine was told of the window. */
 void window_set_fd(struct window *w, int fd);

@@ -22,8 +22,10 @@
 struct range;
 
 struct job {
-	struct list link;      /* [lock] */
-	struct proto_req *req; /* [lock] NULL: nobody waits for it */
+	struct list link;	  /* [lock] */
+	struct proto_req *req;	  /* [lock] NULL: nobody waits for it */
+	struct window_wait *wait; /* [lock] the same */
+	bool settles;		  /* nothing but that is to be done */
 	/* Either of them; neither: everything is to be unmapped. */
 	struct proto_mapping *mapping;
 	struct proto_unmap *list;
