@@ -70,9 +70,9 @@ RELEASE=$(cat "$KERNEL_DIR/release")
 MODULE_DIR=$BUILD/vm/$KERNEL
 if [ "$PLUG" ]; then mkdir -p "$MODULE_DIR"; else "$TOP/kernel-patches/build.sh" module "$MODULE_DIR" "$KERNEL"; fi
 
-# What has to be there before the root is: 9p over virtio, overlayfs.
+# What has to be there before the root is: 9p over virtio, overlayfs, the console; some kernels have virtio built in.
 early_modules() {
-	modprobe -d "$KERNEL_DIR" -S "$RELEASE" --show-depends -a 9p 9pnet_virtio overlay |
+	modprobe -d "$KERNEL_DIR" -S "$RELEASE" --show-depends -a virtio_pci virtio_console 9p 9pnet_virtio overlay |
 		awk '$1 == "insmod" && !seen[$2]++ { print $2 }'
 }
 
@@ -87,7 +87,10 @@ make_initramfs() {
 	early_modules >"$image.modules"
 	while read -r module; do
 		name=$(basename "${module%.xz}")
-		xz -dc "$module" >"$root/modules/$name"
+		case $module in # those of 6.1 are not compressed
+		*.xz) xz -dc "$module" >"$root/modules/$name" ;;
+		*) cp "$module" "$root/modules/$name" ;;
+		esac
 		echo "$name" >>"$root/modules/order"
 	done <"$image.modules"
 	(cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet | gzip -1) >"$image.new"
