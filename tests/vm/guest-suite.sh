@@ -73,6 +73,7 @@ SKIPPED="
 844-guest-windows		no mount
 845-guest-window-in-qemu	a virtual machine in a virtual machine
 846-guest-handover		no mount
+847-guest-large-window		a virtual machine in a virtual machine
 850-sandbox			is about the daemon's process
 851-sandbox-user		is about the daemon's process
 860-virtiofsd			is about the host's mount
@@ -95,6 +96,10 @@ WORDS="
 230-warm-caches			ACTS=stat,absent,access,link
 620-scale			HOLES=data KFS_OPTS=nowriteback
 "
+case $(uname -r) in
+6.1.*) WORDS+="310-ioctl-statx			OLD=1
+" ;;
+esac
 
 # Where the scripts write is the host's, so that it is one image for both.
 prepare() {
