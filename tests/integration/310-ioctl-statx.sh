@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # chattr and lsattr, versions, project ids, birth times, O_TMPFILE, copy_file_range: as on
-# kernel ext4. OLD=1: the kernel's FUSE cannot ask for birth times (before 6.6) nor for unnamed files (before 6.2).
+# kernel ext4. BIRTH=none: the kernel's FUSE cannot ask for birth times (before 6.6).
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
 need python3 chattr lsattr
-OLD=${OLD:-}
 
 mkimage a.img 64M
 mount_kfs a.img a
@@ -63,35 +62,26 @@ expect_failure chattr -v 12345 a/file 2>/dev/null
 
 # ---- birth time ----
 birth=$(stat -c %W a/file)
-if [ "$OLD" ]; then
+if [ "${BIRTH:-}" = none ]; then
 	expect_eq "$birth" 0 "a birth time that the kernel cannot ask for"
 else
 	[ "$birth" -gt 1600000000 ] || fail "birth time $birth"
 fi
 
-OLD=$OLD python3 - <<'PY'
+python3 - <<'PY'
 import ctypes, errno, os
 libc = ctypes.CDLL(None, use_errno=True)
 
 # an unnamed file that gets a name
-def unnamed(data):
-    fd = os.open('a', os.O_TMPFILE | os.O_RDWR, 0o600)
-    os.write(fd, data)
-    return fd
-
-if os.environ['OLD']:
-    try:
-        unnamed(b'')
-        raise SystemExit('a kernel without FUSE_TMPFILE made an unnamed file')
-    except OSError as e:
-        assert e.errno == errno.EOPNOTSUPP, e
-else:
-    fd = unnamed(b'unnamed')
-    follow = 0x400
-    assert libc.linkat(-100, f'/proc/self/fd/{fd}'.encode(), -100, b'a/named', follow) == 0, ctypes.get_errno()
-    os.close(fd)
-    assert open('a/named', 'rb').read() == b'unnamed'
-    os.close(unnamed(b'x' * 100000))
+fd = os.open('a', os.O_TMPFILE | os.O_RDWR, 0o600)
+os.write(fd, b'unnamed')
+follow = 0x400
+assert libc.linkat(-100, f'/proc/self/fd/{fd}'.encode(), -100, b'a/named', follow) == 0, ctypes.get_errno()
+os.close(fd)
+assert open('a/named', 'rb').read() == b'unnamed'
+fd = os.open('a', os.O_TMPFILE | os.O_RDWR, 0o600)
+os.write(fd, b'x' * 100000)
+os.close(fd)
 
 # copies inside the filesystem
 with open('a/source', 'wb') as f:

@@ -89,7 +89,7 @@ SMALLER="
 
 # What a guest's kernel cannot do: be asked for dirty pages before holes are sought; be told that a time changed by an ioctl (until
 # its own time is over); be told, while it holds writes back, that the image is full, before fsync or close; open and close without
-# a request, for opens are the daemon's where there are guests.
+# a request, for opens are the daemon's where there are guests; 6.1: ask for a birth time.
 WORDS="
 210-cached-data			HOLES=data
 220-attr-coherence		UNTOLD=chattr
@@ -97,7 +97,7 @@ WORDS="
 620-scale			HOLES=data KFS_OPTS=nowriteback
 "
 case $(uname -r) in
-6.1.*) WORDS+="310-ioctl-statx			OLD=1
+6.1.*) WORDS+="310-ioctl-statx			BIRTH=none
 " ;;
 esac
 
