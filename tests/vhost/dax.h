@@ -3,10 +3,10 @@
 #ifndef TESTS_VHOST_DAX_H
 #define TESTS_VHOST_DAX_H
 
-/* @mount: where the host has the same filesystem; NULL: nowhere. */
 struct front;
 struct shm;
 
+/* @mount: where the host has the same filesystem; NULL: nowhere. */
 void dax(const char *socket, const char *name, const char *mount);
 /* One of its tests; of a window whose ranges are free, and more than a guest has slots for. */
 void dax_large(struct front *f, struct shm *s);
